@@ -1,0 +1,296 @@
+package oauthclient
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+
+	"golang.org/x/oauth2"
+)
+
+// AuthorizationResponse is what the authorization server sent the browser back
+// with (RFC 6749 section 4.1.2, RFC 9207).
+type AuthorizationResponse struct {
+	Code  Secret
+	State Secret
+	// Iss is the issuer, empty when the parameter is absent.
+	Iss string
+	// Error and ErrorDescription are set instead of Code on refusal.
+	Error            string
+	ErrorDescription string
+}
+
+// ParseAuthorizationResponse reads the parameters of a callback, from its
+// query or form.
+func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
+	return AuthorizationResponse{
+		Code: NewSecret(values.Get("code")), State: NewSecret(values.Get("state")), Iss: values.Get("iss"),
+		Error: values.Get("error"), ErrorDescription: values.Get("error_description"),
+	}
+}
+
+// authorize begins an authorization attempt and returns it as an
+// [*AuthorizationRequiredError], or the error that prevented it. All callers
+// that ask at one time, and those that ask for nothing more while the attempt
+// is open, get the same attempt.
+func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
+	key := "starting an authorization " + strings.Join(ch.scopes, " ")
+	result, err := p.detached(ctx, key, 4, func(ctx context.Context) (any, error) {
+		if open := p.openAttempt(ctx, ch); open != nil {
+			return open, nil
+		}
+		return p.beginAttempt(ctx, ch, false)
+	})
+	if err != nil {
+		return err
+	}
+	return result.(*AuthorizationRequiredError)
+}
+
+// Reauthorize begins a new attempt whatever the state of the connection, with
+// a new client registration if freshRegistration is set: some servers tell
+// only the user's browser that they no longer know a client. It returns
+// [*AuthorizationRequiredError], or the error that prevented it.
+func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool) error {
+	creds, err := p.load(ctx)
+	if err != nil {
+		return err
+	}
+	result, err := p.beginAttempt(ctx, challenge{resourceMetadata: creds.ResourceMetadataURL}, freshRegistration)
+	if err != nil {
+		return err
+	}
+	return result
+}
+
+// openAttempt returns the attempt begun last, if it can still be finished and
+// asks for all that ch asks for.
+func (p *OAuthProvider) openAttempt(ctx context.Context, ch challenge) *AuthorizationRequiredError {
+	p.mu.Lock()
+	pending, by := p.pending, p.pendingBy
+	p.mu.Unlock()
+	if pending == nil || !containsAll(by, stepUpMarks(ch.scopes)) {
+		return nil
+	}
+	if p.cfg.Now().After(pending.Expires.Add(-p.cfg.AttemptTTL / 2)) {
+		return nil // the user needs time
+	}
+	if _, err := p.cfg.Attempts.Load(ctx, pending.AttemptID); err != nil {
+		return nil
+	}
+	return pending
+}
+
+// forgetAttempt makes the next authorize begin a new attempt.
+func (p *OAuthProvider) forgetAttempt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pending, p.pendingBy = nil, nil
+}
+
+// beginAttempt discovers, registers and stores an attempt, and makes its URL.
+func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshRegistration bool) (*AuthorizationRequiredError, error) {
+	creds, err := p.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := p.discover(ctx, ch)
+	if err != nil {
+		return nil, err
+	}
+	registration, err := p.resolveRegistration(ctx, found.server, freshRegistration)
+	if err != nil {
+		return nil, err
+	}
+	state, verifier := NewSecret(rand.Text()), NewSecret(oauth2.GenerateVerifier())
+	attempt := Attempt{
+		ID: attemptID(state), Verifier: verifier, Issuer: found.server.Issuer,
+		IssParameterSupported: found.server.AuthorizationResponseIssParameterSupported,
+		TokenEndpoint:         found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
+		Registration: registration, ResourceMetadataURL: found.resourceMetadataURL,
+		Scopes: p.selectScopes(ch, found, creds), Expires: p.cfg.Now().Add(p.cfg.AttemptTTL),
+	}
+	if !p.policy.SkipResourceParameter {
+		attempt.Resource = found.resource
+	}
+	if ch.errorCode == "insufficient_scope" {
+		attempt.StepUp = union(creds.StepUp, stepUpMarks(ch.scopes))
+	}
+	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.cfg.Attempts.Create(ctx, attempt); err != nil {
+		return nil, storageError(err)
+	}
+	required := &AuthorizationRequiredError{AuthURL: authURL, Scopes: attempt.Scopes, AttemptID: attempt.ID, Expires: attempt.Expires}
+	p.mu.Lock()
+	p.pending, p.pendingBy = required, union(stepUpMarks(nil), ch.scopes)
+	p.mu.Unlock()
+	p.cfg.Logger.DebugContext(ctx, "mcpoauth: authorization begun", "attempt", attempt.ID, "issuer", attempt.Issuer)
+	if p.cfg.OnRedirect != nil {
+		p.cfg.OnRedirect(authURL)
+	}
+	return required, nil
+}
+
+// selectScopes picks the scopes to ask for: those of the challenge, else those
+// the resource supports, else none (MCP "Scope Selection Strategy"), joined
+// with what the same server has granted already, so that a step-up loses
+// nothing; and offline_access where the server offers it, which asks for a
+// refresh token (SEP-2207).
+func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Credentials) []string {
+	if len(p.policy.Scopes) > 0 {
+		if ch.errorCode == "insufficient_scope" {
+			return union(p.policy.Scopes, ch.scopes)
+		}
+		return slices.Clone(p.policy.Scopes)
+	}
+	scopes := ch.scopes
+	if len(scopes) == 0 {
+		scopes = found.scopes
+	}
+	if creds.Issuer == found.server.Issuer {
+		scopes = union(creds.Scopes, scopes)
+	}
+	if slices.Contains(found.server.ScopesSupported, "offline_access") {
+		scopes = union(scopes, []string{"offline_access"})
+	}
+	return scopes
+}
+
+// authorizationURL builds the URL for the browser (RFC 6749 section 4.1.1,
+// RFC 7636 section 4.3, RFC 8707 section 2.1).
+func authorizationURL(endpoint string, a Attempt, state Secret) (string, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return "", &DiscoveryError{Source: a.Issuer, Reason: "authorization_endpoint is not a URL"}
+	}
+	q := u.Query()
+	q.Set("response_type", "code")
+	q.Set("client_id", a.Registration.ClientID)
+	q.Set("redirect_uri", a.Registration.RedirectURI)
+	q.Set("state", state.Reveal())
+	q.Set("code_challenge", oauth2.S256ChallengeFromVerifier(a.Verifier.Reveal()))
+	q.Set("code_challenge_method", "S256")
+	if len(a.Scopes) > 0 {
+		q.Set("scope", strings.Join(a.Scopes, " "))
+	}
+	if a.Resource != "" {
+		q.Set("resource", a.Resource)
+	}
+	if slices.Contains(a.Scopes, "offline_access") {
+		q.Set("prompt", "consent") // OpenID Connect Core section 11 requires it with offline_access
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
+// FinishAuth completes the attempt that the response belongs to: it checks
+// state and iss, ends the attempt, and exchanges the code for tokens.
+//
+// Errors: [ErrInvalidCallback] for a response that must not be acted on;
+// [*AuthorizationError] when the user or the server refused;
+// [*TemporaryError] when the token endpoint could not be reached, which ends
+// the attempt all the same, because a code must not be sent twice.
+func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationResponse) error {
+	if resp.State.IsZero() {
+		return ErrInvalidCallback
+	}
+	attempt, err := p.cfg.Attempts.Load(ctx, resp.AttemptID())
+	if err != nil {
+		return invalidCallback(err)
+	}
+	if !issValid(attempt, resp.Iss) || (resp.Code.IsZero() == (resp.Error == "")) {
+		return ErrInvalidCallback
+	}
+	if attempt, err = p.cfg.Attempts.Take(ctx, attempt.ID); err != nil {
+		return invalidCallback(err)
+	}
+	p.forgetAttempt()
+	_, err = p.detached(ctx, "exchanging the code "+attempt.ID, 4, func(ctx context.Context) (any, error) {
+		p.registrationAnswered(ctx, attempt.Registration)
+		if resp.Error != "" {
+			return nil, oauthError{resp.Error, resp.ErrorDescription}.authorizationError(resp.State.Reveal())
+		}
+		return nil, p.exchange(ctx, attempt, resp.Code)
+	})
+	return err
+}
+
+// invalidCallback keeps an outage of the store apart from a bad callback.
+func invalidCallback(err error) error {
+	if errors.Is(err, ErrNoAttempt) {
+		return ErrInvalidCallback
+	}
+	return storageError(err)
+}
+
+// issValid applies the table of RFC 9207 section 2.4 and MCP 2026-07-28: a
+// promised iss must be there, and one that is there must be the issuer's.
+func issValid(a Attempt, iss string) bool {
+	if iss == "" {
+		return !a.IssParameterSupported
+	}
+	return iss == a.Issuer
+}
+
+// exchange sends the authorization_code grant (RFC 6749 section 4.1.3) and
+// stores the tokens.
+func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) error {
+	form := url.Values{
+		"grant_type": {"authorization_code"}, "code": {code.Reveal()},
+		"redirect_uri": {a.Registration.RedirectURI}, "code_verifier": {a.Verifier.Reveal()},
+	}
+	if a.Resource != "" {
+		form.Set("resource", a.Resource)
+	}
+	token, err := p.tokenRequest(ctx, "exchanging the code", a.TokenEndpoint, a.Registration, form)
+	if err != nil {
+		var refused *AuthorizationError
+		if errors.As(err, &refused) && refused.Code == "invalid_client" {
+			p.dropRegistration(ctx, a.Registration)
+		}
+		return err
+	}
+	err = p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
+		*c = Credentials{
+			StepUp: a.StepUp, Issuer: a.Issuer, TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint,
+			Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Registration: a.Registration,
+		}
+		token.apply(c, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
+		return nil
+	})
+	if err != nil {
+		return storageError(err)
+	}
+	return nil
+}
+
+// revoke tells the authorization server that the tokens are no longer needed
+// (RFC 7009): the refresh token first, the access token in a try of its own.
+// It is best effort; the error is for the log.
+func (p *OAuthProvider) revoke(ctx context.Context, c Credentials) error {
+	if c.RevocationEndpoint == "" {
+		return nil
+	}
+	var errs []error
+	for _, token := range []struct {
+		hint  string
+		value Secret
+	}{{"refresh_token", c.RefreshToken}, {"access_token", c.AccessToken}} {
+		if token.value.IsZero() {
+			continue
+		}
+		form := url.Values{"token": {token.value.Reveal()}, "token_type_hint": {token.hint}}
+		answer, err := p.postForm(ctx, "revoking the "+strings.ReplaceAll(token.hint, "_", " "), c.RevocationEndpoint, c.Registration, form)
+		if err == nil && answer.status >= 300 {
+			err = &ServerError{StatusCode: answer.status}
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

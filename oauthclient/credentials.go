@@ -1,0 +1,173 @@
+package oauthclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Credentials are what one user's connection to one MCP server needs to go on
+// without the user: the tokens, and all that is needed to refresh and revoke
+// them. The zero value is a connection that was never authorized.
+//
+// Fmt verbs and slog show no secret. To persist credentials use
+// [Credentials.MarshalBinary], and encrypt the result; encoding/json refuses.
+type Credentials struct {
+	// AccessToken is sent to the MCP server; zero when there is none.
+	AccessToken Secret
+	// RefreshToken is zero when the authorization server issued none.
+	RefreshToken Secret
+	// TokenType is the type of the access token (RFC 6749 section 7.1),
+	// "Bearer" today.
+	TokenType string
+	// Expiry is the absolute end of the access token; zero when the server
+	// did not say, which means: use it until a 401.
+	Expiry time.Time
+	// RefreshAfter is when a refresh is due, somewhat ahead of Expiry.
+	RefreshAfter time.Time
+
+	// Scopes are those granted, or those requested when the server did not
+	// say (RFC 6749 section 5.1).
+	Scopes []string
+	// StepUp collects the scopes of all insufficient_scope challenges that
+	// led to the present grant, with "" for a challenge that named none.
+	StepUp []string
+
+	// Issuer identifies the authorization server that issued the tokens.
+	Issuer string
+	// TokenEndpoint and RevocationEndpoint are that server's; the latter may
+	// be empty.
+	TokenEndpoint      string
+	RevocationEndpoint string
+	// Resource is the resource indicator (RFC 8707); empty when left out.
+	Resource string
+	// ResourceMetadataURL is where the resource metadata was found; empty
+	// for servers without.
+	ResourceMetadataURL string
+	// Registration is the client the tokens were issued to.
+	Registration Registration
+}
+
+// Authorized reports whether there is a token to use or to refresh.
+func (c Credentials) Authorized() bool { return !c.AccessToken.IsZero() || !c.RefreshToken.IsZero() }
+
+// clearTokens forgets the tokens and keeps what a new authorization can use.
+func (c *Credentials) clearTokens() {
+	c.AccessToken, c.RefreshToken = Secret{}, Secret{}
+	c.Expiry, c.RefreshAfter = time.Time{}, time.Time{}
+}
+
+// clone returns a copy that shares nothing mutable.
+func (c Credentials) clone() Credentials {
+	c.Scopes, c.StepUp = slices.Clone(c.Scopes), slices.Clone(c.StepUp)
+	return c
+}
+
+// errSecretJSON is what encoding/json gets from types that hold secrets: a
+// silent loss of tokens in a home-made store would be worse.
+var errSecretJSON = errors.New("oauthclient: this value holds secrets; use MarshalBinary to persist it")
+
+// MarshalJSON always fails; see [Credentials.MarshalBinary].
+func (c Credentials) MarshalJSON() ([]byte, error) { return nil, errSecretJSON }
+
+// MarshalBinary returns the credentials with their secrets, in a form that
+// [Credentials.UnmarshalBinary] of this and later versions reads.
+func (c Credentials) MarshalBinary() ([]byte, error) {
+	return json.Marshal(credentialsWire{
+		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), TokenType: c.TokenType,
+		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, Scopes: c.Scopes, StepUp: c.StepUp,
+		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
+		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: c.Registration.wire(),
+	})
+}
+
+// UnmarshalBinary replaces c with what MarshalBinary returned.
+func (c *Credentials) UnmarshalBinary(data []byte) error {
+	var w credentialsWire
+	if err := json.Unmarshal(data, &w); err != nil {
+		return errors.New("oauthclient: credentials are malformed")
+	}
+	*c = Credentials{
+		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), TokenType: w.TokenType,
+		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, Scopes: w.Scopes, StepUp: w.StepUp,
+		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
+		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: w.Registration.registration(),
+	}
+	return nil
+}
+
+// credentialsWire is the persistent form of [Credentials].
+type credentialsWire struct {
+	AccessToken         string           `json:"access_token,omitempty"`
+	RefreshToken        string           `json:"refresh_token,omitempty"`
+	TokenType           string           `json:"token_type,omitempty"`
+	Expiry              time.Time        `json:"expiry,omitzero"`
+	RefreshAfter        time.Time        `json:"refresh_after,omitzero"`
+	Scopes              []string         `json:"scopes,omitempty"`
+	StepUp              []string         `json:"step_up,omitempty"`
+	Issuer              string           `json:"issuer,omitempty"`
+	TokenEndpoint       string           `json:"token_endpoint,omitempty"`
+	RevocationEndpoint  string           `json:"revocation_endpoint,omitempty"`
+	Resource            string           `json:"resource,omitempty"`
+	ResourceMetadataURL string           `json:"resource_metadata,omitempty"`
+	Registration        registrationWire `json:"registration,omitzero"`
+}
+
+// CredentialStore keeps the credentials of one connection. Implementations
+// must be safe for concurrent use.
+//
+// A store that several processes share makes them one client: a token that
+// one of them refreshed is used by all.
+type CredentialStore interface {
+	// Load returns the present credentials; the zero Credentials, and no
+	// error, when nothing was ever stored. It is called before every request
+	// to the MCP server and so should answer from memory where it can.
+	Load(ctx context.Context) (Credentials, error)
+
+	// Update calls fn exactly once with the present credentials, excluding
+	// every other Update of this connection, in all processes, while fn
+	// runs (fn may take as long as a request to the token endpoint), and
+	// durably stores what fn made of them before it returns. When fn returns
+	// an error nothing is stored and Update returns that error.
+	Update(ctx context.Context, fn func(*Credentials) error) error
+}
+
+// NewMemoryCredentialStore returns a [CredentialStore] for one process,
+// holding initial, which may be zero.
+func NewMemoryCredentialStore(initial Credentials) CredentialStore {
+	return &memoryCredentials{creds: initial.clone(), updating: make(chan struct{}, 1)}
+}
+
+type memoryCredentials struct {
+	updating chan struct{} // holds a value while an Update runs
+
+	mu    sync.Mutex
+	creds Credentials
+}
+
+func (m *memoryCredentials) Load(context.Context) (Credentials, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.creds.clone(), nil
+}
+
+func (m *memoryCredentials) Update(ctx context.Context, fn func(*Credentials) error) error {
+	select {
+	case m.updating <- struct{}{}:
+		defer func() { <-m.updating }()
+	case <-ctx.Done():
+		return fmt.Errorf("oauthclient: waiting to update the credentials: %w", ctx.Err())
+	}
+	creds, _ := m.Load(ctx)
+	if err := fn(&creds); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.creds = creds.clone()
+	return nil
+}

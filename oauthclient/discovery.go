@@ -1,0 +1,262 @@
+package oauthclient
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+)
+
+// discovered is what discovery found out about a protected MCP server.
+type discovered struct {
+	resource            string // the resource indicator
+	resourceMetadataURL string // empty for a server without resource metadata
+	scopes              []string
+	server              *oauthex.AuthServerMeta
+}
+
+// discover finds the authorization server of the MCP server (MCP 2026-07-28
+// authorization, "Authorization Server Discovery").
+func (p *OAuthProvider) discover(ctx context.Context, ch challenge) (*discovered, error) {
+	metadata, source, err := p.resourceMetadata(ctx, ch.resourceMetadata)
+	if err != nil {
+		return nil, err
+	}
+	if metadata == nil {
+		return p.discoverWithoutResourceMetadata(ctx)
+	}
+	issuer := p.chooseIssuer(metadata.AuthorizationServers)
+	server, err := p.serverMetadata(ctx, issuer)
+	if err != nil {
+		return nil, err
+	}
+	if server == nil {
+		return nil, &DiscoveryError{Source: issuer, Reason: "no server metadata found (RFC 8414, OpenID Connect Discovery)"}
+	}
+	return &discovered{resource: metadata.Resource, resourceMetadataURL: source, scopes: metadata.ScopesSupported, server: server}, nil
+}
+
+// discoverWithoutResourceMetadata is the fallback of MCP 2025-03-26: the MCP
+// server's origin is the authorization server, with fixed endpoints when it
+// has no metadata either.
+func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*discovered, error) {
+	u, _ := url.Parse(p.cfg.ServerURL) // validated by New
+	origin := u.Scheme + "://" + u.Host
+	server, err := p.serverMetadata(ctx, origin)
+	if err != nil {
+		return nil, err
+	}
+	if server == nil {
+		server = &oauthex.AuthServerMeta{
+			Issuer:                origin,
+			AuthorizationEndpoint: origin + "/authorize",
+			TokenEndpoint:         origin + "/token",
+			RegistrationEndpoint:  origin + "/register",
+		}
+	}
+	return &discovered{resource: canonicalResource(p.cfg.ServerURL), server: server}, nil
+}
+
+// chooseIssuer prefers an authorization server for which a client was
+// registered by hand, else takes the first.
+func (p *OAuthProvider) chooseIssuer(issuers []string) string {
+	for _, issuer := range issuers {
+		for _, c := range p.cfg.PreregisteredClients {
+			if c.Issuer != "" && sameIssuer(c.Issuer, issuer) {
+				return issuer
+			}
+		}
+	}
+	return issuers[0]
+}
+
+// resourceMetadata fetches the protected resource metadata (RFC 9728) from the
+// challenge's URL, the well-known URL of the server's path, or that of its
+// root. It returns nil when there is none. A document that was found but is
+// invalid is an error: skipping it could lead to another authorization server.
+func (p *OAuthProvider) resourceMetadata(ctx context.Context, challenged string) (*oauthex.ProtectedResourceMetadata, string, error) {
+	for _, source := range resourceMetadataURLs(challenged, p.cfg.ServerURL) {
+		var m oauthex.ProtectedResourceMetadata
+		found, err := p.fetchMetadata(ctx, source, source == challenged, &m)
+		if err != nil {
+			return nil, "", err
+		}
+		if !found {
+			continue
+		}
+		if !resourceCovers(m.Resource, p.cfg.ServerURL) {
+			return nil, "", &MismatchError{What: "resource", Got: m.Resource, Want: canonicalResource(p.cfg.ServerURL), Source: source}
+		}
+		if len(m.AuthorizationServers) == 0 {
+			return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers is empty"}
+		}
+		for _, issuer := range m.AuthorizationServers {
+			if CheckServerURL(issuer) != nil {
+				return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers holds something that is no http(s) URL"}
+			}
+		}
+		return &m, source, nil
+	}
+	return nil, "", nil
+}
+
+// resourceMetadataURLs lists where to look, without duplicates.
+func resourceMetadataURLs(challenged, serverURL string) []string {
+	u, _ := url.Parse(serverURL) // validated by New
+	root := u.Scheme + "://" + u.Host + "/.well-known/oauth-protected-resource"
+	var urls []string
+	for _, candidate := range []string{challenged, root + strings.TrimSuffix(u.EscapedPath(), "/"), root} {
+		if candidate != "" && !slices.Contains(urls, candidate) {
+			urls = append(urls, candidate)
+		}
+	}
+	return urls
+}
+
+// serverMetadata fetches the metadata of an authorization server; nil when it
+// has none.
+func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
+	for _, source := range serverMetadataURLs(issuer) {
+		var m oauthex.AuthServerMeta
+		found, err := p.fetchMetadata(ctx, source, false, &m)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			continue
+		}
+		if !sameIssuer(m.Issuer, issuer) && (p.policy.TrustedIssuer == "" || m.Issuer != p.policy.TrustedIssuer) {
+			return nil, &MismatchError{What: "issuer", Got: m.Issuer, Want: issuer, Source: source}
+		}
+		return &m, p.checkServerMetadata(&m, source)
+	}
+	return nil, nil
+}
+
+// checkServerMetadata checks what the flow relies on.
+func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source string) error {
+	for name, endpoint := range map[string]string{
+		"authorization_endpoint": m.AuthorizationEndpoint, "token_endpoint": m.TokenEndpoint,
+		"registration_endpoint": m.RegistrationEndpoint, "revocation_endpoint": m.RevocationEndpoint,
+	} {
+		optional := name == "registration_endpoint" || name == "revocation_endpoint"
+		if endpoint == "" && optional {
+			continue
+		}
+		if CheckServerURL(endpoint) != nil {
+			return &DiscoveryError{Source: source, Reason: name + " is not an http(s) URL"}
+		}
+	}
+	if p.policy.AllowUnadvertisedPKCE && len(m.CodeChallengeMethodsSupported) == 0 {
+		return nil
+	}
+	if !slices.Contains(m.CodeChallengeMethodsSupported, "S256") {
+		return &DiscoveryError{Source: source, Reason: "code_challenge_methods_supported does not list S256 (see ServerPolicy.AllowUnadvertisedPKCE)"}
+	}
+	return nil
+}
+
+// serverMetadataURLs lists the well-known URLs of an issuer in the order of the
+// MCP specification: RFC 8414, OpenID Connect with the path inserted, OpenID
+// Connect with the path in front.
+func serverMetadataURLs(issuer string) []string {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return nil
+	}
+	origin, path := u.Scheme+"://"+u.Host, strings.TrimSuffix(u.EscapedPath(), "/")
+	urls := []string{
+		origin + "/.well-known/oauth-authorization-server" + path,
+		origin + "/.well-known/openid-configuration" + path,
+	}
+	if path != "" {
+		urls = append(urls, origin+path+"/.well-known/openid-configuration")
+	}
+	return urls
+}
+
+// fetchMetadata gets a JSON document. A 4xx means that there is none, and so
+// does an answer that is no JSON at a location that was only guessed: many
+// sites answer every path with their front page. A server that fails is a
+// [TemporaryError], so that an outage cannot pass for an absence.
+func (p *OAuthProvider) fetchMetadata(ctx context.Context, source string, announced bool, out any) (found bool, err error) {
+	if CheckServerURL(source) != nil {
+		return false, &DiscoveryError{Source: "the server", Reason: "the announced metadata location is not an http(s) URL"}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
+	if err != nil {
+		return false, &DiscoveryError{Source: source, Reason: "not a URL"}
+	}
+	req.Header.Set("Accept", "application/json")
+	answer, err := p.doAuth(ctx, "fetching "+source, req)
+	if err != nil {
+		return false, err
+	}
+	if answer.status >= 400 {
+		return false, nil
+	}
+	mediaType, _, _ := mime.ParseMediaType(answer.contentType)
+	isJSON := mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
+	if (!isJSON || answer.status >= 300) && !announced {
+		return false, nil
+	}
+	if answer.status != http.StatusOK || !isJSON {
+		return false, &DiscoveryError{Source: source, Reason: fmt.Sprintf("answered status %d with content type %q", answer.status, mediaType)}
+	}
+	if err := json.Unmarshal(answer.body, out); err != nil {
+		return false, &DiscoveryError{Source: source, Reason: "is not a valid metadata document"}
+	}
+	return true, nil
+}
+
+// sameIssuer compares issuers, tolerating one trailing slash: documents differ
+// in it, and the metadata was fetched from the same place either way.
+func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
+
+// canonicalResource is the canonical server URI of the MCP specification: no
+// fragment, scheme and host in lower case, no trailing slash after the host.
+func canonicalResource(serverURL string) string {
+	u, err := url.Parse(serverURL)
+	if err != nil {
+		return serverURL
+	}
+	u.Scheme, u.Host, u.Fragment = strings.ToLower(u.Scheme), strings.ToLower(u.Host), ""
+	if u.Path == "/" {
+		u.Path = ""
+	}
+	return u.String()
+}
+
+// resourceCovers tells whether a metadata document for resource speaks for
+// serverURL: it is the same URL, or the same origin with a path that is a
+// prefix of it by whole segments.
+func resourceCovers(resource, serverURL string) bool {
+	r, err := url.Parse(canonicalResource(resource))
+	if err != nil || r.Host == "" || r.User != nil {
+		return false
+	}
+	s, _ := url.Parse(canonicalResource(serverURL))
+	if r.Scheme != s.Scheme || hostPort(r) != hostPort(s) {
+		return false
+	}
+	if r.RawQuery != "" && r.RawQuery != s.RawQuery {
+		return false
+	}
+	rPath, sPath := strings.TrimSuffix(r.EscapedPath(), "/"), strings.TrimSuffix(s.EscapedPath(), "/")
+	return sPath == rPath || strings.HasPrefix(sPath, rPath+"/")
+}
+
+// hostPort returns host and port with the scheme's default port made explicit.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Hostname() + ":" + port
+}

@@ -1,0 +1,198 @@
+package oauthclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+var (
+	// ErrNotConnected is returned by methods that need a live MCP session
+	// after [MCPOAuthClient.Disconnect] or [MCPOAuthClient.Close].
+	ErrNotConnected = errors.New("oauthclient: not connected")
+
+	// ErrInvalidCallback is returned by FinishAuth for a response that
+	// belongs to no pending attempt, or must not be acted on: an unknown,
+	// expired or already used state, or an iss that fails RFC 9207. What
+	// exactly was wrong is not told apart, so that a prober learns nothing.
+	ErrInvalidCallback = errors.New("oauthclient: invalid authorization callback")
+
+	// ErrNoAttempt is returned by an [AttemptStore] for an attempt that does
+	// not exist, has expired or was taken.
+	ErrNoAttempt = errors.New("oauthclient: no such authorization attempt")
+
+	// errSessionLost marks the answer 404 to a request that carried an
+	// Mcp-Session-Id: the server has ended the session, the request was not
+	// executed.
+	errSessionLost = errors.New("oauthclient: the MCP server ended the session")
+)
+
+// AuthorizationRequiredError says that a user must authorize in a browser
+// before the call can succeed. Nothing else is wrong: send the user to
+// AuthURL, pass what comes back to FinishAuth, and call again.
+//
+// AuthURL carries the state, so neither Error nor any fmt verb shows it.
+type AuthorizationRequiredError struct {
+	// AuthURL is the authorization endpoint with all parameters.
+	AuthURL string
+	// Scopes are the scopes the URL asks for; may be empty.
+	Scopes []string
+	// AttemptID names the attempt without giving it away: a hash of the
+	// state. Safe to log.
+	AttemptID string
+	// Expires is when the attempt can no longer be finished.
+	Expires time.Time
+}
+
+func (e *AuthorizationRequiredError) Error() string {
+	if len(e.Scopes) == 0 {
+		return "oauthclient: authorization required"
+	}
+	return "oauthclient: authorization required for scopes " + strings.Join(e.Scopes, " ")
+}
+
+// Format implements [fmt.Formatter]; it never shows AuthURL.
+func (e *AuthorizationRequiredError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.Error())) }
+
+// TemporaryError says that a server could not be reached, or answered in a way
+// that says nothing about the credentials (5xx, 429, a time-out, a broken
+// connection, an answer that is no OAuth answer). Credentials are kept; the
+// same call may succeed later.
+type TemporaryError struct {
+	// Op says what was attempted, such as "refreshing the access token".
+	Op string
+	// StatusCode is the HTTP status, or 0 when there was no answer.
+	StatusCode int
+	// RetryAfter is what the server asked for, or 0.
+	RetryAfter time.Duration
+	// Timeout tells that the time for the operation ran out.
+	Timeout bool
+	// Err is the cause; may be nil.
+	Err error
+}
+
+func (e *TemporaryError) Error() string {
+	msg := "oauthclient: " + e.Op + ": "
+	switch {
+	case e.StatusCode != 0:
+		msg += fmt.Sprintf("HTTP status %d", e.StatusCode)
+	case e.Timeout:
+		msg += "timed out"
+	default:
+		msg += "temporary failure"
+	}
+	if e.Err != nil {
+		msg += ": " + e.Err.Error()
+	}
+	return msg
+}
+
+func (e *TemporaryError) Unwrap() error { return e.Err }
+
+// AuthorizationError is a refusal by the authorization server, in an
+// authorization response (RFC 6749 section 4.1.2.1), a token response (section
+// 5.2) or a registration response (RFC 7591 section 3.2.2).
+type AuthorizationError struct {
+	// Code is the error code, such as "access_denied" or "invalid_grant".
+	Code string
+	// Description is the server's own text: untrusted, cut to 200 bytes of
+	// printable text, with anything secret that we sent taken out.
+	Description string
+}
+
+func (e *AuthorizationError) Error() string {
+	if e.Description == "" {
+		return "oauthclient: the authorization server answered " + e.Code
+	}
+	return fmt.Sprintf("oauthclient: the authorization server answered %s: %s", e.Code, e.Description)
+}
+
+// InsufficientScopeError says that the MCP server asked again for scopes for
+// which the user has just authorized: asking once more would loop. The account
+// lacks a permission.
+type InsufficientScopeError struct {
+	// Scopes are those of the repeated challenge; may be empty.
+	Scopes []string
+}
+
+func (e *InsufficientScopeError) Error() string {
+	return fmt.Sprintf("oauthclient: the MCP server still asks for scopes %q after they were authorized", strings.Join(e.Scopes, " "))
+}
+
+// MismatchError says that a discovered document contradicts what it must
+// match, and shows both values, so that a person can tell which switch of
+// [ServerPolicy], if any, is called for.
+type MismatchError struct {
+	// What names the value: "resource" (RFC 9728 section 3.3) or "issuer"
+	// (RFC 8414 section 3.3).
+	What string
+	// Got is the document's value, Want the one it must match.
+	Got, Want string
+	// Source is the URL of the document.
+	Source string
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("oauthclient: %s mismatch: %s says %q, want %q", e.What, e.Source, e.Got, e.Want)
+}
+
+// DiscoveryError says that authorization metadata was found but cannot be
+// used, or was not found where the specification requires it.
+type DiscoveryError struct {
+	// Source is the URL of the document, or the issuer.
+	Source string
+	// Reason says what is wrong with it.
+	Reason string
+}
+
+func (e *DiscoveryError) Error() string {
+	return fmt.Sprintf("oauthclient: authorization metadata of %s: %s", e.Source, e.Reason)
+}
+
+// RegistrationRequiredError says that the authorization server offers no way
+// to register by itself: register a client there by hand, with this redirect
+// URI, and add it to [Config.PreregisteredClients].
+type RegistrationRequiredError struct {
+	Issuer      string
+	RedirectURI string
+}
+
+func (e *RegistrationRequiredError) Error() string {
+	return fmt.Sprintf("oauthclient: %s has no usable automatic registration: register a client with redirect URI %s there and set Config.PreregisteredClients", e.Issuer, e.RedirectURI)
+}
+
+// StorageError is the failure of a [CredentialStore], [RegistrationStore] or
+// [AttemptStore]. Nothing is known about the connection.
+type StorageError struct{ Err error }
+
+func (e *StorageError) Error() string { return "oauthclient: storage: " + e.Err.Error() }
+
+func (e *StorageError) Unwrap() error { return e.Err }
+
+// storageError wraps what a store returned, unless it is an error of this
+// package or of the context, which an Update only passes on.
+func storageError(err error) error {
+	if err == nil || ownError(err) != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, errKeep) || errors.Is(err, ErrNoAttempt) || errors.Is(err, ErrForbiddenAddress) {
+		return err
+	}
+	return &StorageError{Err: err}
+}
+
+// ServerError is an answer of the MCP server that is neither a result nor a
+// JSON-RPC error nor temporary: an HTTP refusal, or a malformed answer.
+type ServerError struct {
+	// StatusCode is the HTTP status, or 0 for a malformed answer.
+	StatusCode int
+	// Reason is a short text without anything secret.
+	Reason string
+}
+
+func (e *ServerError) Error() string {
+	if e.StatusCode != 0 {
+		return fmt.Sprintf("oauthclient: the MCP server answered HTTP status %d", e.StatusCode)
+	}
+	return "oauthclient: the MCP server's answer cannot be used: " + e.Reason
+}

@@ -1,0 +1,188 @@
+package oauthclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"sync"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// exchange follows one operation of the SDK through the HTTP requests it
+// makes. It travels in the operation's context, which the SDK hands on to
+// every request, retries and resumed streams included.
+//
+// It keeps the server's result as it came: the SDK's types drop fields they do
+// not know and turn large integers into floats.
+type exchange struct {
+	wantResult bool
+	onProgress func(mcp.ProgressNotificationParams)
+
+	mu       sync.Mutex
+	sent     bool
+	refusal  error
+	result   json.RawMessage
+	oversize bool
+}
+
+type exchangeKey struct{}
+
+func withExchange(ctx context.Context, x *exchange) context.Context {
+	return context.WithValue(ctx, exchangeKey{}, x)
+}
+
+// exchangeFrom returns the exchange of a request; a request without one, such
+// as a notification in the background, gets a new one that nobody reads.
+func exchangeFrom(ctx context.Context) *exchange {
+	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
+		return x
+	}
+	return &exchange{}
+}
+
+func (x *exchange) markSent() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.sent = true
+}
+
+func (x *exchange) wasSent() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.sent
+}
+
+// refuse remembers an error that would be the same for every further request
+// of the operation, and returns it. The SDK answers a failed server/discover
+// with an initialize, which need not be sent only to be refused as well.
+func (x *exchange) refuse(err error) error {
+	if _, ok := errors.AsType[*AuthorizationRequiredError](err); !ok {
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.refusal = err
+	return err
+}
+
+func (x *exchange) refused() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.refusal
+}
+
+// raw returns the last result seen, nil when there was none.
+func (x *exchange) raw() json.RawMessage {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.result
+}
+
+func (x *exchange) tooLarge() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.oversize
+}
+
+// capture wraps an answer's body so that it ends after limit bytes and its
+// messages are seen here before the SDK acts on them.
+func (x *exchange) capture(resp *http.Response, limit int64) io.ReadCloser {
+	if resp.Request != nil && resp.Request.Method == http.MethodGet && resp.Request.Header.Get("Last-Event-ID") == "" {
+		return resp.Body // the standalone stream: endless by nature, each event limited by the SDK
+	}
+	body := &capturedBody{ReadCloser: resp.Body, x: x, left: limit}
+	if x.wantResult {
+		mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+		body.sse, body.json = mediaType == "text/event-stream", mediaType == "application/json"
+	}
+	return body
+}
+
+// message looks at one JSON-RPC message of the answer.
+func (x *exchange) message(data []byte) {
+	var m struct {
+		Method string          `json:"method"`
+		Result json.RawMessage `json:"result"`
+		Params json.RawMessage `json:"params"`
+	}
+	if json.Unmarshal(data, &m) != nil {
+		return // the SDK will say what is wrong with it
+	}
+	switch {
+	case m.Method == "notifications/progress" && x.onProgress != nil:
+		var p mcp.ProgressNotificationParams
+		if json.Unmarshal(m.Params, &p) == nil {
+			x.onProgress(p)
+		}
+	case m.Method == "" && m.Result != nil:
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.result = m.Result
+	}
+}
+
+// errTooLarge ends an answer that exceeds [Config.MaxResponseBytes].
+var errTooLarge = errors.New("oauthclient: the answer is too large")
+
+// capturedBody is an answer's body on its way to the SDK.
+type capturedBody struct {
+	io.ReadCloser
+	x         *exchange
+	left      int64
+	sse, json bool
+	line      []byte // the unfinished line of an SSE stream, or the whole JSON body
+	data      []byte // the data of the unfinished SSE event
+}
+
+func (b *capturedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		b.x.mu.Lock()
+		b.x.oversize = true
+		b.x.mu.Unlock()
+		return 0, errTooLarge
+	}
+	switch {
+	case b.json:
+		b.line = append(b.line, p[:n]...)
+		if err == io.EOF && len(b.line) > 0 {
+			b.x.message(b.line)
+			b.line = nil
+		}
+	case b.sse:
+		b.events(p[:n])
+	}
+	return n, err
+}
+
+// events cuts a stream into events (HTML standard, "Interpreting an event
+// stream") and passes on their data.
+func (b *capturedBody) events(chunk []byte) {
+	for {
+		line, rest, found := bytes.Cut(chunk, []byte("\n"))
+		if !found {
+			b.line = append(b.line, chunk...)
+			return
+		}
+		chunk = rest
+		if len(b.line) > 0 {
+			line = append(b.line, line...)
+			b.line = b.line[:0]
+		}
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			if len(b.data) > 0 {
+				b.data = append(b.data, '\n')
+			}
+			b.data = append(b.data, bytes.TrimPrefix(data, []byte(" "))...)
+		} else if len(line) == 0 && len(b.data) > 0 {
+			b.x.message(b.data)
+			b.data = b.data[:0]
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package oauthclient
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/auth"
+	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
+)
+
+// OAuthProvider obtains, refreshes and revokes the tokens of one connection.
+// It implements the SDK's [auth.OAuthHandler], so it can be given to any
+// [mcp.StreamableClientTransport]; [MCPOAuthClient] uses it and should be
+// preferred where its methods suffice.
+//
+// An OAuthProvider is safe for concurrent use.
+type OAuthProvider struct {
+	cfg      Config
+	policy   ServerPolicy
+	authHTTP *http.Client
+	flight   singleflight.Group
+
+	mu        sync.Mutex
+	pending   *AuthorizationRequiredError // the last attempt begun here, while it is open
+	pendingBy []string                    // the scopes of the challenge that began it
+	forced    Secret                      // the token that a forced refresh brought
+	forcedAt  time.Time
+	backoff   *TemporaryError // the last failed refresh
+	backoffBy time.Time       // do not try again before
+}
+
+var _ auth.OAuthHandler = (*OAuthProvider)(nil)
+
+// NewOAuthProvider validates cfg and returns a provider. It does no I/O.
+func NewOAuthProvider(cfg Config) (*OAuthProvider, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return newOAuthProvider(cfg)
+}
+
+// newOAuthProvider makes a provider of a completed config.
+func newOAuthProvider(cfg Config) (*OAuthProvider, error) {
+	policy := cfg.Servers(cfg.ServerURL)
+	if err := checkAuthMethod(policy.TokenEndpointAuthMethod); err != nil {
+		return nil, errors.New("oauthclient: Config.Servers: TokenEndpointAuthMethod: " + err.Error())
+	}
+	return &OAuthProvider{cfg: cfg, policy: policy, authHTTP: newAuthHTTPClient(cfg.HTTPClient.Transport)}, nil
+}
+
+// TokenSource returns a source of the present access token, or nil as long as
+// there is none. It refreshes when due, in the time that Config.RequestTimeout
+// allows.
+func (p *OAuthProvider) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
+	creds, err := p.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !creds.Authorized() {
+		return nil, nil //nolint:nilnil // the contract of auth.OAuthHandler: no source, no header
+	}
+	return tokenSource{ctx, p}, nil
+}
+
+// Token returns an access token, refreshed if due, and never an anonymous
+// answer: without credentials it begins an authorization. Errors are those of
+// [OAuthProvider.Authorize].
+func (p *OAuthProvider) Token(ctx context.Context) (*oauth2.Token, error) {
+	creds, err := p.fresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if creds.AccessToken.IsZero() {
+		return nil, p.authorize(ctx, challenge{})
+	}
+	return &oauth2.Token{AccessToken: creds.AccessToken.Reveal(), TokenType: creds.TokenType, Expiry: creds.Expiry}, nil
+}
+
+// tokenSource is the provider as an [oauth2.TokenSource], which has no context
+// of its own.
+type tokenSource struct {
+	ctx context.Context
+	p   *OAuthProvider
+}
+
+func (s tokenSource) Token() (*oauth2.Token, error) { return s.p.Token(s.ctx) }
+
+// Authorize handles a 401 or 403 for the SDK's transport. It returns nil when
+// the request may be sent again with the token that TokenSource now gives, and
+// otherwise [*AuthorizationRequiredError], [*InsufficientScopeError],
+// [*TemporaryError] or another error of this package.
+func (p *OAuthProvider) Authorize(ctx context.Context, req *http.Request, resp *http.Response) error {
+	drain(resp)
+	sent := NewSecret(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer "))
+	if resp.StatusCode == http.StatusForbidden {
+		return p.forbidden(ctx, parseChallenge(resp.Header))
+	}
+	return p.unauthorized(ctx, sent, parseChallenge(resp.Header))
+}
+
+// unauthorized handles a 401 to a request that carried the token sent, which
+// may be zero. Nil means: send it again.
+func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challenge) error {
+	if !sent.IsZero() {
+		switch renewed, err := p.renew(ctx, sent); {
+		case err != nil:
+			return err
+		case renewed:
+			return nil
+		}
+	}
+	return p.authorize(ctx, ch)
+}
+
+// forbidden handles a 403: step-up authorization when the server asks for more
+// scopes (RFC 6750 section 3.1, MCP "Scope Challenge Handling"), a plain
+// refusal otherwise. It never returns nil.
+func (p *OAuthProvider) forbidden(ctx context.Context, ch challenge) error {
+	if ch.errorCode != "insufficient_scope" {
+		return &ServerError{StatusCode: http.StatusForbidden}
+	}
+	creds, err := p.load(ctx)
+	if err != nil {
+		return err
+	}
+	if containsAll(creds.StepUp, stepUpMarks(ch.scopes)) {
+		return &InsufficientScopeError{Scopes: ch.scopes}
+	}
+	return p.authorize(ctx, ch)
+}
+
+// stepUpMarks is what [Credentials.StepUp] remembers of a challenge.
+func stepUpMarks(scopes []string) []string {
+	if len(scopes) == 0 {
+		return []string{""}
+	}
+	return scopes
+}
+
+// fresh returns credentials whose access token can be sent, refreshed if due.
+// Credentials without a token come back when the connection was never
+// authorized: the request then goes without. A connection that was authorized
+// once does not fall back to being anonymous.
+func (p *OAuthProvider) fresh(ctx context.Context) (Credentials, error) {
+	creds, err := p.load(ctx)
+	if err != nil {
+		return Credentials{}, err
+	}
+	now := p.cfg.Now()
+	switch {
+	case !creds.AccessToken.IsZero() && (creds.RefreshAfter.IsZero() || now.Before(creds.RefreshAfter)):
+		return creds, nil
+	case !creds.Authorized() && creds.Issuer == "" && !p.policy.ForceAuthorization:
+		return creds, nil
+	case creds.RefreshToken.IsZero() && !creds.AccessToken.IsZero() && now.Before(creds.Expiry):
+		return creds, nil
+	case !creds.RefreshToken.IsZero():
+		refreshed, err := p.refresh(ctx, creds, false)
+		if err != nil || !refreshed.AccessToken.IsZero() {
+			return refreshed, err
+		}
+		creds = refreshed
+	}
+	return Credentials{}, p.authorize(ctx, challenge{resourceMetadata: creds.ResourceMetadataURL})
+}
+
+// load reads the credentials.
+func (p *OAuthProvider) load(ctx context.Context) (Credentials, error) {
+	creds, err := p.cfg.Credentials.Load(ctx)
+	return creds, storageError(err)
+}
+
+// detached runs fn once for all concurrent callers with the same key, with a
+// context that outlives them: a refresh or registration that one caller gave
+// up on has still happened at the server, and its result must be kept.
+func (p *OAuthProvider) detached(ctx context.Context, key string, steps int, fn func(context.Context) (any, error)) (any, error) {
+	result := p.flight.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(steps)*p.cfg.RequestTimeout)
+		defer cancel()
+		return fn(ctx)
+	})
+	select {
+	case r := <-result:
+		return r.Val, r.Err
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, &TemporaryError{Op: key, Timeout: true, Err: ctx.Err()}
+		}
+		return nil, ctx.Err()
+	}
+}

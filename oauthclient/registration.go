@@ -1,0 +1,174 @@
+package oauthclient
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Client authentication methods at the token endpoint (RFC 7591 section 2).
+const (
+	authMethodNone  = "none"
+	authMethodBasic = "client_secret_basic"
+	authMethodPost  = "client_secret_post"
+)
+
+func checkAuthMethod(method string) error {
+	if method != "" && !slices.Contains([]string{authMethodNone, authMethodBasic, authMethodPost}, method) {
+		return fmt.Errorf("unknown client authentication method %q", method)
+	}
+	return nil
+}
+
+// Registration is a client as one authorization server knows it. It is bound
+// to that server's issuer and never used with another.
+type Registration struct {
+	// Issuer is the authorization server's.
+	Issuer string
+	// ClientID is the client identifier.
+	ClientID string
+	// ClientSecret is zero for a public client.
+	ClientSecret Secret
+	// TokenEndpointAuthMethod is "none", "client_secret_basic" or
+	// "client_secret_post".
+	TokenEndpointAuthMethod string
+	// RedirectURI is the registered one.
+	RedirectURI string
+	// Dynamic tells that the client came from dynamic registration and so can
+	// be replaced when the server has forgotten it.
+	Dynamic bool
+	// SecretExpiry is when ClientSecret ends (client_secret_expires_at); zero
+	// for never.
+	SecretExpiry time.Time
+	// UnansweredSince is when the oldest attempt began since the server last
+	// sent a user back to us; zero when none is open. Servers often tell only
+	// the browser that they do not know a client, so an attempt that nobody
+	// came back from is the one sign of it.
+	UnansweredSince time.Time
+}
+
+// MarshalJSON always fails; see [Registration.MarshalBinary].
+func (r Registration) MarshalJSON() ([]byte, error) { return nil, errSecretJSON }
+
+// MarshalBinary returns the registration with its secret.
+func (r Registration) MarshalBinary() ([]byte, error) { return json.Marshal(r.wire()) }
+
+// UnmarshalBinary replaces r with what MarshalBinary returned.
+func (r *Registration) UnmarshalBinary(data []byte) error {
+	var w registrationWire
+	if err := json.Unmarshal(data, &w); err != nil {
+		return errors.New("oauthclient: registration is malformed")
+	}
+	*r = w.registration()
+	return nil
+}
+
+// registrationWire is the persistent form of [Registration].
+type registrationWire struct {
+	Issuer                  string    `json:"issuer,omitempty"`
+	ClientID                string    `json:"client_id,omitempty"`
+	ClientSecret            string    `json:"client_secret,omitempty"`
+	TokenEndpointAuthMethod string    `json:"token_endpoint_auth_method,omitempty"`
+	RedirectURI             string    `json:"redirect_uri,omitempty"`
+	Dynamic                 bool      `json:"dynamic,omitempty"`
+	SecretExpiry            time.Time `json:"secret_expiry,omitzero"`
+	UnansweredSince         time.Time `json:"unanswered_since,omitzero"`
+}
+
+func (r Registration) wire() registrationWire {
+	return registrationWire{
+		Issuer: r.Issuer, ClientID: r.ClientID, ClientSecret: r.ClientSecret.Reveal(), TokenEndpointAuthMethod: r.TokenEndpointAuthMethod,
+		RedirectURI: r.RedirectURI, Dynamic: r.Dynamic, SecretExpiry: r.SecretExpiry, UnansweredSince: r.UnansweredSince,
+	}
+}
+
+func (w registrationWire) registration() Registration {
+	return Registration{
+		Issuer: w.Issuer, ClientID: w.ClientID, ClientSecret: NewSecret(w.ClientSecret), TokenEndpointAuthMethod: w.TokenEndpointAuthMethod,
+		RedirectURI: w.RedirectURI, Dynamic: w.Dynamic, SecretExpiry: w.SecretExpiry, UnansweredSince: w.UnansweredSince,
+	}
+}
+
+// RegistrationKey names the registration that all connections with the same
+// issuer, redirect URI and client metadata share. It is a hash.
+type RegistrationKey string
+
+// registrationKey derives the key for this configuration at issuer.
+func (p *OAuthProvider) registrationKey(issuer string) RegistrationKey {
+	metadata, _ := json.Marshal(p.cfg.ClientMetadata) // strings only: cannot fail
+	h := sha256.New()
+	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata)} {
+		fmt.Fprintf(h, "%d:%s", len(part), part)
+	}
+	return RegistrationKey(hex.EncodeToString(h.Sum(nil)))
+}
+
+// RegistrationStore keeps dynamic registrations, shared by all connections of
+// a host. Implementations must be safe for concurrent use.
+type RegistrationStore interface {
+	// Load returns the registration, or the zero Registration and no error
+	// when there is none.
+	Load(ctx context.Context, key RegistrationKey) (Registration, error)
+	// Update calls fn exactly once with the present registration (zero for
+	// none), excluding every other Update of this key in all processes, and
+	// stores what fn made of it; the zero Registration removes it. When fn
+	// returns an error nothing is stored and Update returns that error.
+	Update(ctx context.Context, key RegistrationKey, fn func(*Registration) error) error
+}
+
+// NewMemoryRegistrationStore returns a [RegistrationStore] for one process.
+func NewMemoryRegistrationStore() RegistrationStore {
+	return &memoryRegistrations{entries: make(map[RegistrationKey]*memoryRegistration)}
+}
+
+type memoryRegistrations struct {
+	mu      sync.Mutex
+	entries map[RegistrationKey]*memoryRegistration
+}
+
+type memoryRegistration struct {
+	updating     chan struct{} // holds a value while an Update runs
+	registration Registration  // guarded by memoryRegistrations.mu
+}
+
+func (m *memoryRegistrations) entry(key RegistrationKey) *memoryRegistration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.entries[key]
+	if e == nil {
+		e = &memoryRegistration{updating: make(chan struct{}, 1)}
+		m.entries[key] = e
+	}
+	return e
+}
+
+func (m *memoryRegistrations) Load(_ context.Context, key RegistrationKey) (Registration, error) {
+	e := m.entry(key)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return e.registration, nil
+}
+
+func (m *memoryRegistrations) Update(ctx context.Context, key RegistrationKey, fn func(*Registration) error) error {
+	e := m.entry(key)
+	select {
+	case e.updating <- struct{}{}:
+		defer func() { <-e.updating }()
+	case <-ctx.Done():
+		return fmt.Errorf("oauthclient: waiting to update a registration: %w", ctx.Err())
+	}
+	r, _ := m.Load(ctx, key)
+	if err := fn(&r); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.registration = r
+	return nil
+}

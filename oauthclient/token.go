@@ -1,0 +1,208 @@
+package oauthclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	// maxUnixSeconds keeps absurd times from servers within what every
+	// encoding of a time can hold (the year 9999).
+	maxUnixSeconds = 253402300799
+	// maxLifetime bounds expires_in; longer means the same in practice.
+	maxLifetime = 10 * 365 * 24 * time.Hour
+	// maxRetryAfter bounds what a server may ask for.
+	maxRetryAfter = time.Hour
+)
+
+// tokenResponse is a successful answer of the token endpoint.
+type tokenResponse struct {
+	accessToken, refreshToken Secret
+	tokenType                 string
+	lifetime                  time.Duration // 0 when unknown
+	scopes                    []string      // nil when not stated
+}
+
+// tokenRequest sends a grant to a token endpoint (RFC 6749 sections 4.1.3 and
+// 6), authenticated as client. It knows nothing of the grant: form says it
+// all. A refusal by the server is an [*AuthorizationError], everything else
+// that goes wrong a [*TemporaryError].
+func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*tokenResponse, error) {
+	answer, err := p.postForm(ctx, op, endpoint, client, form)
+	if err != nil {
+		return nil, err
+	}
+	body := answer.body
+	if mediaType, _, _ := mime.ParseMediaType(answer.contentType); mediaType == "application/x-www-form-urlencoded" {
+		body = formToJSON(body) // GitHub's old habit
+	}
+	var refused oauthError
+	if json.Unmarshal(body, &refused) == nil && refused.Code != "" {
+		return nil, refused.authorizationError(secretsOf(client, form)...)
+	}
+	if answer.status != http.StatusOK && answer.status != http.StatusCreated {
+		return nil, &TemporaryError{Op: op, StatusCode: answer.status}
+	}
+	token, err := parseTokenResponse(body)
+	if err != nil {
+		return nil, &TemporaryError{Op: op, Err: err}
+	}
+	return token, nil
+}
+
+// postForm posts form to endpoint with client authentication (RFC 6749
+// section 2.3.1).
+func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*authAnswer, error) {
+	if client.TokenEndpointAuthMethod != authMethodBasic {
+		form.Set("client_id", client.ClientID)
+	}
+	if client.TokenEndpointAuthMethod == authMethodPost {
+		form.Set("client_secret", client.ClientSecret.Reveal())
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, &DiscoveryError{Source: client.Issuer, Reason: "an endpoint is not a URL"}
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	if client.TokenEndpointAuthMethod == authMethodBasic {
+		req.SetBasicAuth(url.QueryEscape(client.ClientID), url.QueryEscape(client.ClientSecret.Reveal()))
+	}
+	return p.doAuth(ctx, op, req)
+}
+
+// secretsOf lists what a request carried that its answer must not show.
+func secretsOf(client Registration, form url.Values) []string {
+	secrets := []string{client.ClientSecret.Reveal()}
+	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret"} {
+		secrets = append(secrets, form.Get(name))
+	}
+	return secrets
+}
+
+// parseTokenResponse reads RFC 6749 section 5.1 leniently where servers differ
+// and harm is out of the question: numbers as strings, fractions, no token
+// type.
+func parseTokenResponse(body []byte) (*tokenResponse, error) {
+	var r struct {
+		AccessToken  string        `json:"access_token"`
+		TokenType    string        `json:"token_type"`
+		RefreshToken string        `json:"refresh_token"`
+		ExpiresIn    lenientNumber `json:"expires_in"`
+		Scope        *string       `json:"scope"`
+	}
+	if err := json.Unmarshal(body, &r); err != nil || r.AccessToken == "" {
+		return nil, errors.New("the answer is no token response")
+	}
+	if strings.ContainsFunc(r.AccessToken, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		return nil, errors.New("the access token has characters that no header can carry")
+	}
+	if r.TokenType == "" {
+		r.TokenType = "Bearer"
+	}
+	if !strings.EqualFold(r.TokenType, "Bearer") {
+		return nil, errors.New("the token type is not Bearer")
+	}
+	out := &tokenResponse{accessToken: NewSecret(r.AccessToken), refreshToken: NewSecret(r.RefreshToken), tokenType: "Bearer"}
+	if r.ExpiresIn > 0 {
+		out.lifetime = time.Duration(min(float64(r.ExpiresIn), maxLifetime.Seconds()) * float64(time.Second))
+	}
+	if r.Scope != nil {
+		out.scopes = strings.Fields(*r.Scope)
+	}
+	return out, nil
+}
+
+// apply makes the answer the present tokens of c. requested are the scopes
+// that hold when the answer names none.
+func (t *tokenResponse) apply(c *Credentials, now time.Time, ahead time.Duration, requested []string) {
+	c.AccessToken, c.TokenType = t.accessToken, t.tokenType
+	if !t.refreshToken.IsZero() {
+		c.RefreshToken = t.refreshToken
+	}
+	c.Expiry, c.RefreshAfter = time.Time{}, time.Time{}
+	if t.lifetime > 0 {
+		c.Expiry = now.Add(t.lifetime)
+		c.RefreshAfter = c.Expiry.Add(-min(ahead, t.lifetime/5))
+	}
+	c.Scopes = requested
+	if len(t.scopes) > 0 {
+		c.Scopes = t.scopes
+	}
+}
+
+// lenientNumber reads a JSON number, or a string with one; anything else is 0.
+type lenientNumber float64
+
+func (n *lenientNumber) UnmarshalJSON(data []byte) error {
+	*n = 0
+	f, err := strconv.ParseFloat(strings.Trim(string(data), `"`), 64)
+	if err == nil && f == f {
+		*n = lenientNumber(f)
+	}
+	return nil
+}
+
+// formToJSON rewrites a form-encoded answer as JSON.
+func formToJSON(body []byte) []byte {
+	values, err := url.ParseQuery(string(body))
+	if err != nil {
+		return body
+	}
+	flat := make(map[string]string, len(values))
+	for name := range values {
+		flat[name] = values.Get(name)
+	}
+	out, _ := json.Marshal(flat) // a map of strings cannot fail
+	return out
+}
+
+// oauthError is an error answer (RFC 6749 section 5.2, RFC 7591 section 3.2.2).
+type oauthError struct {
+	Code        string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+func (e oauthError) authorizationError(secrets ...string) *AuthorizationError {
+	return &AuthorizationError{Code: cleanText(e.Code, 64, secrets), Description: cleanText(e.Description, 200, secrets)}
+}
+
+// cleanText makes a server's text fit for a log and a person: printable,
+// short, and without any of secrets.
+func cleanText(text string, limit int, secrets []string) string {
+	for _, s := range secrets {
+		if s != "" {
+			text = strings.ReplaceAll(text, s, redacted)
+		}
+	}
+	text = strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "…"
+	}
+	return text
+}
+
+// parseRetryAfter reads a Retry-After header (RFC 9110 section 10.2.3).
+func parseRetryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return min(max(0, time.Duration(min(seconds, 1<<30))*time.Second), maxRetryAfter)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(0, at.Sub(now)), maxRetryAfter)
+	}
+	return 0
+}

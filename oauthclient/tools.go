@@ -1,0 +1,181 @@
+package oauthclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+)
+
+// Tool is a tool of an MCP server. Beside the SDK's view of it, it keeps the
+// server's own JSON, which MarshalJSON returns unchanged: fields that the SDK
+// does not know and numbers of any size survive.
+type Tool struct {
+	*mcp.Tool
+	raw json.RawMessage
+}
+
+// MarshalJSON returns the tool as the server sent it.
+func (t *Tool) MarshalJSON() ([]byte, error) {
+	if t.raw != nil {
+		return t.raw, nil
+	}
+	return json.Marshal(t.Tool)
+}
+
+// CallToolResult is the result of a tool call. Beside the SDK's view of it, it
+// keeps the server's own JSON, which MarshalJSON returns.
+type CallToolResult struct {
+	*mcp.CallToolResult
+	raw json.RawMessage
+}
+
+// MarshalJSON returns the result as the server sent it, with content and
+// isError made explicit where the server left them out.
+func (r *CallToolResult) MarshalJSON() ([]byte, error) {
+	if r.raw == nil {
+		return json.Marshal(r.CallToolResult)
+	}
+	var present struct {
+		Content json.RawMessage `json:"content"`
+		IsError json.RawMessage `json:"isError"`
+	}
+	if err := json.Unmarshal(r.raw, &present); err != nil {
+		return nil, fmt.Errorf("oauthclient: tool result: %w", err)
+	}
+	if present.Content != nil && present.IsError != nil {
+		return r.raw, nil
+	}
+	out := make([]byte, 0, len(r.raw)+32)
+	out = append(out, '{')
+	if present.Content == nil {
+		out = append(out, `"content":[],`...)
+	}
+	if present.IsError == nil {
+		out = append(out, `"isError":false,`...)
+	}
+	rest := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(r.raw), []byte("{")))
+	if bytes.Equal(rest, []byte("}")) {
+		out = out[:len(out)-1]
+	}
+	return append(out, rest...), nil
+}
+
+// ListTools returns all tools of the server, over all pages. The SDK leaves
+// out tools whose definition breaks the protocol.
+//
+// Errors are those of [MCPOAuthClient.CallTool]; more than Config.MaxTools
+// tools, or a server whose pages never end, are a [*ServerError].
+func (c *MCPOAuthClient) ListTools(ctx context.Context) ([]*Tool, error) {
+	tools := []*Tool{}
+	seen := map[string]bool{}
+	for cursor := ""; ; {
+		page, next, err := c.listPage(ctx, cursor)
+		if err != nil {
+			return nil, err
+		}
+		tools = append(tools, page...)
+		if next == "" {
+			return tools, nil
+		}
+		if seen[next] || len(tools) > c.cfg.MaxTools || len(seen) > c.cfg.MaxTools {
+			return nil, &ServerError{Reason: "its list of tools does not end"}
+		}
+		seen[next], cursor = true, next
+	}
+}
+
+// listPage gets one page. The SDK may answer from its cache (SEP-2549), in
+// which case the server's own JSON is that of the page as it was fetched.
+func (c *MCPOAuthClient) listPage(ctx context.Context, cursor string) ([]*Tool, string, error) {
+	x := &exchange{wantResult: true}
+	var result *mcp.ListToolsResult
+	err := c.do(ctx, "listing tools", x, func(ctx context.Context, session *mcp.ClientSession) (err error) {
+		result, err = session.ListTools(ctx, &mcp.ListToolsParams{Cursor: cursor})
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cached, ok := c.pages[cursor]; ok && cached.result == result {
+		return cached.tools, result.NextCursor, nil
+	}
+	tools := pairTools(result.Tools, x.raw())
+	if result.GetTTLMs() > 0 {
+		c.pages[cursor] = toolPage{result, tools}
+	}
+	return tools, result.NextCursor, nil
+}
+
+// toolPage is a page that the SDK may have cached.
+type toolPage struct {
+	result *mcp.ListToolsResult
+	tools  []*Tool
+}
+
+// pairTools joins the SDK's tools, of which some may have been left out, with
+// the server's JSON for them, which has the same order.
+func pairTools(tools []*mcp.Tool, result json.RawMessage) []*Tool {
+	var page struct {
+		Tools []json.RawMessage `json:"tools"`
+	}
+	_ = json.Unmarshal(result, &page) // absent or odd: the SDK's view alone remains
+	out := make([]*Tool, 0, len(tools))
+	for _, tool := range tools {
+		t := &Tool{Tool: tool}
+		for len(page.Tools) > 0 && t.raw == nil {
+			var name struct {
+				Name string `json:"name"`
+			}
+			if json.Unmarshal(page.Tools[0], &name) == nil && name.Name == tool.Name {
+				t.raw = page.Tools[0]
+			}
+			page.Tools = page.Tools[1:]
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// CallTool calls a tool. args is anything that encodes to a JSON object; a
+// [json.RawMessage] is sent as it is; nil means no arguments.
+//
+// A result with IsError is a result: the tool ran and says that it failed.
+// Errors: [*AuthorizationRequiredError] when the user must authorize (also on
+// a connection that worked so far), [*InsufficientScopeError],
+// [*TemporaryError], [*ServerError], or the server's [*jsonrpc.Error]. Only a
+// call that the server certainly did not execute is sent again.
+func (c *MCPOAuthClient) CallTool(ctx context.Context, name string, args any) (*CallToolResult, error) {
+	return c.CallToolProgress(ctx, name, args, nil)
+}
+
+// CallToolProgress is CallTool with the server's progress notifications, each
+// passed to onProgress before the result is returned. The answer is not read
+// on while onProgress runs. Cancelling ctx cancels the call at the server.
+func (c *MCPOAuthClient) CallToolProgress(ctx context.Context, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*CallToolResult, error) {
+	if name == "" {
+		return nil, errors.New("oauthclient: CallTool: the tool name is empty")
+	}
+	if args == nil {
+		args = json.RawMessage("{}")
+	}
+	x := &exchange{wantResult: true, onProgress: onProgress}
+	var result *mcp.CallToolResult
+	err := c.do(ctx, "calling the tool", x, func(ctx context.Context, session *mcp.ClientSession) (err error) {
+		params := &mcp.CallToolParams{Name: name, Arguments: args}
+		if onProgress != nil {
+			params.SetProgressToken(c.nextToken())
+		}
+		result, err = session.CallTool(ctx, params)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &CallToolResult{CallToolResult: result, raw: x.raw()}, nil
+}

@@ -1,0 +1,173 @@
+package session
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/store"
+)
+
+// attemptState is how far an attempt has come.
+type attemptState string
+
+const (
+	attemptPending   attemptState = "pending"
+	attemptTaken     attemptState = "taken"
+	attemptSucceeded attemptState = "succeeded"
+	attemptFailed    attemptState = "failed"
+)
+
+// attemptRecord is an authorization attempt as it is stored, under the hash of
+// its state. Once taken it no longer holds the attempt's secrets.
+type attemptRecord struct {
+	SessionKey string       `json:"session"`
+	Owner      string       `json:"owner,omitempty"`
+	Binding    string       `json:"binding,omitempty"` // a hash of Caller.Binding
+	State      attemptState `json:"state"`
+	Reason     string       `json:"reason,omitempty"` // of a failure
+	Expires    time.Time    `json:"expires"`
+	Attempt    []byte       `json:"attempt,omitempty"` // oauthclient.Attempt.MarshalBinary
+}
+
+// bindingKey is the context key of [Caller.Binding]: the one value that must
+// get from a Manager's method through the OAuth client to the attempt that it
+// may begin.
+type bindingKey struct{}
+
+func withBinding(ctx context.Context, caller Caller) context.Context {
+	return context.WithValue(ctx, bindingKey{}, hashBinding(caller.Binding))
+}
+
+func hashBinding(binding string) string {
+	if binding == "" {
+		return ""
+	}
+	return hash("binding", binding)
+}
+
+func bindingFrom(ctx context.Context) string {
+	binding, _ := ctx.Value(bindingKey{}).(string)
+	return binding
+}
+
+// mayFinish tells whether caller is who began the attempt: the same browser,
+// or the same logged-in owner. A browser in which another owner is logged in
+// is refused. An attempt begun without either by the host's own code can be
+// finished by whoever knows the state.
+func (a *attemptRecord) mayFinish(caller Caller) bool {
+	sameBrowser := a.Binding != "" && subtle.ConstantTimeCompare([]byte(a.Binding), []byte(hashBinding(caller.Binding))) == 1
+	if caller.Owner != "" {
+		return caller.Owner == a.Owner
+	}
+	return sameBrowser || a.Binding == "" && a.Owner == ""
+}
+
+// attempts implements [oauthclient.AttemptStore] for one session.
+type attempts struct{ l *liveSession }
+
+func (s attempts) Create(ctx context.Context, a oauthclient.Attempt) error {
+	r, _, err := s.l.m.read(ctx, s.l.key)
+	if err != nil {
+		return err
+	}
+	encoded, err := a.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	return s.l.m.swapAttempt(ctx, a.ID, nil, &attemptRecord{
+		SessionKey: s.l.key, Owner: r.Owner, Binding: bindingFrom(ctx), State: attemptPending, Expires: a.Expires, Attempt: encoded,
+	})
+}
+
+// Load returns a pending attempt. To a caller from another browser an attempt
+// is of no use, so it does not exist for it.
+func (s attempts) Load(ctx context.Context, id string) (oauthclient.Attempt, error) {
+	_, _, a, err := s.load(ctx, id)
+	return a, err
+}
+
+func (s attempts) load(ctx context.Context, id string) (r *attemptRecord, value []byte, a oauthclient.Attempt, err error) {
+	if r, value, err = s.l.m.readAttempt(ctx, id); err != nil {
+		return nil, nil, a, err
+	}
+	finishing := ctx.Value(finishingKey{}) != nil
+	if r.State != attemptPending || r.SessionKey != s.l.key || !finishing && r.Binding != bindingFrom(ctx) {
+		return nil, nil, a, oauthclient.ErrNoAttempt
+	}
+	if err := a.UnmarshalBinary(r.Attempt); err != nil {
+		return nil, nil, a, oauthclient.ErrNoAttempt
+	}
+	return r, value, a, nil
+}
+
+// Take ends a pending attempt; the store's compare-and-swap decides who gets it.
+func (s attempts) Take(ctx context.Context, id string) (oauthclient.Attempt, error) {
+	r, value, a, err := s.load(ctx, id)
+	if err != nil {
+		return a, err
+	}
+	r.State, r.Attempt = attemptTaken, nil
+	if err := s.l.m.swapAttempt(ctx, id, value, r); err != nil {
+		if errors.Is(err, store.ErrConflict) {
+			err = oauthclient.ErrNoAttempt
+		}
+		return oauthclient.Attempt{}, err
+	}
+	return a, nil
+}
+
+// finishingKey marks the context of a callback, whose right to the attempt has
+// been checked by mayFinish.
+type finishingKey struct{}
+
+// readAttempt gets an attempt; [oauthclient.ErrNoAttempt] when there is none.
+func (m *Manager) readAttempt(ctx context.Context, id string) (*attemptRecord, []byte, error) {
+	value, err := m.cfg.Store.Get(ctx, attemptStoreKey(id))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil, oauthclient.ErrNoAttempt
+	}
+	if err != nil {
+		return nil, nil, storeError("reading an authorization attempt", err)
+	}
+	plaintext, err := m.sealer.open(attemptStoreKey(id), value)
+	if err != nil {
+		return nil, nil, oauthclient.ErrNoAttempt
+	}
+	r := new(attemptRecord)
+	if json.Unmarshal(plaintext, r) != nil || !m.cfg.Now().Before(r.Expires) {
+		return nil, nil, oauthclient.ErrNoAttempt
+	}
+	return r, value, nil
+}
+
+func (m *Manager) swapAttempt(ctx context.Context, id string, old []byte, r *attemptRecord) error {
+	plaintext, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	err = m.cfg.Store.Swap(ctx, attemptStoreKey(id), old, m.sealer.seal(attemptStoreKey(id), plaintext), r.Expires)
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return storeError("writing an authorization attempt", err)
+	}
+	return err
+}
+
+// recordOutcome notes how a taken attempt ended. It is for people who look;
+// nothing depends on it.
+func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) {
+	r, value, err := m.readAttempt(ctx, id)
+	if err != nil || r.State != attemptTaken {
+		return
+	}
+	r.State = attemptSucceeded
+	if outcome != nil {
+		r.State, r.Reason = attemptFailed, failureReason(outcome)
+	}
+	if err := m.swapAttempt(ctx, id, value, r); err != nil {
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the outcome of an authorization", "attempt", id, "error", err)
+	}
+}

@@ -1,0 +1,138 @@
+package session
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+// Status says where a session stands.
+type Status string
+
+const (
+	// StatusAuthorizing: the user has been sent to authorize and has not come
+	// back yet. It ends with the attempt, never later than Config.AttemptTTL.
+	StatusAuthorizing Status = "authorizing"
+	// StatusConnected: the MCP server has answered on this session.
+	StatusConnected Status = "connected"
+	// StatusAuthorizationRequired: the session worked, but the user must
+	// authorize again.
+	StatusAuthorizationRequired Status = "authorization_required"
+	// StatusFailed: the last attempt ended without success; Info.Reason says
+	// why. Using the session, or connecting again, starts over.
+	StatusFailed Status = "failed"
+	// StatusExpired: the user was sent to authorize and did not come back in
+	// time. Using the session, or connecting again, starts over.
+	StatusExpired Status = "expired"
+)
+
+// Caller is on whose behalf a method of the [Manager] is called.
+type Caller struct {
+	// Owner is the host's ID of the user; empty for a host without users of
+	// its own, where the session ID is then the only key to a session.
+	Owner string
+	// Binding ties authorization attempts to the browser that started them:
+	// a random value that only this browser presents, such as a cookie's.
+	// Empty for none. Only a hash of it is stored.
+	Binding string
+}
+
+// ConnectParams are the arguments of [Manager.Connect].
+type ConnectParams struct {
+	// ServerURL is the MCP endpoint. Required.
+	ServerURL string
+	// ServerName is a name for people. Defaults to the host of ServerURL.
+	ServerName string
+	// CallbackURL is the redirect URI. It comes from the host's own
+	// configuration, never from a request unchecked. Required.
+	CallbackURL string
+	// FreshRegistration makes a new dynamic client registration.
+	FreshRegistration bool
+}
+
+// Info describes a session to its owner.
+type Info struct {
+	// ID is the session ID, with which the session can be used.
+	ID oauthclient.Secret
+	// Key names the session without giving access to it; it may be logged.
+	Key string
+	// ServerURL, ServerName and CallbackURL are those of [ConnectParams].
+	ServerURL, ServerName, CallbackURL string
+	// Owner is the session's.
+	Owner string
+	// Status and, for StatusFailed, the Reason: a text for people without
+	// secrets.
+	Status Status
+	Reason string
+	// CreatedAt and ExpiresAt bound the session's life; use moves ExpiresAt.
+	// LastUsed is exact to Config.TouchInterval.
+	CreatedAt, LastUsed, ExpiresAt time.Time
+}
+
+var (
+	// ErrNotFound is returned for a session that does not exist, has expired,
+	// was removed, or belongs to somebody else: one answer for all.
+	ErrNotFound = errors.New("session: no such session")
+	// ErrClosed is returned after [Manager.Close].
+	ErrClosed = errors.New("session: the manager is closed")
+)
+
+// InputError is a mistake in an argument.
+type InputError struct {
+	// Field is the argument, such as "ServerURL".
+	Field string
+	// Reason says what is wrong with it, without repeating it.
+	Reason string
+}
+
+func (e *InputError) Error() string { return fmt.Sprintf("session: %s %s", e.Field, e.Reason) }
+
+// LimitError says that a limit of [Config] is reached.
+type LimitError struct {
+	// Limit is the Config field.
+	Limit string
+	// Value is its value.
+	Value int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("session: the limit Config.%s (%d) is reached", e.Limit, e.Value)
+}
+
+// StoreError says that the session store failed. Nothing is known about the
+// session; the same call may succeed later.
+type StoreError struct {
+	// Op says what was attempted.
+	Op string
+	// Err is the store's error.
+	Err error
+}
+
+func (e *StoreError) Error() string { return fmt.Sprintf("session: %s: %v", e.Op, e.Err) }
+
+func (e *StoreError) Unwrap() error { return e.Err }
+
+// keyLen is the length of crypto/rand.Text: 26 base32 characters, 130 bits.
+const keyLen = 26
+
+// GenerateSessionID returns a new session ID: a key, which names the record in
+// the store, followed by a secret, which only the sealed record holds; 130
+// random bits each.
+func GenerateSessionID() string { return rand.Text() + rand.Text() }
+
+// splitID takes a session ID apart. It accepts exactly what GenerateSessionID
+// returns.
+func splitID(id string) (key, secret string, ok bool) {
+	if len(id) != 2*keyLen {
+		return "", "", false
+	}
+	for i := range len(id) {
+		if c := id[i]; (c < 'A' || c > 'Z') && (c < '2' || c > '7') {
+			return "", "", false
+		}
+	}
+	return id[:keyLen], id[keyLen:], true
+}

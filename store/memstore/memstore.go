@@ -1,0 +1,235 @@
+package memstore
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/store"
+)
+
+const (
+	defaultMaxEntries    = 100_000
+	defaultMaxValueBytes = 1 << 20
+
+	// reclaimPerWrite is how many expired records one write removes. More than
+	// one, so that a backlog shrinks; few, so that no write is slow.
+	reclaimPerWrite = 8
+)
+
+// Config configures a [Store]. The zero value is ready for use.
+type Config struct {
+	// MaxEntries bounds how many records the store holds. Values below one
+	// stand for the default. Defaults to 100,000.
+	MaxEntries int
+
+	// MaxValueBytes bounds the length of one value, in bytes. Values below
+	// one stand for the default. Defaults to 1 MiB.
+	MaxValueBytes int
+
+	// Now is the clock that decides what has expired, records and leases
+	// alike. It must be safe for concurrent use and must not call the store.
+	// After moving an injected clock, call [Store.Sweep] to let in those who
+	// wait for a lease that has run out by it. Defaults to [time.Now].
+	Now func() time.Time
+}
+
+// Store is a bounded [store.SessionStore] in memory. Create one with [New].
+type Store struct {
+	maxEntries    int
+	maxValueBytes int
+	now           func() time.Time
+	locks         lockTable
+
+	mu       sync.RWMutex
+	entries  map[string]*entry
+	byExpiry expiryHeap // the same entries, the next to expire first
+}
+
+var (
+	_ store.SessionStore = (*Store)(nil)
+	_ store.Ephemeral    = (*Store)(nil)
+)
+
+// New returns an empty store. Changing cfg later has no effect on it.
+func New(cfg Config) *Store {
+	if cfg.MaxEntries < 1 {
+		cfg.MaxEntries = defaultMaxEntries
+	}
+	if cfg.MaxValueBytes < 1 {
+		cfg.MaxValueBytes = defaultMaxValueBytes
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Store{
+		maxEntries:    cfg.MaxEntries,
+		maxValueBytes: cfg.MaxValueBytes,
+		now:           cfg.Now,
+		locks:         lockTable{now: cfg.Now, queues: make(map[string]*queue)},
+		entries:       make(map[string]*entry),
+	}
+}
+
+// Get implements [store.SessionStore]. It never answers from a stale copy.
+func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("memstore: get: %w", err)
+	}
+	if err := store.CheckKey(key); err != nil {
+		return nil, err
+	}
+	now := s.now()
+	value, ok := s.lookup(key, now)
+	if !ok {
+		return nil, store.ErrNotFound
+	}
+	// Stored slices are replaced, never written to, so copying needs no lock.
+	return bytes.Clone(value), nil
+}
+
+// lookup returns the stored slice itself, if the record is live at now.
+func (s *Store) lookup(key string, now time.Time) ([]byte, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.entries[key]
+	if e == nil || !e.liveAt(now) {
+		return nil, false
+	}
+	return e.value, true
+}
+
+// Swap implements [store.SessionStore]. It returns [store.ErrFull] when a new
+// record finds MaxEntries live ones, and an error that matches
+// [store.ErrInvalid] when new is longer than MaxValueBytes.
+func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memstore: swap: %w", err)
+	}
+	if err := store.CheckSwap(key, new, expiry); err != nil {
+		return err
+	}
+	if len(new) > s.maxValueBytes {
+		return fmt.Errorf("memstore: value of %d bytes, at most %d are allowed: %w",
+			len(new), s.maxValueBytes, store.ErrInvalid)
+	}
+	now := s.now()
+	if new != nil && !now.Before(expiry) {
+		new = nil
+	}
+	value := bytes.Clone(new)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reclaim(now, reclaimPerWrite)
+	e := s.entries[key]
+	if e != nil && !e.liveAt(now) {
+		s.remove(e)
+		e = nil
+	}
+	if !e.holds(old) {
+		return store.ErrConflict
+	}
+	switch {
+	case value == nil && e == nil:
+		return nil
+	case value == nil:
+		s.remove(e)
+		return nil
+	case e == nil:
+		return s.insert(key, value, expiry)
+	default:
+		e.value, e.expiry = value, wallTime(expiry)
+		heap.Fix(&s.byExpiry, e.index)
+		return nil
+	}
+}
+
+// Delete implements [store.SessionStore].
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memstore: delete: %w", err)
+	}
+	if err := store.CheckKey(key); err != nil {
+		return err
+	}
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.entries[key]; e != nil {
+		s.remove(e)
+	}
+	s.reclaim(now, reclaimPerWrite)
+	return nil
+}
+
+// Lock implements [store.SessionStore]. Waiters get in in the order in which
+// they came. The clock of [Config] decides when a lease has run out.
+func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("memstore: lock: %w", err)
+	}
+	if err := store.CheckLock(key, ttl); err != nil {
+		return nil, err
+	}
+	l, err := s.locks.acquire(ctx, key, ttl)
+	if err != nil {
+		return nil, fmt.Errorf("memstore: lock: %w", err)
+	}
+	return func() { s.locks.release(key, l) }, nil
+}
+
+// Ephemeral implements [store.Ephemeral]; it reports true.
+func (s *Store) Ephemeral() bool { return true }
+
+// Len returns how many records the store holds, counting expired ones that no
+// write has reclaimed yet. It is meant for a gauge beside MaxEntries.
+func (s *Store) Len() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.entries)
+}
+
+// Sweep drops every record that has expired, and ends every lease that has run
+// out, which lets the next waiter in. A store works without it; it is for
+// hosts that want expired values out of memory soon, and for tests that have
+// moved an injected clock. It costs time in proportion to what it drops and to
+// the leases that are held.
+func (s *Store) Sweep() {
+	now := s.now()
+	s.mu.Lock()
+	s.reclaim(now, len(s.entries))
+	s.mu.Unlock()
+	s.locks.sweep(now)
+}
+
+// insert adds a record that does not exist. The caller holds mu, and has
+// reclaimed at least one expired record if there was any, so a store that is
+// still full holds live records only.
+func (s *Store) insert(key string, value []byte, expiry time.Time) error {
+	if len(s.entries) >= s.maxEntries {
+		return store.ErrFull
+	}
+	// A key may be a piece of a large request, which it would keep in memory.
+	e := &entry{key: strings.Clone(key), value: value, expiry: wallTime(expiry)}
+	s.entries[e.key] = e
+	heap.Push(&s.byExpiry, e)
+	return nil
+}
+
+// remove drops a record from both indexes. The caller holds mu.
+func (s *Store) remove(e *entry) {
+	delete(s.entries, e.key)
+	heap.Remove(&s.byExpiry, e.index)
+}
+
+// reclaim drops up to n expired records. The caller holds mu.
+func (s *Store) reclaim(now time.Time, n int) {
+	for ; n > 0 && len(s.byExpiry) > 0 && !s.byExpiry[0].liveAt(now); n-- {
+		s.remove(s.byExpiry[0])
+	}
+}

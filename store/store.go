@@ -1,0 +1,136 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// The outcomes that a caller branches on. Backends return them as they are or
+// wrapped, so callers compare with [errors.Is]. Whatever else a backend
+// returns is a failure of the system: the context ended, the network is down,
+// the server refuses.
+var (
+	// ErrNotFound is returned by Get when no live record has the key. An
+	// expired record and one that never existed look the same. An outage is
+	// never ErrNotFound: a caller that took it for one would throw away
+	// credentials that still exist.
+	ErrNotFound = errors.New("store: not found")
+
+	// ErrConflict is returned by Swap when the stored value is not the old
+	// value. Nothing was written. The usual answer is to Get again and
+	// decide anew.
+	ErrConflict = errors.New("store: conflict")
+
+	// ErrFull is returned by Swap when a bounded store has no room for a new
+	// record. Nothing was written, and nothing live was evicted to make room.
+	ErrFull = errors.New("store: full")
+
+	// ErrInvalid is matched by every error about an argument that the
+	// contract does not allow, such as an empty key. It is a bug in the
+	// caller, not an outage: trying again cannot help.
+	ErrInvalid = errors.New("store: invalid argument")
+)
+
+// SessionStore keeps opaque values under string keys, each until an absolute
+// expiry. It is all that the rest of the library asks of a database: one
+// atomic primitive, Swap, from which create, update and take-once are made,
+// and a lease that spares replicas from doing the same work twice.
+//
+// A SessionStore value is a handle: several handles, in one process or in
+// many, may stand for the same data. All methods are safe for concurrent use.
+//
+// Keys are non-empty strings, compared byte for byte; a backend takes every
+// key of up to 512 bytes, whatever the bytes, and one whose own keys are
+// narrower encodes or hashes them. Values are any bytes, also none; a backend
+// takes at least 64 KiB. An argument outside the contract gives an error that
+// matches [ErrInvalid], and has no effect.
+//
+// Values are copied in and out: a backend neither keeps nor changes a slice
+// that it was given, and never hands out one that it will look at again.
+//
+// A record is live while the store's clock is before its expiry. From the
+// expiry on it counts as absent for every method, whether or not the backend
+// has reclaimed it. A backend that keeps coarser times than [time.Time] keeps
+// milliseconds at least and rounds an expiry down.
+//
+// A context that is done before the call gives its error, wrapped or not, and
+// no effect. If it ends during the call, or the call fails for any reason
+// that is not one of this package's errors, a write may or may not have
+// happened.
+//
+// Keys and values never appear in an error's text.
+type SessionStore interface {
+	// Get returns the value stored under key, or ErrNotFound if there is no
+	// live record. With a nil error the value is not nil, also when its
+	// length is zero, so it can be given to Swap as old.
+	//
+	// Get may answer from a cache that other handles' writes reach with a
+	// short delay, at most a second or so; Swap and Lock never do. Two things
+	// are never stale: a Get sees every write that its own handle finished
+	// before, and, while the handle holds Lock(key), a Get of the same key
+	// sees every write finished before that lease was granted.
+	Get(ctx context.Context, key string) ([]byte, error)
+
+	// Swap replaces the value stored under key with new, and its expiry with
+	// expiry, if the stored value equals old. Otherwise it returns
+	// ErrConflict and changes nothing. Comparison and write are one atomic
+	// step, across all handles.
+	//
+	// A nil old stands for "no live record", so Swap creates. A nil new
+	// deletes, and expiry is not looked at. Both nil asks only whether the
+	// record is absent. An empty slice that is not nil is a value of length
+	// zero, as old and as new.
+	//
+	//	old      new      no live record    stored value is old    another value
+	//	nil      value    created           -                      ErrConflict
+	//	nil      nil      nothing to do     -                      ErrConflict
+	//	value    value    ErrConflict       replaced               ErrConflict
+	//	value    nil      ErrConflict       deleted                ErrConflict
+	//
+	// Every record expires: a zero expiry with a new value is an argument
+	// error. An expiry that is not after the store's clock is allowed; the
+	// comparison is made as always, and then the record is gone, exactly as
+	// if new were nil.
+	//
+	// Creating in a bounded store may return ErrFull; replacing and deleting
+	// never do.
+	Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error
+
+	// Delete removes the record, whatever its value. An absent or expired
+	// record is no error.
+	Delete(ctx context.Context, key string) error
+
+	// Lock waits until nobody holds the lock of that name, then holds it, at
+	// most for ttl: it is a lease, so that a holder that crashed delays the
+	// others but cannot stop them. Once the lease has run out the next waiter
+	// gets in, although the old holder may still be running. A lease
+	// therefore saves work and never protects data: writes still go through
+	// Swap.
+	//
+	// The context governs the waiting only. If it ends first, Lock returns
+	// its error, and leaves nothing behind that could be granted the lease
+	// later. A context that ends after Lock returned does not release the
+	// lease. A ttl of zero or less is an argument error.
+	//
+	// The returned function gives the lease back. It may be called any
+	// number of times, by any goroutine, also after the lease has run out: it
+	// only ever releases this lease, not one granted since. It does not
+	// report errors, as the lease ends by itself, and it bounds its own time.
+	// It is only valid when the error is nil.
+	//
+	// Locks are not reentrant, waiters get in eventually but in no promised
+	// order, and names of locks live in a space of their own: Lock(ctx, "a",
+	// ttl) has no effect on the record "a", nor the record on the lock.
+	Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error)
+}
+
+// Ephemeral is implemented by stores whose contents may die with the process
+// and are never written anywhere else, such as package memstore's. A store
+// that does not implement it, or answers false, is treated as durable: package
+// session then demands keys to seal the records with. A wrapper around a store
+// should pass the answer on; one that does not is only treated more strictly.
+type Ephemeral interface {
+	// Ephemeral reports whether no value outlives, or leaves, the process.
+	Ephemeral() bool
+}

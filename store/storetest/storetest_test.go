@@ -1,0 +1,107 @@
+package storetest_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/store/memstore"
+	"github.com/mcpoauth/mcpoauth/store/storetest"
+)
+
+// clock is a time that moves when it is told to.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// sound is a backend without a flaw, on a clock of its own.
+func sound() storetest.Backend {
+	c := newClock()
+	s := memstore.New(memstore.Config{Now: c.Now})
+	return storetest.Backend{
+		Store:    s,
+		Isolated: memstore.New(memstore.Config{Now: c.Now}),
+		Now:      c.Now,
+		Advance: func(d time.Duration) {
+			c.Advance(d)
+			s.Sweep()
+		},
+	}
+}
+
+func TestRunWithInjectedClock(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(testing.TB) storetest.Backend { return sound() })
+}
+
+func TestRunWithRealTime(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(testing.TB) storetest.Backend {
+		return storetest.Backend{Store: memstore.New(memstore.Config{})}
+	})
+}
+
+func TestRunEndsWithItsCases(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	opened, ended := 0, 0
+	storetest.Run(t, func(t testing.TB) storetest.Backend {
+		mu.Lock()
+		defer mu.Unlock()
+		opened++
+		t.Cleanup(func() {
+			mu.Lock()
+			defer mu.Unlock()
+			ended++
+		})
+		return sound()
+	})
+	if opened == 0 || opened != ended {
+		t.Fatalf("%d cases opened a backend, %d had ended when Run returned", opened, ended)
+	}
+}
+
+// A backend with a clock of its own says how time is told and moved.
+func ExampleBackend() {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) // guard it with a mutex
+	s := memstore.New(memstore.Config{Now: func() time.Time { return now }})
+	b := storetest.Backend{
+		Store: s,
+		Now:   func() time.Time { return now },
+		Advance: func(d time.Duration) {
+			now = now.Add(d)
+			s.Sweep() // lets in who waits for a lease that has now run out
+		},
+	}
+
+	b.Advance(time.Hour)
+	fmt.Println(b.Now().Format(time.TimeOnly))
+	// Output: 04:04:05
+}
+
+// A backend's own test is one function.
+func ExampleRun() {
+	testStore := func(t *testing.T) { // TestStore in the backend's package
+		storetest.Run(t, func(testing.TB) storetest.Backend {
+			return storetest.Backend{Store: memstore.New(memstore.Config{})}
+		})
+	}
+	fmt.Printf("%T\n", testStore)
+	// Output: func(*testing.T)
+}
