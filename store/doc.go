@@ -91,8 +91,8 @@
 // A store sees opaque bytes. Package session seals every record with AES-256-GCM
 // before it reaches a durable store, and derives keys that are useless without
 // a secret inside the sealed record, so that a stolen database opens no
-// session. A store that implements [Ephemeral] is trusted with the same care
-// as the process's own memory.
+// session. A store that says it is [Ephemeral] is trusted as far as the
+// process's own memory.
 //
 // Keys may still be sensitive, and values are. Neither belongs in a log line,
 // a metric label or an error text.

@@ -1,7 +1,6 @@
 package storetest_test
 
 import (
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -75,33 +74,4 @@ func TestRunEndsWithItsCases(t *testing.T) {
 	if opened == 0 || opened != ended {
 		t.Fatalf("%d cases opened a backend, %d had ended when Run returned", opened, ended)
 	}
-}
-
-// A backend with a clock of its own says how time is told and moved.
-func ExampleBackend() {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) // guard it with a mutex
-	s := memstore.New(memstore.Config{Now: func() time.Time { return now }})
-	b := storetest.Backend{
-		Store: s,
-		Now:   func() time.Time { return now },
-		Advance: func(d time.Duration) {
-			now = now.Add(d)
-			s.Sweep() // lets in who waits for a lease that has now run out
-		},
-	}
-
-	b.Advance(time.Hour)
-	fmt.Println(b.Now().Format(time.TimeOnly))
-	// Output: 04:04:05
-}
-
-// A backend's own test is one function.
-func ExampleRun() {
-	testStore := func(t *testing.T) { // TestStore in the backend's package
-		storetest.Run(t, func(testing.TB) storetest.Backend {
-			return storetest.Backend{Store: memstore.New(memstore.Config{})}
-		})
-	}
-	fmt.Printf("%T\n", testStore)
-	// Output: func(*testing.T)
 }

@@ -88,12 +88,20 @@ func (s *suite) del(st store.SessionStore, key string) error {
 	return st.Delete(ctx, key)
 }
 
+// errLockHangs is the outcome of a Lock that does not honour its context.
+var errLockHangs = errors.New("storetest: Lock did not return after its context had ended")
+
 // lockFor waits for the lock no longer than wait. The lease outlives the
 // context of the wait, as the contract says.
 func (s *suite) lockFor(st store.SessionStore, key string, ttl, wait time.Duration) (func(), error) {
 	ctx, cancel := context.WithTimeout(s.Context(), wait)
 	defer cancel()
-	return st.Lock(ctx, key, ttl)
+	select {
+	case g := <-s.lockLater(ctx, st, key, ttl):
+		return g.unlock, g.err
+	case <-time.After(wait + s.Timeout):
+		return nil, errLockHangs
+	}
 }
 
 // create stores a value where none is, until a time that no case reaches.

@@ -24,7 +24,11 @@ type flaw struct {
 func allFlaws() []flaw {
 	var all []flaw
 	for _, group := range [][]flaw{
-		valueFlaws(), argumentFlaws(), expiryFlaws(), raceFlaws(), handleFlaws(), lockFlaws(), leaseFlaws(),
+		swapFlaws(), emptyFlaws(), recordFlaws(), keyFlaws(),
+		argumentFlaws(), contextFlaws(), errorFlaws(),
+		expiryFlaws(), pastExpiryFlaws(), laterExpiryFlaws(),
+		raceFlaws(), handleFlaws(),
+		lockFlaws(), waitFlaws(), unlockFlaws(), leaseFlaws(),
 	} {
 		all = append(all, group...)
 	}
