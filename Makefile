@@ -1,0 +1,41 @@
+# Everything a developer or CI does; `make help` lists it.
+
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+REVIVE      = go run github.com/mgechev/revive@v1.15.0
+
+.DEFAULT_GOAL := help
+.PHONY: help test check fmt vuln conformance bench fuzz quickstart clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+test: ## all tests, with the race detector; installs what they need
+	@scripts/need cc
+	go test -race -shuffle=on ./...
+
+check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules
+	@test -z "$$(gofmt -l .)" || { echo "gofmt needed:"; gofmt -l .; exit 1; }
+	go vet ./...
+	$(STATICCHECK) ./...
+	$(REVIVE) -config revive.toml -set_exit_status ./...
+	go mod tidy -diff
+	go mod verify
+	go test ./internal/importrules
+
+fmt: ## format the code
+	gofmt -w .
+
+vuln: ## known vulnerabilities in what the library uses
+	@scripts/vulncheck
+
+conformance: ## the official MCP conformance suite, through two replicas
+	@scripts/conformance
+
+bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
+	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...
+
+quickstart: ## run the main job once, narrated
+	go run ./examples/quickstart
+
+clean: ## remove what the targets made
+	rm -rf .tools results

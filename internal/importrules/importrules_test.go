@@ -1,0 +1,63 @@
+// Package importrules_test keeps the arrows between the packages: httpapi →
+// session → oauthclient, session → store, and nobody pays for a backend that
+// they do not import.
+package importrules_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/mcpoauth/mcpoauth"
+
+// TestImports lists, for each public package, which packages of this module and
+// which other modules it may depend on, directly or not, tests aside.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	sdk := []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync", "code.dny.dev/ssrf"}
+	rules := []struct {
+		pkg     string
+		own     []string
+		modules []string
+	}{
+		{"oauthclient", nil, sdk},
+		{"store", nil, nil},
+		{"store/memstore", []string{"store"}, nil},
+		{"store/storetest", []string{"store"}, []string{"github.com/stretchr/testify"}},
+		{"session", []string{"oauthclient", "store"}, sdk},
+		{"httpapi", []string{"session", "oauthclient", "store"}, sdk},
+	}
+	// What the allowed modules pull in themselves.
+	transitive := []string{
+		"github.com/google/jsonschema-go", "github.com/segmentio/", "github.com/yosida95/uritemplate", "golang.org/x/sys", "golang.org/x/time",
+		"golang.org/x/text", "golang.org/x/tools", "github.com/davecgh/", "github.com/pmezard/", "gopkg.in/yaml", "go.yaml.in/yaml", "github.com/golang-jwt/jwt",
+	}
+	for _, rule := range rules {
+		t.Run(rule.pkg, func(t *testing.T) {
+			t.Parallel()
+			for _, dep := range dependencies(t, rule.pkg) {
+				if own, ok := strings.CutPrefix(dep, module+"/"); ok {
+					require.True(t, own == rule.pkg || slices.Contains(rule.own, own), "%s must not import %s", rule.pkg, own)
+					continue
+				}
+				allowed := slices.ContainsFunc(slices.Concat(rule.modules, transitive), func(prefix string) bool { return strings.HasPrefix(dep, prefix) })
+				if len(rule.modules) == 0 {
+					allowed = false
+				}
+				require.True(t, allowed, "%s must not depend on %s", rule.pkg, dep)
+			}
+		})
+	}
+}
+
+// dependencies lists what a package needs to build, the standard library aside.
+func dependencies(t *testing.T, pkg string) []string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+"/"+pkg).Output()
+	require.NoError(t, err)
+	return strings.Fields(string(out))
+}
