@@ -1,0 +1,93 @@
+package httpapi_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+// Pain 8: the cookie that ties an authorization to its browser.
+func TestBindingCookie(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		public, cookie string
+		secure         bool
+	}{
+		"https": {publicURL, "__Host-mcpoauth", true},
+		"http":  {"http://localhost:8080", "mcpoauth", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &fake{}
+			h, _ := newFake(t, f, func(c *httpapi.Config) { c.PublicURL = tc.public })
+			w := request(t, h, "POST", pathConnect, anyConnect)
+			cookies := w.Result().Cookies()
+			require.Len(t, cookies, 1)
+			cookie := cookies[0]
+			require.Equal(t, tc.cookie, cookie.Name)
+			require.Equal(t, tc.secure, cookie.Secure)
+			require.True(t, cookie.HttpOnly)
+			require.Equal(t, http.SameSiteLaxMode, cookie.SameSite)
+			require.Equal(t, "/", cookie.Path)
+			require.Empty(t, cookie.Domain)
+			require.Zero(t, cookie.MaxAge)
+			require.Len(t, cookie.Value, 26)
+			require.Equal(t, cookie.Value, f.caller.Binding)
+
+			sent := "other=1; " + tc.cookie + "=" + cookie.Value
+			w = request(t, h, "POST", pathConnect, anyConnect, "Cookie", sent)
+			require.Empty(t, w.Result().Cookies(), "a browser keeps the one it has")
+			require.Equal(t, cookie.Value, f.caller.Binding)
+			w = request(t, h, "GET", pathCallback+"?code=c&state=s", "", "Cookie", sent)
+			require.Empty(t, w.Result().Cookies())
+			require.Equal(t, cookie.Value, f.caller.Binding)
+		})
+	}
+}
+
+func TestPlantedBindingsAreReplaced(t *testing.T) {
+	t.Parallel()
+	good := strings.Repeat("A", 26)
+	for _, value := range []string{"", "x", strings.Repeat("a", 26), strings.Repeat("A", 25), strings.Repeat("A", 27), strings.Repeat("1", 26)} {
+		f := &fake{}
+		h, _ := newFake(t, f)
+		w := request(t, h, "POST", pathConnect, anyConnect, "Cookie", "__Host-mcpoauth="+value+"; mcpoauth="+good)
+		require.Len(t, w.Result().Cookies(), 1)
+		require.NotEqual(t, value, f.caller.Binding)
+		require.NotEqual(t, good, f.caller.Binding, "the name without a prefix does not count on https")
+		w = request(t, h, "POST", pathConnect, anyConnect, "Cookie", "__Host-mcpoauth="+value+"; __Host-mcpoauth="+good)
+		require.Empty(t, w.Result().Cookies())
+		require.Equal(t, good, f.caller.Binding)
+	}
+}
+
+// Only what may send the browser to authorize sets a cookie: a program that
+// calls tools has no use for one.
+func TestCookiesAreSetWhereNeeded(t *testing.T) {
+	t.Parallel()
+	for name, e := range endpoints() {
+		if name == "connect" || name == "sessions" || name == "metadata" {
+			continue
+		}
+		h, _ := newFake(t, &fake{})
+		require.Empty(t, request(t, h, e.method, e.path, e.body).Result().Cookies(), name)
+	}
+}
+
+func TestInsecureUnboundCallbacks(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{nil, &oauthclient.AuthorizationRequiredError{AuthURL: "x"}} {
+		f := &fake{err: err}
+		h, _ := newFake(t, f, func(c *httpapi.Config) { c.InsecureUnboundCallbacks = true })
+		for name, e := range endpoints() {
+			w := request(t, h, e.method, e.path, e.body, "Cookie", "__Host-mcpoauth="+strings.Repeat("A", 26))
+			require.Empty(t, w.Result().Cookies(), name)
+			require.Empty(t, f.caller.Binding, name)
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package httpapi
+
+import (
+	"bytes"
+	"crypto/rand"
+	_ "embed" // callback.html
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+//go:embed callback.html
+var callbackHTML string
+
+// callbackPage never changes after it is parsed.
+var callbackPage = template.Must(template.New("callback").Parse(callbackHTML))
+
+// callbackParameters are the parameters of an authorization response (RFC
+// 6749 sections 4.1.2 and 4.1.2.1, RFC 9207).
+var callbackParameters = []string{"code", "state", "iss", "error", "error_description"}
+
+// callback ends an authorization. Whatever goes wrong, a browser is told: there
+// is nobody else to tell.
+func (c *call) callback() error {
+	browser := accepts(c.r, htmlType)
+	if browser && c.r.Method == http.MethodPost && mediaType(c.r) == formType {
+		return c.repeatAsGet()
+	}
+	info, err := c.finishAuth()
+	switch {
+	case browser && !c.clientGone():
+		return c.tellBrowser(info, err)
+	case err != nil:
+		return err
+	}
+	return c.writeJSON(http.StatusOK, Done{Success: true, Message: "Authorization completed"})
+}
+
+func (c *call) finishAuth() (session.Info, error) {
+	req, err := c.callbackRequest()
+	if err != nil {
+		return session.Info{}, err
+	}
+	c.sessionID = req.SessionID
+	caller, err := c.caller()
+	if err != nil {
+		return session.Info{}, err
+	}
+	return c.h.manager.FinishAuth(c.r.Context(), caller, req.SessionID, oauthclient.AuthorizationResponse{
+		Code: oauthclient.NewSecret(req.Code), State: oauthclient.NewSecret(req.State), Iss: req.Iss,
+		Error: req.Error, ErrorDescription: req.ErrorDescription,
+	})
+}
+
+// repeatAsGet sends a browser that posted an authorization response
+// (response_mode=form_post) here once more, with the response in the query:
+// SameSite cookies, on which the binding and usually Identify rely, do not
+// come with a POST from another site, but do with a GET.
+func (c *call) repeatAsGet() error {
+	form, err := c.form()
+	if err != nil {
+		return c.tellBrowser(session.Info{}, err)
+	}
+	query := c.r.URL.Query() // a redirect URI may have parameters of its own
+	for _, name := range callbackParameters {
+		query.Del(name)
+		if form.Has(name) {
+			query[name] = form[name]
+		}
+	}
+	c.w.Header().Set("Referrer-Policy", "no-referrer")
+	// Relative, so that it holds behind every proxy.
+	c.w.Header().Set("Location", "?"+query.Encode())
+	c.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+func (c *call) form() (url.Values, error) {
+	buf := c.h.buffer()
+	defer c.h.release(buf)
+	if err := c.readBody(buf); err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(buf.String())
+	if err != nil {
+		return nil, invalid("The form is malformed.")
+	}
+	return form, nil
+}
+
+// callbackRequest reads the authorization response, from the query of a GET
+// and from the body alone of a POST.
+func (c *call) callbackRequest() (req CallbackRequest, err error) {
+	var values url.Values
+	switch {
+	case c.r.Method == http.MethodGet:
+		values, err = url.ParseQuery(c.r.URL.RawQuery)
+		if err != nil {
+			return req, invalid("The query is malformed.")
+		}
+	case mediaType(c.r) == formType:
+		if values, err = c.form(); err != nil {
+			return req, err
+		}
+	default:
+		return req, c.decode(&req)
+	}
+	for _, name := range callbackParameters {
+		if len(values[name]) > 1 { // RFC 6749 section 3.1
+			return req, invalid(fmt.Sprintf("The parameter %s is there more than once.", name))
+		}
+	}
+	return CallbackRequest{
+		Code: values.Get("code"), State: values.Get("state"), Iss: values.Get("iss"),
+		Error: values.Get("error"), ErrorDescription: values.Get("error_description"), SessionID: values.Get("sessionId"),
+	}, nil
+}
+
+// outcome is how an authorization ended, as a browser is told: one word, and
+// for people the rest. It has nothing by which the session could be found.
+type outcome struct {
+	Status  string // "connected" or "failed"
+	Code    string // of a failure
+	Title   string
+	Text    string
+	Nonce   string
+	Origins []string // that the message is for
+}
+
+func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
+	o = outcome{Nonce: rand.Text(), Origins: c.h.origins}
+	switch {
+	case err != nil:
+		a := c.answerTo(err)
+		c.logAnswer(a, err)
+		o.Status, o.Code, o.Title = "failed", a.code, "Not connected"
+		switch body := a.body.(type) {
+		case ErrorResponse:
+			o.Text = body.Error
+		case AuthRequired:
+			o.Text = body.Error
+		}
+		return a.status, o
+	case info.Status != session.StatusConnected:
+		// Authorized all the same, but claiming more would be a lie.
+		o.Status, o.Code, o.Title = "failed", CodeUpstreamUnavailable, "Not connected yet"
+		o.Text = "The authorization is completed, but the server did not answer. Go back and try again."
+		return http.StatusOK, o
+	}
+	o.Status, o.Title, o.Text = "connected", "Connected", "You can close this window."
+	return http.StatusOK, o
+}
+
+// tellBrowser shows how the authorization ended, or sends the browser on to
+// Config.AfterCallback.
+func (c *call) tellBrowser(info session.Info, err error) error {
+	status, o := c.outcome(info, err)
+	c.w.Header().Set("Referrer-Policy", "no-referrer") // this URL has the code in it
+	if c.h.cfg.AfterCallback == "" {
+		return c.showPage(status, o)
+	}
+	u, err := url.Parse(c.h.cfg.AfterCallback)
+	if err != nil {
+		return err // validated in New
+	}
+	query := u.Query()
+	query.Set("mcp", o.Status)
+	u.RawQuery = query.Encode()
+	c.w.Header().Set("Location", u.String())
+	c.w.WriteHeader(http.StatusSeeOther)
+	return nil
+}
+
+// showPage shows the page, which also tells the one that waits for it. Nothing
+// is loaded from elsewhere, and nothing else may run in it or frame it.
+func (c *call) showPage(status int, o outcome) error {
+	buf := new(bytes.Buffer)
+	if err := callbackPage.Execute(buf, o); err != nil {
+		return err
+	}
+	c.w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+o.Nonce+"'; style-src 'nonce-"+o.Nonce+
+		"'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	c.write(status, "text/html; charset=utf-8", buf.Bytes())
+	return nil
+}

@@ -1,0 +1,166 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	jsonType   = "application/json"
+	formType   = "application/x-www-form-urlencoded"
+	htmlType   = "text/html"
+	streamType = "text/event-stream"
+)
+
+// mediaType returns the request's content type without parameters.
+func mediaType(r *http.Request) string {
+	value := r.Header.Get("Content-Type")
+	if value == jsonType { // the hot path
+		return value
+	}
+	t, _, err := mime.ParseMediaType(value)
+	if err != nil {
+		return ""
+	}
+	return t
+}
+
+// accepts tells whether the client names want among what it accepts. A
+// wildcard is not enough: it is what every program sends, also those that
+// want JSON.
+func accepts(r *http.Request, want string) bool {
+	for _, header := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(header, ",") {
+			if !strings.HasPrefix(strings.ToLower(strings.TrimSpace(part)), want) {
+				continue
+			}
+			t, params, err := mime.ParseMediaType(part)
+			if err != nil || t != want {
+				continue
+			}
+			if q, err := strconv.ParseFloat(params["q"], 64); err != nil || q > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// maxPooledBuffer keeps the memory of a rare large message from staying.
+const maxPooledBuffer = 1 << 20
+
+func (h *Handler) buffer() *bytes.Buffer {
+	buf := h.buffers.Get().(*bytes.Buffer)
+	buf.Reset()
+	return buf
+}
+
+func (h *Handler) release(buf *bytes.Buffer) {
+	if buf.Cap() <= maxPooledBuffer {
+		h.buffers.Put(buf)
+	}
+}
+
+// readBody reads the body into buf, within Config.MaxBodyBytes.
+func (c *call) readBody(buf *bytes.Buffer) error {
+	if encoding := c.r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		f := *errMediaType
+		f.text = "The request body must not be compressed."
+		return &f
+	}
+	if c.r.ContentLength > c.h.cfg.MaxBodyBytes {
+		return errBodyTooLarge
+	}
+	_, err := buf.ReadFrom(http.MaxBytesReader(c.w, c.r.Body, c.h.cfg.MaxBodyBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return errBodyTooLarge
+	case err != nil:
+		return invalid("The request body cannot be read.").because(err)
+	}
+	return nil
+}
+
+// decode reads a JSON object from the body into a struct. Members that the
+// struct does not have are ignored.
+func (c *call) decode(into any) error {
+	if mediaType(c.r) != jsonType {
+		return errMediaType
+	}
+	buf := c.h.buffer()
+	defer c.h.release(buf)
+	if err := c.readBody(buf); err != nil {
+		return err
+	}
+	return decodeObject(buf.Bytes(), into)
+}
+
+// decodeObject decodes and, failing that, says in the client's terms what is
+// wrong. It keeps nothing of data.
+func decodeObject(data []byte, into any) error {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	switch {
+	case len(data) == 0:
+		return invalid("The request body is empty; a JSON object is expected.")
+	case !utf8.Valid(data):
+		return invalid("The request body is not valid UTF-8.")
+	case data[0] != '{' && json.Valid(data):
+		return invalid("The request body must be a JSON object.")
+	}
+	err := json.Unmarshal(data, into)
+	if err == nil {
+		return nil
+	}
+	var wrongType *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &wrongType):
+		what, _, _ := strings.Cut(wrongType.Value, " ") // "number 12.5": the value stays out
+		return invalid(fmt.Sprintf("%s must be %s, not %s.", wrongType.Field, typeName(wrongType.Type), what))
+	case errors.As(err, &syntax):
+		return invalid(fmt.Sprintf("The request body is not valid JSON (at byte %d).", syntax.Offset))
+	}
+	return invalid("The request body is not valid JSON.").because(err)
+}
+
+// typeName names a Go type as a person who writes JSON would.
+func typeName(t reflect.Type) string {
+	if t.Kind() == reflect.String {
+		return "a string"
+	}
+	return "a " + t.Kind().String()
+}
+
+// require refuses a request in which a field is missing or empty.
+func require(field, value string) error {
+	if value == "" {
+		return invalid(field + " is required.")
+	}
+	return nil
+}
+
+// toolArgs returns the arguments to send: an object, empty where there is none.
+func toolArgs(raw json.RawMessage) (json.RawMessage, error) {
+	switch {
+	case len(raw) == 0, string(raw) == "null":
+		return json.RawMessage("{}"), nil
+	case raw[0] != '{':
+		return nil, invalid("toolArgs must be an object.")
+	}
+	return raw, nil
+}
+
+// querySession takes the session ID from the query.
+func (c *call) querySession() error {
+	c.sessionID = c.r.URL.Query().Get("sessionId")
+	return require("sessionId", c.sessionID)
+}

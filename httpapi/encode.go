@@ -1,0 +1,120 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// write sends a body that is complete.
+func (c *call) write(status int, contentType string, body []byte) {
+	header := c.w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(body) // a client that is gone cannot be told
+}
+
+// writeJSON encodes v and sends it.
+func (c *call) writeJSON(status int, v any) error {
+	buf := c.h.buffer()
+	defer c.h.release(buf)
+	if err := encodeJSON(buf, v); err != nil {
+		return err
+	}
+	c.write(status, jsonType, buf.Bytes())
+	return nil
+}
+
+// encodeJSON appends v to buf. Texts stay as they are: with nosniff and the
+// JSON content type there is nothing to escape < and & for.
+func encodeJSON(buf *bytes.Buffer, v any) error {
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	buf.Truncate(buf.Len() - 1) // the encoder's newline
+	return nil
+}
+
+// answer is what a client is told about an error: a status and a body.
+type answer struct {
+	status     int
+	code       string // for the log
+	retryAfter time.Duration
+	body       any // AuthRequired or ErrorResponse
+}
+
+// answerTo decides what to tell about err. That the user must authorize comes
+// first, unless the session or its store is in the way of that too.
+func (c *call) answerTo(err error) answer {
+	required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
+	_, store := errors.AsType[*session.StoreError](err)
+	if ok && !store && !errors.Is(err, session.ErrNotFound) {
+		body := AuthRequired{RequiresAuth: true, AuthURL: required.AuthURL, SessionID: c.sessionID}
+		if c.endpoint != "connect" {
+			body.Error = "Authorization is required."
+		}
+		return answer{status: http.StatusUnauthorized, code: "requires_auth", body: body}
+	}
+	f := failureOf(err, c.endpoint == "callback")
+	return answer{status: f.status, code: f.code, retryAfter: f.retryAfter, body: f.response()}
+}
+
+// fail answers with an error, and logs it in detail.
+func (c *call) fail(err error) {
+	if c.clientGone() {
+		c.logGone(err)
+		c.w.WriteHeader(statusClientGone)
+		return
+	}
+	a := c.answerTo(err)
+	c.logAnswer(a, err)
+	if _, ok := a.body.(AuthRequired); ok {
+		c.setBinding()
+	}
+	if a.retryAfter > 0 {
+		c.w.Header().Set("Retry-After", retryAfter(a.retryAfter))
+	}
+	_ = c.writeJSON(a.status, a.body) // strings and a number always encode
+}
+
+// retryAfter is the header's value: whole seconds, rounded up.
+func retryAfter(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
+
+// clientGone tells whether nobody is there any more to be told anything.
+func (c *call) clientGone() bool { return errors.Is(c.r.Context().Err(), context.Canceled) }
+
+func (c *call) logGone(err error) {
+	c.h.cfg.Logger.LogAttrs(c.r.Context(), slog.LevelDebug, "mcpoauth: the client did not wait",
+		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", statusClientGone), slog.Any("error", err))
+}
+
+// logAnswer logs what the client is not told. Expected outcomes are debug
+// records, the caller's mistakes info, trouble with others a warning, and a
+// bug an error.
+func (c *call) logAnswer(a answer, err error) {
+	level := slog.LevelInfo
+	switch {
+	case a.code == "requires_auth" || a.code == CodeSessionNotFound || a.code == CodeNotFound:
+		level = slog.LevelDebug
+	case a.status == http.StatusInternalServerError:
+		level = slog.LevelError
+	case a.status > http.StatusInternalServerError:
+		level = slog.LevelWarn
+	}
+	c.h.cfg.Logger.LogAttrs(c.r.Context(), level, "mcpoauth: request failed",
+		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint),
+		slog.Int("status", a.status), slog.String("code", a.code), slog.Any("error", err))
+}

@@ -1,0 +1,239 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// The values of [ErrorResponse.Code], with the statuses they come with.
+const (
+	CodeInvalidRequest       = "invalid_request"        // 400: the request is malformed or incomplete
+	CodeInvalidCallback      = "invalid_callback"       // 400: no pending authorization of this browser fits
+	CodeAccessDenied         = "access_denied"          // 400: the user said no
+	CodeAuthorizationFailed  = "authorization_failed"   // 400 on the callback, else 502: the authorization server refused
+	CodeForbiddenServerURL   = "forbidden_server_url"   // 400: the network policy excludes the server
+	CodeUnauthenticated      = "unauthenticated"        // 401: nobody is signed in to the host
+	CodeCrossOrigin          = "cross_origin"           // 403: sent by another site's page
+	CodeInsufficientScope    = "insufficient_scope"     // 403: the user's account lacks a permission
+	CodeServerRefused        = "server_refused"         // 403: the MCP server does not allow it
+	CodeNotFound             = "not_found"              // 404: no such route
+	CodeSessionNotFound      = "session_not_found"      // 404: no such session, or another owner's
+	CodeMethodNotAllowed     = "method_not_allowed"     // 405
+	CodeBodyTooLarge         = "body_too_large"         // 413
+	CodeUnsupportedMediaType = "unsupported_media_type" // 415
+	CodeLimitReached         = "limit_reached"          // 429: too many sessions
+	CodeRateLimited          = "rate_limited"           // 429: too many connects
+	CodeMCPError             = "mcp_error"              // 400 or 502: the MCP server's own JSON-RPC error
+	CodeDiscoveryFailed      = "discovery_failed"       // 502: the authorization metadata cannot be used
+	CodeRegistrationRequired = "registration_required"  // 502: a client must be registered by hand
+	CodeUpstreamError        = "upstream_error"         // 502: an answer that cannot be used
+	CodeUpstreamUnavailable  = "upstream_unavailable"   // 502 or 503: no answer, or "try later"
+	CodeStoreUnavailable     = "store_unavailable"      // 503: the session store is away
+	CodeShuttingDown         = "shutting_down"          // 503: this replica stops, or gave the session up
+	CodeUpstreamTimeout      = "upstream_timeout"       // 504
+	CodeInternal             = "internal"               // 500: a bug; see the log
+)
+
+// statusClientGone is nginx's status for a client that did not wait. Nobody
+// gets it; it is for the host's access log.
+const statusClientGone = 499
+
+// failure is an error as a client is told it. The cause is for the log alone.
+type failure struct {
+	status     int
+	code, text string
+	retryAfter time.Duration
+	rpcCode    *int64
+	cause      error
+}
+
+func (f *failure) Error() string {
+	if f.cause != nil {
+		return "httpapi: " + f.code + ": " + f.cause.Error()
+	}
+	return "httpapi: " + f.code + ": " + f.text
+}
+
+func (f *failure) Unwrap() error { return f.cause }
+
+// because returns a copy with a cause.
+func (f failure) because(cause error) *failure {
+	f.cause = cause
+	return &f
+}
+
+func (f *failure) response() ErrorResponse {
+	return ErrorResponse{Error: f.text, Code: f.code, RPCCode: f.rpcCode}
+}
+
+var (
+	errNoRoute         = &failure{status: http.StatusNotFound, code: CodeNotFound, text: "There is nothing here."}
+	errMethod          = &failure{status: http.StatusMethodNotAllowed, code: CodeMethodNotAllowed, text: "This method is not allowed here."}
+	errCrossOrigin     = &failure{status: http.StatusForbidden, code: CodeCrossOrigin, text: "Requests from other sites are not allowed."}
+	errUnauthenticated = &failure{status: http.StatusUnauthorized, code: CodeUnauthenticated, text: "Sign in first."}
+	errBodyTooLarge    = &failure{status: http.StatusRequestEntityTooLarge, code: CodeBodyTooLarge, text: "The request body is too large."}
+	errMediaType       = &failure{status: http.StatusUnsupportedMediaType, code: CodeUnsupportedMediaType, text: "The request body must be application/json."}
+	errSessionNotFound = &failure{status: http.StatusNotFound, code: CodeSessionNotFound, text: "There is no such session. Connect again."}
+)
+
+// invalid is a mistake in the request; text says which.
+func invalid(text string) *failure {
+	return &failure{status: http.StatusBadRequest, code: CodeInvalidRequest, text: text}
+}
+
+// failureOf maps an error to what the client is told: this is the one table.
+// An *AuthorizationRequiredError is not in it, because it is no failure. On a
+// callback the authorization server's refusal is the user's, elsewhere it is
+// the server's.
+func failureOf(err error, onCallback bool) *failure {
+	if own, ok := errors.AsType[*failure](err); ok {
+		return own
+	}
+	for _, entry := range []func(error, bool) *failure{sessionFailure, authorizationFailure, upstreamFailure} {
+		if f := entry(err, onCallback); f != nil {
+			f.cause = err
+			return f
+		}
+	}
+	return &failure{status: http.StatusInternalServerError, code: CodeInternal, text: "Something went wrong here.", cause: err}
+}
+
+// retrySoon is what a client is told to wait for what may pass soon.
+const retrySoon = 5 * time.Second
+
+// sessionFailure maps the errors of package session and of the request's own
+// context.
+func sessionFailure(err error, _ bool) *failure {
+	if input, ok := errors.AsType[*session.InputError](err); ok {
+		return invalid(jsonField(input.Field) + " " + input.Reason + ".")
+	}
+	if _, ok := errors.AsType[*session.LimitError](err); ok {
+		return &failure{status: http.StatusTooManyRequests, code: CodeLimitReached, text: "There are too many sessions. Disconnect one, or try again later.", retryAfter: time.Minute}
+	}
+	_, store := errors.AsType[*session.StoreError](err)
+	_, storage := errors.AsType[*oauthclient.StorageError](err)
+	switch {
+	case errors.Is(err, session.ErrNotFound), errors.Is(err, oauthclient.ErrNotConnected):
+		return errSessionNotFound.because(nil) // not connected: disconnected while the call was on its way
+	case store || storage:
+		return &failure{status: http.StatusServiceUnavailable, code: CodeStoreUnavailable, text: "Sessions cannot be reached right now. Try again soon.", retryAfter: retrySoon}
+	case errors.Is(err, session.ErrClosed), errors.Is(err, context.Canceled):
+		return &failure{status: http.StatusServiceUnavailable, code: CodeShuttingDown, text: "The request was interrupted. Try again.", retryAfter: time.Second}
+	}
+	return nil
+}
+
+// authorizationFailure maps the errors on the way to a token.
+func authorizationFailure(err error, onCallback bool) *failure {
+	if errors.Is(err, oauthclient.ErrInvalidCallback) {
+		return &failure{status: http.StatusBadRequest, code: CodeInvalidCallback, text: "This authorization is unknown, has expired, was completed before, or was begun in another browser. Connect again."}
+	}
+	if errors.Is(err, oauthclient.ErrForbiddenAddress) {
+		return &failure{status: http.StatusBadRequest, code: CodeForbiddenServerURL, text: "This server cannot be used: its address, or one that it refers to, is not allowed here."}
+	}
+	if refused, ok := errors.AsType[*oauthclient.AuthorizationError](err); ok {
+		f := &failure{status: http.StatusBadGateway, code: CodeAuthorizationFailed, text: "The authorization server refused" + errorName(refused.Code) + "."}
+		if onCallback {
+			f.status = http.StatusBadRequest
+			if refused.Code == "access_denied" {
+				f.code, f.text = CodeAccessDenied, "Access was denied."
+			}
+		}
+		return f
+	}
+	if _, ok := errors.AsType[*oauthclient.RegistrationRequiredError](err); ok {
+		return &failure{status: http.StatusBadGateway, code: CodeRegistrationRequired, text: "This server needs a client that is registered by hand. Ask the administrator of this application."}
+	}
+	_, mismatch := errors.AsType[*oauthclient.MismatchError](err)
+	_, discovery := errors.AsType[*oauthclient.DiscoveryError](err)
+	if mismatch || discovery {
+		return &failure{status: http.StatusBadGateway, code: CodeDiscoveryFailed, text: "The server's authorization settings cannot be used. Ask the administrator of this application."}
+	}
+	if _, ok := errors.AsType[*oauthclient.InsufficientScopeError](err); ok {
+		return &failure{status: http.StatusForbidden, code: CodeInsufficientScope, text: "Your account at the server lacks a permission that this needs."}
+	}
+	return nil
+}
+
+// upstreamFailure maps what the MCP server, or the network, did.
+func upstreamFailure(err error, _ bool) *failure {
+	if rpc, ok := errors.AsType[*jsonrpc.Error](err); ok {
+		f := &failure{status: http.StatusBadGateway, code: CodeMCPError, text: rpcText(rpc.Message), rpcCode: new(rpc.Code)}
+		switch rpc.Code {
+		case jsonrpc.CodeInvalidRequest, jsonrpc.CodeMethodNotFound, jsonrpc.CodeInvalidParams:
+			f.status = http.StatusBadRequest
+		}
+		return f
+	}
+	if temporary, ok := errors.AsType[*oauthclient.TemporaryError](err); ok {
+		return temporaryFailure(temporary)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return temporaryFailure(&oauthclient.TemporaryError{Timeout: true})
+	}
+	if server, ok := errors.AsType[*oauthclient.ServerError](err); ok {
+		if server.StatusCode == http.StatusForbidden {
+			return &failure{status: http.StatusForbidden, code: CodeServerRefused, text: "The server does not allow this."}
+		}
+		return &failure{status: http.StatusBadGateway, code: CodeUpstreamError, text: "The server's answer cannot be used."}
+	}
+	return nil
+}
+
+func temporaryFailure(err *oauthclient.TemporaryError) *failure {
+	wait := err.RetryAfter
+	if wait <= 0 {
+		wait = retrySoon
+	}
+	switch {
+	case err.Timeout:
+		return &failure{status: http.StatusGatewayTimeout, code: CodeUpstreamTimeout, text: "The server took too long to answer. What it did is not known."}
+	case err.StatusCode == http.StatusTooManyRequests || err.StatusCode == http.StatusServiceUnavailable:
+		return &failure{status: http.StatusServiceUnavailable, code: CodeUpstreamUnavailable, text: "The server is busy. Try again later.", retryAfter: wait}
+	}
+	return &failure{status: http.StatusBadGateway, code: CodeUpstreamUnavailable, text: "The server cannot be reached, or has a problem. Try again later."}
+}
+
+// errorName shows an OAuth error code if it looks like one; it is the
+// authorization server's text.
+func errorName(code string) string {
+	if code == "" || len(code) > 40 || strings.Trim(code, "abcdefghijklmnopqrstuvwxyz_") != "" {
+		return ""
+	}
+	return " (" + code + ")"
+}
+
+// maxRPCText bounds the MCP server's own text in an answer.
+const maxRPCText = 500
+
+// rpcText makes a JSON-RPC error message fit for a person: it is all that says
+// what is wrong with a call, and it is the MCP server's.
+func rpcText(message string) string {
+	if len(message) > maxRPCText {
+		message = strings.ToValidUTF8(message[:maxRPCText], "") + "…"
+	}
+	message = strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, message))
+	if message == "" {
+		return "The server answered with an error."
+	}
+	return message
+}
+
+// jsonField names fields of [session.ConnectParams] as requests do.
+func jsonField(field string) string {
+	return strings.NewReplacer("ServerURL", "serverUrl", "CallbackURL", "callbackUrl", "ServerName", "serverName").Replace(field)
+}

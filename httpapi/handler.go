@@ -1,0 +1,244 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// Handler serves the endpoints. As an [http.Handler] it serves all of them
+// under Config.Prefix; its methods serve one each, at any path, for a host that
+// routes for itself, and are just as well protected.
+//
+// A Handler is safe for concurrent use. It holds no state beyond the counters
+// of Config.ConnectsPerMinute: all replicas are equal.
+type Handler struct {
+	cfg         Config
+	manager     manager
+	callbackURL string
+	origins     []string // of PublicURL, then Config.TrustedOrigins
+	crossOrigin *http.CrossOriginProtection
+	cookie      http.Cookie // of the browser binding, without a value
+	connects    *rateLimiter
+	routes      map[string]http.HandlerFunc
+	buffers     sync.Pool // of *bytes.Buffer
+}
+
+// manager is what a Handler uses of a [session.Manager].
+type manager interface {
+	Connect(context.Context, session.Caller, session.ConnectParams) (session.Info, error)
+	FinishAuth(context.Context, session.Caller, string, oauthclient.AuthorizationResponse) (session.Info, error)
+	RemoveClient(context.Context, session.Caller, string) error
+	ListTools(context.Context, session.Caller, string) ([]*oauthclient.Tool, error)
+	CallTool(ctx context.Context, caller session.Caller, sessionID, name string, args any) (*oauthclient.CallToolResult, error)
+	CallToolProgress(ctx context.Context, caller session.Caller, sessionID, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)
+	Status(context.Context, session.Caller, string) (session.Info, error)
+	Sessions(ctx context.Context, owner string) ([]session.Info, error)
+	ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata)
+}
+
+// New validates cfg and returns a Handler. It does no I/O. The error, if any,
+// names every mistake in cfg. The manager stays the caller's to close, after
+// the server that serves the Handler has shut down.
+func New(manager *session.Manager, cfg Config) (*Handler, error) {
+	if manager == nil {
+		_, err := cfg.withDefaults()
+		return nil, errors.Join(errors.New("httpapi: New: the manager is nil"), err)
+	}
+	return newHandler(manager, cfg)
+}
+
+func newHandler(manager manager, cfg Config) (*Handler, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	public, err := url.Parse(cfg.PublicURL)
+	if err != nil {
+		return nil, err // validated above
+	}
+	h := &Handler{
+		cfg: cfg, manager: manager,
+		callbackURL: cfg.PublicURL + cfg.Prefix + routeCallback,
+		origins:     append([]string{originOf(public)}, cfg.TrustedOrigins...),
+		crossOrigin: http.NewCrossOriginProtection(),
+		cookie:      bindingCookie(public.Scheme == "https"),
+		connects:    newRateLimiter(cfg.ConnectsPerMinute),
+		buffers:     sync.Pool{New: func() any { return new(bytes.Buffer) }},
+	}
+	for _, origin := range h.origins {
+		if err := h.crossOrigin.AddTrustedOrigin(origin); err != nil {
+			return nil, err // validated above
+		}
+	}
+	h.routes = make(map[string]http.HandlerFunc)
+	for route, serve := range map[string]http.HandlerFunc{
+		routeConnect: h.Connect, routeCallback: h.Callback, routeDisconnect: h.Disconnect,
+		routeStatus: h.Status, routeSessions: h.Sessions, routeListTools: h.ListTools,
+		routeCallTool: h.CallTool, routeClientMetadata: h.ClientMetadata,
+	} {
+		h.routes[public.Path+cfg.Prefix+route] = serve
+		h.routes[cfg.Prefix+route] = serve // a proxy may have taken the path of PublicURL off
+	}
+	return h, nil
+}
+
+// originOf returns a URL's origin as browsers write it.
+func originOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if port := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]; port != "" {
+		host = strings.TrimSuffix(host, port)
+	}
+	return u.Scheme + "://" + host
+}
+
+// CallbackURL returns the redirect URI of this host, to register with
+// authorization servers where clients are registered by hand.
+func (h *Handler) CallbackURL() string { return h.callbackURL }
+
+// ServeHTTP implements [http.Handler]. Paths are compared exactly: there is no
+// redirect to a cleaned path, and everything unknown is a JSON 404.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if route := h.routes[r.URL.Path]; route != nil {
+		route(w, r)
+		return
+	}
+	h.serve(w, r, endpoint{name: "unknown", run: func(*call) error { return errNoRoute }})
+}
+
+// Connect serves POST auth/connect: it takes a [ConnectRequest] and answers
+// [ConnectSuccess], or 401 with [AuthRequired].
+func (h *Handler) Connect(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "connect", methods: post, run: (*call).connect})
+}
+
+// Disconnect serves POST auth/disconnect: it takes a [DisconnectRequest], ends
+// the session, revokes its tokens, and answers [Done].
+func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "disconnect", methods: post, run: (*call).disconnect})
+}
+
+// Status serves GET auth/status?sessionId=: it answers [SessionStatus] without
+// asking the MCP server anything.
+func (h *Handler) Status(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "status", methods: getOrHead, run: (*call).status})
+}
+
+// Sessions serves GET auth/sessions: it answers [SessionList] with the
+// caller's own sessions. Without Config.Identify there is no such route.
+func (h *Handler) Sessions(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "sessions", methods: getOrHead, run: (*call).sessions})
+}
+
+// ListTools serves GET tool/list?sessionId=: it answers [ListToolsSuccess]
+// with the tools of every page, each exactly as the MCP server describes it.
+func (h *Handler) ListTools(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "list_tools", methods: getOrHead, run: (*call).listTools})
+}
+
+// CallTool serves POST tool/call: it takes a [CallToolRequest] and answers
+// [CallToolSuccess], exactly as the MCP server sent it. With Accept:
+// text/event-stream it answers a stream of "progress" events ([ToolProgress])
+// that ends with one "result" or "error" event; a failure before the first
+// event is a plain answer.
+func (h *Handler) CallTool(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "call_tool", methods: post, run: (*call).callTool})
+}
+
+// Callback serves GET and POST auth/callback, where authorization servers send
+// the browser back to. It answers [Done]; a browser (Accept: text/html) gets a
+// page, or Config.AfterCallback.
+func (h *Handler) Callback(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "callback", methods: getOrPost, run: (*call).callback, takesForm: true})
+}
+
+// ClientMetadata serves GET client-metadata.json, the Client ID Metadata
+// Document. It exists when the manager's template has a ClientMetadataURL,
+// which should lead here.
+func (h *Handler) ClientMetadata(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "client_metadata", methods: getOrHead, run: (*call).clientMetadata})
+}
+
+var (
+	post      = []string{http.MethodPost}
+	getOrHead = []string{http.MethodGet, http.MethodHead}
+	// getOrPost has no HEAD: whatever looks at a link in advance must not use
+	// up the code in it.
+	getOrPost = []string{http.MethodGet, http.MethodPost}
+)
+
+// endpoint is what serve serves.
+type endpoint struct {
+	name    string   // for the log
+	methods []string // nil for any
+	run     func(*call) error
+	// takesForm lets a form through from any site: an authorization server's
+	// response in form_post mode comes from another site by nature, and state
+	// and binding protect it.
+	takesForm bool
+}
+
+// call is one request on its way.
+type call struct {
+	h         *Handler
+	w         http.ResponseWriter
+	r         *http.Request
+	endpoint  string
+	requestID string
+	sessionID string // once known, for an answer that requires authorization
+	binding   string // the browser's, once bind was called
+	newCookie bool   // the browser does not have it yet
+}
+
+// serve runs an endpoint behind the protections that all share.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
+	c := &call{h: h, w: w, r: r, endpoint: e.name, requestID: rand.Text()}
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("X-Request-Id", c.requestID)
+	if e.methods != nil && !slices.Contains(e.methods, r.Method) {
+		header.Set("Allow", strings.Join(e.methods, ", "))
+		c.fail(errMethod)
+		return
+	}
+	// Origin is checked for whatever may change something; GETs change nothing
+	// and browsers do not let other sites read their answers.
+	if err := h.crossOrigin.Check(r); err != nil && !(e.takesForm && mediaType(r) == formType) {
+		c.fail(errCrossOrigin.because(err))
+		return
+	}
+	if err := e.run(c); err != nil {
+		c.fail(err)
+	}
+}
+
+// caller says on whose behalf the request is.
+func (c *call) caller() (session.Caller, error) {
+	c.bind()
+	caller := session.Caller{Binding: c.binding}
+	if c.h.cfg.Identify == nil {
+		return caller, nil
+	}
+	owner, err := c.h.cfg.Identify(c.r)
+	if err != nil {
+		return caller, errUnauthenticated.because(err)
+	}
+	if owner == "" {
+		return caller, errUnauthenticated.because(errors.New("Config.Identify returned an empty owner"))
+	}
+	caller.Owner = owner
+	return caller, nil
+}

@@ -1,0 +1,136 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// ConnectRequest is the body of POST auth/connect.
+type ConnectRequest struct {
+	// ServerURL is the MCP endpoint to connect to. Required.
+	ServerURL string `json:"serverUrl"`
+	// CallbackURL is one of those that Config allows. Defaults to
+	// [Handler.CallbackURL].
+	CallbackURL string `json:"callbackUrl,omitempty"`
+	// ServerName is a name for people. Defaults to the host of ServerURL.
+	ServerName string `json:"serverName,omitempty"`
+}
+
+// ConnectSuccess says that the session is connected.
+type ConnectSuccess struct {
+	// Success is true.
+	Success bool `json:"success"`
+	// SessionID is the key to the session, for every further request.
+	// Whoever has it can use the session, unless the host has Identify.
+	SessionID string `json:"sessionId"`
+}
+
+// AuthRequired, with status 401, says that the user must authorize: open
+// AuthURL in a browser, wait for the callback page's message or poll
+// auth/status, then go on with SessionID. Every call may be answered with it,
+// also on a session that worked so far.
+type AuthRequired struct {
+	// RequiresAuth is true.
+	RequiresAuth bool `json:"requiresAuth"`
+	// AuthURL is good for one authorization, in the same browser. It is
+	// confidential.
+	AuthURL   string `json:"authUrl"`
+	SessionID string `json:"sessionId,omitempty"`
+	// Error is a text for a person; absent where nothing went wrong.
+	Error string `json:"error,omitempty"`
+}
+
+// CallbackRequest is the body of POST auth/callback as JSON; in the query and
+// in a form the parameters have the names of RFC 6749 section 4.1.2, which
+// these are.
+type CallbackRequest struct {
+	Code             string `json:"code,omitempty"`
+	State            string `json:"state,omitempty"`
+	Iss              string `json:"iss,omitempty"`
+	Error            string `json:"error,omitempty"`
+	ErrorDescription string `json:"error_description,omitempty"`
+	// SessionID, if given, must be the session that the state belongs to.
+	SessionID string `json:"sessionId,omitempty"`
+}
+
+// DisconnectRequest is the body of POST auth/disconnect.
+type DisconnectRequest struct {
+	// SessionID is the session to end. Required.
+	SessionID string `json:"sessionId"`
+}
+
+// Done answers a request that has no other result.
+type Done struct {
+	// Success is true.
+	Success bool   `json:"success"`
+	Message string `json:"message"`
+}
+
+// CallToolRequest is the body of POST tool/call.
+type CallToolRequest struct {
+	// SessionID is the session to use. Required.
+	SessionID string `json:"sessionId"`
+	// ToolName is the tool. Required.
+	ToolName string `json:"toolName"`
+	// ToolArgs is a JSON object, passed on as it is. Defaults to {}.
+	ToolArgs json.RawMessage `json:"toolArgs,omitempty"`
+}
+
+// ListToolsSuccess is the answer of GET tool/list.
+type ListToolsSuccess struct {
+	// Tools are the tools as the MCP server describes them.
+	Tools []json.RawMessage `json:"tools"`
+}
+
+// CallToolSuccess is the answer of POST tool/call: what the MCP server sent,
+// further members included. The tool ran; IsError is its own verdict.
+type CallToolSuccess struct {
+	Content           []json.RawMessage `json:"content"`
+	IsError           bool              `json:"isError"`
+	StructuredContent json.RawMessage   `json:"structuredContent,omitempty"`
+	Meta              json.RawMessage   `json:"_meta,omitempty"`
+}
+
+// ToolProgress is the data of a "progress" event.
+type ToolProgress struct {
+	ProgressToken any     `json:"progressToken,omitempty"`
+	Progress      float64 `json:"progress"`
+	// Total is absent when the server does not know it.
+	Total   float64 `json:"total,omitempty"`
+	Message string  `json:"message,omitempty"`
+}
+
+// SessionStatus is the answer of GET auth/status.
+type SessionStatus struct {
+	SessionID string `json:"sessionId"`
+	// Status is one of the values of [session.Status].
+	Status    string `json:"status"`
+	ServerURL string `json:"serverUrl"`
+	// Error says why the last authorization failed, for status "failed".
+	Error string `json:"error,omitempty"`
+	// ExpiresAt is when the session ends unless it is used.
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// SessionSummary is a session in a [SessionList].
+type SessionSummary struct {
+	SessionStatus
+	ServerName string    `json:"serverName"`
+	CreatedAt  time.Time `json:"createdAt"`
+	LastUsedAt time.Time `json:"lastUsedAt"`
+}
+
+// SessionList is the answer of GET auth/sessions, oldest first.
+type SessionList struct {
+	Sessions []SessionSummary `json:"sessions"`
+}
+
+// ErrorResponse is the answer to a request that failed.
+type ErrorResponse struct {
+	// Error is a text for a person.
+	Error string `json:"error"`
+	// Code is one of the Code constants.
+	Code string `json:"code"`
+	// RPCCode is the MCP server's JSON-RPC error code, for [CodeMCPError].
+	RPCCode *int64 `json:"rpcCode,omitempty"`
+}

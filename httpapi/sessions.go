@@ -1,0 +1,135 @@
+package httpapi
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+func (c *call) connect() error {
+	var req ConnectRequest
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	if err := require("serverUrl", req.ServerURL); err != nil {
+		return err
+	}
+	if req.CallbackURL == "" {
+		req.CallbackURL = c.h.callbackURL
+	}
+	if req.CallbackURL != c.h.callbackURL && !slices.Contains(c.h.cfg.AllowedCallbackURLs, req.CallbackURL) {
+		return invalid("callbackUrl is not one that this application allows.")
+	}
+	caller, err := c.caller()
+	if err != nil {
+		return err
+	}
+	if wait := c.h.connects.take(c.rateKey(caller.Owner), time.Now()); wait > 0 {
+		return &failure{status: http.StatusTooManyRequests, code: CodeRateLimited, text: "There are too many attempts to connect. Try again later.", retryAfter: wait}
+	}
+	c.setBinding()
+	info, err := c.h.manager.Connect(c.r.Context(), caller, session.ConnectParams{
+		ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL,
+	})
+	c.sessionID = info.ID.Reveal()
+	if err != nil {
+		return err
+	}
+	return c.writeJSON(http.StatusOK, ConnectSuccess{Success: true, SessionID: c.sessionID})
+}
+
+func (c *call) disconnect() error {
+	var req DisconnectRequest
+	if err := c.decode(&req); err != nil {
+		return err
+	}
+	if err := require("sessionId", req.SessionID); err != nil {
+		return err
+	}
+	caller, err := c.caller()
+	if err != nil {
+		return err
+	}
+	if err := c.h.manager.RemoveClient(c.r.Context(), caller, req.SessionID); err != nil {
+		return err
+	}
+	return c.writeJSON(http.StatusOK, Done{Success: true, Message: "Disconnected successfully"})
+}
+
+func (c *call) status() error {
+	if err := c.querySession(); err != nil {
+		return err
+	}
+	caller, err := c.caller()
+	if err != nil {
+		return err
+	}
+	info, err := c.h.manager.Status(c.r.Context(), caller, c.sessionID)
+	if err != nil {
+		return err
+	}
+	return c.writeJSON(http.StatusOK, sessionStatus(info))
+}
+
+func sessionStatus(info session.Info) SessionStatus {
+	return SessionStatus{
+		SessionID: info.ID.Reveal(), Status: string(info.Status), ServerURL: info.ServerURL,
+		Error: info.Reason, ExpiresAt: info.ExpiresAt.UTC(),
+	}
+}
+
+func (c *call) sessions() error {
+	if c.h.cfg.Identify == nil {
+		return errNoRoute // nobody to list for
+	}
+	caller, err := c.caller()
+	if err != nil {
+		return err
+	}
+	infos, err := c.h.manager.Sessions(c.r.Context(), caller.Owner)
+	if err != nil {
+		return err
+	}
+	list := SessionList{Sessions: make([]SessionSummary, 0, len(infos))}
+	for _, info := range infos {
+		list.Sessions = append(list.Sessions, SessionSummary{
+			SessionStatus: sessionStatus(info), ServerName: info.ServerName,
+			CreatedAt: info.CreatedAt.UTC(), LastUsedAt: info.LastUsed.UTC(),
+		})
+	}
+	return c.writeJSON(http.StatusOK, list)
+}
+
+// clientMetadataDocument is a Client ID Metadata Document
+// (draft-ietf-oauth-client-id-metadata-document section 4).
+type clientMetadataDocument struct {
+	ClientID string `json:"client_id"`
+	oauthex.ClientRegistrationMetadata
+}
+
+func (c *call) clientMetadata() error {
+	clientID, metadata := c.h.manager.ClientMetadata()
+	if clientID == "" {
+		return errNoRoute
+	}
+	doc := clientMetadataDocument{clientID, metadata}
+	doc.RedirectURIs = append([]string{c.h.callbackURL}, c.h.cfg.AllowedCallbackURLs...)
+	doc.TokenEndpointAuthMethod = "none" // a public document has no shared secret
+	if doc.ClientName == "" {
+		doc.ClientName = "mcpoauth"
+	}
+	if len(doc.GrantTypes) == 0 {
+		doc.GrantTypes = []string{"authorization_code", "refresh_token"}
+	}
+	if len(doc.ResponseTypes) == 0 {
+		doc.ResponseTypes = []string{"code"}
+	}
+	if doc.ApplicationType == "" {
+		doc.ApplicationType = "web"
+	}
+	return c.writeJSON(http.StatusOK, doc)
+}

@@ -1,0 +1,146 @@
+/**
+ * The answers of the API, for a front end. The guards are strict: no answer
+ * passes two of them, and members that an MCP server adds to a tool's result
+ * never make it look like anything else.
+ */
+
+export interface ConnectRequest {
+  serverUrl: string;
+  callbackUrl?: string;
+  serverName?: string;
+}
+
+export interface DisconnectRequest {
+  sessionId: string;
+}
+
+export interface CallToolRequest {
+  sessionId: string;
+  toolName: string;
+  toolArgs?: Record<string, unknown>;
+}
+
+export interface ConnectSuccess {
+  success: true;
+  sessionId: string;
+}
+
+/** Status 401, of any call: open authUrl, then go on with sessionId. */
+export interface ConnectAuthRequired {
+  requiresAuth: true;
+  authUrl: string;
+  sessionId?: string;
+  error?: string;
+}
+
+/** Every failure of every call. */
+export interface ConnectError {
+  /** For a person. */
+  error: string;
+  /** For a program. */
+  code: string;
+  /** The MCP server's JSON-RPC error code, for code "mcp_error". */
+  rpcCode?: number;
+}
+
+export type ConnectResponse = ConnectSuccess | ConnectAuthRequired | ConnectError;
+
+export interface Tool {
+  name: string;
+  title?: string;
+  description?: string;
+  inputSchema: Record<string, unknown>;
+  outputSchema?: Record<string, unknown>;
+  annotations?: Record<string, unknown>;
+  _meta?: Record<string, unknown>;
+  [member: string]: unknown;
+}
+
+export interface ListToolsSuccess {
+  tools: Tool[];
+}
+
+export type ListToolsResponse = ListToolsSuccess | ConnectAuthRequired | ConnectError;
+
+export interface CallToolSuccess {
+  content: Array<{ type: string; [member: string]: unknown }>;
+  /** The tool's own verdict: it ran, and says that it failed. */
+  isError: boolean;
+  structuredContent?: unknown;
+  _meta?: Record<string, unknown>;
+  [member: string]: unknown;
+}
+
+export type CallToolResponse = CallToolSuccess | ConnectAuthRequired | ConnectError;
+
+/** The data of a "progress" event of tool/call. */
+export interface ToolProgress {
+  progressToken?: string | number;
+  progress: number;
+  total?: number;
+  message?: string;
+}
+
+/** The answer of auth/disconnect, and of auth/callback as JSON. */
+export interface Done {
+  success: true;
+  message: string;
+}
+
+export interface SessionStatus {
+  sessionId: string;
+  status: "authorizing" | "connected" | "authorization_required" | "failed" | "expired";
+  serverUrl: string;
+  error?: string;
+  /** RFC 3339. */
+  expiresAt: string;
+}
+
+export interface SessionSummary extends SessionStatus {
+  serverName: string;
+  createdAt: string;
+  lastUsedAt: string;
+}
+
+export interface SessionList {
+  sessions: SessionSummary[];
+}
+
+/**
+ * What the callback page sends to window.opener and on the BroadcastChannel
+ * "mcpoauth". Listeners on window check event.origin.
+ */
+export interface CallbackMessage {
+  source: "mcpoauth";
+  status: "connected" | "failed";
+  /** Of a failure; otherwise empty. */
+  code: string;
+}
+
+type Members = Record<string, unknown>;
+
+const isObject = (r: unknown): r is Members => typeof r === "object" && r !== null && !Array.isArray(r);
+const isText = (v: unknown): v is string => typeof v === "string" && v !== "";
+const fromServer = (r: Members): boolean => "content" in r || "isError" in r || "tools" in r;
+
+export function isConnectSuccess(r: unknown): r is ConnectSuccess {
+  return isObject(r) && !fromServer(r) && !("requiresAuth" in r) && r.success === true && !("error" in r) && isText(r.sessionId);
+}
+
+/** Also for the answers of tool/list and tool/call. */
+export function isConnectAuthRequired(r: unknown): r is ConnectAuthRequired {
+  return isObject(r) && !fromServer(r) && r.requiresAuth === true && isText(r.authUrl) && !("success" in r);
+}
+
+/** Also for the answers of all other routes. */
+export function isConnectError(r: unknown): r is ConnectError {
+  return isObject(r) && !fromServer(r) && !("requiresAuth" in r) && !("success" in r) && isText(r.error) && isText(r.code);
+}
+
+export function isListToolsSuccess(r: unknown): r is ListToolsSuccess {
+  return isObject(r) && !("content" in r) && !("isError" in r) && Array.isArray(r.tools);
+}
+
+export function isCallToolSuccess(r: unknown): r is CallToolSuccess {
+  return isObject(r) && Array.isArray(r.content) && typeof r.isError === "boolean";
+}
