@@ -2,8 +2,6 @@ package oauthclient
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -43,10 +41,7 @@ type Attempt struct {
 }
 
 // attemptID derives the ID of the attempt that a state belongs to.
-func attemptID(state Secret) string {
-	sum := sha256.Sum256([]byte("mcpoauth attempt " + state.Reveal()))
-	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:20])
-}
+func attemptID(state Secret) string { return state.fingerprint() }
 
 // AttemptID returns the ID of the attempt that the response claims to belong
 // to, for a host that must find the session of a callback. It proves nothing.

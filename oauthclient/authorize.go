@@ -24,8 +24,14 @@ type AuthorizationResponse struct {
 }
 
 // ParseAuthorizationResponse reads the parameters of a callback, from its
-// query or form.
+// query or form. A response that repeats one of them (OAuth 2.1 section 3.1
+// forbids it) or that has an empty iss belongs to no attempt: it gets no State.
 func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
+	for _, name := range []string{"code", "state", "iss", "error", "error_description"} {
+		if len(values[name]) > 1 || name == "iss" && values.Has(name) && values.Get(name) == "" {
+			return AuthorizationResponse{}
+		}
+	}
 	return AuthorizationResponse{
 		Code: NewSecret(values.Get("code")), State: NewSecret(values.Get("state")), Iss: values.Get("iss"),
 		Error: values.Get("error"), ErrorDescription: values.Get("error_description"),
@@ -37,8 +43,7 @@ func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 // that ask at one time, and those that ask for nothing more while the attempt
 // is open, get the same attempt.
 func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
-	key := "starting an authorization " + strings.Join(ch.scopes, " ")
-	result, err := p.detached(ctx, key, 4, func(ctx context.Context) (any, error) {
+	result, err := p.detached(ctx, "starting an authorization", strings.Join(ch.scopes, " "), 4, func(ctx context.Context) (any, error) {
 		if open := p.openAttempt(ctx, ch); open != nil {
 			return open, nil
 		}
@@ -211,14 +216,36 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 		return invalidCallback(err)
 	}
 	p.forgetAttempt()
-	_, err = p.detached(ctx, "exchanging the code "+attempt.ID, 4, func(ctx context.Context) (any, error) {
-		p.registrationAnswered(ctx, attempt.Registration)
+	_, err = p.detached(ctx, "exchanging the code", attempt.ID, 4, func(ctx context.Context) (any, error) {
+		if resp.Error == "invalid_client" || resp.Error == "unauthorized_client" {
+			p.dropRegistration(ctx, attempt.Registration)
+		} else {
+			p.registrationAnswered(ctx, attempt.Registration)
+		}
+		if resp.Error == "invalid_scope" {
+			p.forgetScopes(ctx)
+		}
 		if resp.Error != "" {
 			return nil, oauthError{resp.Error, resp.ErrorDescription}.authorizationError(resp.State.Reveal())
 		}
 		return nil, p.exchange(ctx, attempt, resp.Code)
 	})
 	return err
+}
+
+// forgetScopes makes an authorization from scratch ask for no more than what
+// is asked of it: the server refused a scope that it may once have granted.
+func (p *OAuthProvider) forgetScopes(ctx context.Context) {
+	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
+		if c.Authorized() {
+			return errKeep
+		}
+		c.Scopes, c.StepUp = nil, nil
+		return nil
+	})
+	if err != nil && !errors.Is(err, errKeep) {
+		p.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot update the credentials", "error", err)
+	}
 }
 
 // invalidCallback keeps an outage of the store apart from a bad callback.
@@ -267,6 +294,9 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	if err != nil {
 		return storageError(err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.backoff, p.forced = nil, Secret{} // these were about other tokens
 	return nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-
-	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
 
 // challenge is what a server's WWW-Authenticate header (RFC 6750 section 3,
@@ -16,32 +14,70 @@ type challenge struct {
 	errorCode        string
 }
 
-// parseChallenge reads the Bearer (or DPoP) challenges. A malformed header is
-// no challenge: the status already says that authorization is needed, and the
-// well-known locations remain.
+// parseChallenge reads the Bearer (or DPoP) challenges; of several values for
+// one parameter the first. It is lenient, because servers' headers are often a
+// little malformed: what cannot be read is passed over, the status already says
+// that authorization is needed, and the well-known locations remain.
 func parseChallenge(h http.Header) challenge {
 	var out challenge
 	for _, line := range h.Values("WWW-Authenticate") {
-		challenges, err := oauthex.ParseWWWAuthenticate([]string{line})
-		if err != nil {
-			continue
-		}
-		for _, c := range challenges {
-			if c.Scheme != "bearer" && c.Scheme != "dpop" {
-				continue
+		eachParam(line, func(scheme, name, value string) {
+			switch {
+			case scheme != "bearer" && scheme != "dpop" || value == "":
+			case name == "resource_metadata" && out.resourceMetadata == "":
+				out.resourceMetadata = value
+			case name == "scope" && out.scopes == nil:
+				out.scopes = strings.Fields(value)
+			case name == "error" && out.errorCode == "":
+				out.errorCode = value
 			}
-			if out.resourceMetadata == "" {
-				out.resourceMetadata = c.Params["resource_metadata"]
-			}
-			if len(out.scopes) == 0 {
-				out.scopes = strings.Fields(c.Params["scope"])
-			}
-			if out.errorCode == "" {
-				out.errorCode = c.Params["error"]
-			}
-		}
+		})
 	}
 	return out
+}
+
+// eachParam calls fn for every auth-param of a list of challenges (RFC 9110
+// section 11.6.1), names in lower case. It stops at what it cannot read.
+func eachParam(line string, fn func(scheme, name, value string)) {
+	const space = " \t"
+	scheme := ""
+	for line = strings.TrimLeft(line, space+","); line != ""; line = strings.TrimLeft(line, space+",") {
+		end := strings.IndexAny(line+",", space+`,="`)
+		if end == 0 {
+			return
+		}
+		token, rest := strings.ToLower(line[:end]), strings.TrimLeft(line[end:], space)
+		value, isParam := strings.CutPrefix(rest, "=")
+		if !isParam {
+			scheme, line = token, rest
+			continue
+		}
+		value = strings.TrimLeft(value, space)
+		var ok bool
+		if value, line, ok = paramValue(value); !ok {
+			return
+		}
+		fn(scheme, token, value)
+	}
+}
+
+// paramValue reads a token or quoted-string and returns what follows it.
+func paramValue(s string) (value, rest string, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		end := strings.IndexAny(s+",", " \t,")
+		return s[:end], s[end:], true
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return b.String(), s[i+1:], true
+		case s[i] == '\\' && i+1 < len(s):
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return "", "", false
 }
 
 // union returns the scopes of a and b, each once, in order of appearance.

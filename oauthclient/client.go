@@ -30,6 +30,7 @@ type MCPOAuthClient struct {
 	session      *mcp.ClientSession
 	pages        map[string]toolPage
 	disconnected bool
+	epoch        int                // counts Close and Disconnect; a connect that spans one is void
 	cancel       context.CancelFunc // of the connect in progress, if any
 }
 
@@ -40,10 +41,7 @@ func New(cfg Config) (*MCPOAuthClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	provider, err := newOAuthProvider(cfg)
-	if err != nil {
-		return nil, err
-	}
+	provider := newOAuthProvider(cfg)
 	return &MCPOAuthClient{
 		cfg: cfg, provider: provider, pages: make(map[string]toolPage),
 		http: newMCPHTTPClient(&transport{base: cfg.HTTPClient.Transport, provider: provider, limit: cfg.MaxResponseBytes}),
@@ -64,21 +62,24 @@ func (c *MCPOAuthClient) Credentials(ctx context.Context) (Credentials, error) {
 	return c.cfg.Credentials.Load(ctx)
 }
 
-// Connect connects to the MCP server, once for all concurrent callers, or
-// returns at once when connected. When it returns
-// [*AuthorizationRequiredError], that holds a new authorization URL.
+// Connect connects to the MCP server, once for all concurrent callers. When
+// connected, it only makes sure that there still are credentials to use. When
+// it returns [*AuthorizationRequiredError], that holds a new authorization URL.
 func (c *MCPOAuthClient) Connect(ctx context.Context) error {
-	if c.Session() == nil {
-		c.provider.forgetAttempt()
-	}
-	_, err := c.connected(ctx)
+	_, err := c.connected(ctx, true)
 	return err
 }
 
 // FinishAuth completes an authorization with what the authorization server
 // sent the browser back with; see [OAuthProvider.FinishAuth] for its errors.
-// It does not connect.
+// It does not connect. After Disconnect it returns [ErrNotConnected].
 func (c *MCPOAuthClient) FinishAuth(ctx context.Context, resp AuthorizationResponse) error {
+	c.mu.Lock()
+	disconnected := c.disconnected
+	c.mu.Unlock()
+	if disconnected {
+		return ErrNotConnected
+	}
 	return c.provider.FinishAuth(ctx, resp)
 }
 
@@ -92,25 +93,29 @@ func (c *MCPOAuthClient) Session() *mcp.ClientSession {
 	return c.session
 }
 
-// connected returns the live session, connecting if there is none.
-func (c *MCPOAuthClient) connected(ctx context.Context) (*mcp.ClientSession, error) {
+// connected returns the live session, connecting if there is none. With anew
+// it also looks at the credentials, and an authorization begins anew.
+func (c *MCPOAuthClient) connected(ctx context.Context, anew bool) (*mcp.ClientSession, error) {
 	c.mu.Lock()
-	session, disconnected := c.session, c.disconnected
+	session, disconnected, epoch := c.session, c.disconnected, c.epoch
 	c.mu.Unlock()
 	if disconnected {
 		return nil, ErrNotConnected
 	}
-	if session != nil {
+	if session != nil && !anew {
 		return session, nil
 	}
 	result := c.flight.DoChan("connect", func() (any, error) {
 		// One connect serves all callers, so it must not end with the first.
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
 		defer cancel()
-		c.mu.Lock()
-		c.cancel = cancel
-		c.mu.Unlock()
-		return c.connect(ctx)
+		if !c.beginConnect(epoch, cancel) {
+			return nil, ErrNotConnected
+		}
+		if anew {
+			c.provider.forgetAttempt()
+		}
+		return c.connect(ctx, epoch, anew)
 	})
 	select {
 	case r := <-result:
@@ -123,9 +128,23 @@ func (c *MCPOAuthClient) connected(ctx context.Context) (*mcp.ClientSession, err
 	}
 }
 
-func (c *MCPOAuthClient) connect(ctx context.Context) (*mcp.ClientSession, error) {
+// beginConnect lets Close cancel a connect. It reports false when a Close or
+// Disconnect came before.
+func (c *MCPOAuthClient) beginConnect(epoch int, cancel context.CancelFunc) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancel = cancel
+	return c.epoch == epoch
+}
+
+func (c *MCPOAuthClient) connect(ctx context.Context, epoch int, anew bool) (*mcp.ClientSession, error) {
 	if session := c.Session(); session != nil {
-		return session, nil // connected between the caller's look and this flight
+		if anew {
+			if _, err := c.provider.fresh(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return session, nil
 	}
 	x := &exchange{}
 	session, err := c.cfg.MCPClient.Connect(withExchange(ctx, x), &mcp.StreamableClientTransport{
@@ -133,13 +152,22 @@ func (c *MCPOAuthClient) connect(ctx context.Context) (*mcp.ClientSession, error
 		HTTPClient:           c.http,
 		DisableStandaloneSSE: !c.cfg.StandaloneSSE,
 	}, nil)
-	if err != nil {
-		return nil, callError(ctx, "connecting to the MCP server", err)
-	}
 	c.mu.Lock()
-	c.session = session
-	clear(c.pages)
+	void := c.epoch != epoch
+	if err == nil && !void {
+		c.session = session
+		clear(c.pages)
+	}
 	c.mu.Unlock()
+	switch {
+	case void && err == nil:
+		_ = session.Close()
+		return nil, ErrNotConnected
+	case void:
+		return nil, ErrNotConnected
+	case err != nil:
+		return nil, x.callError(ctx, "connecting to the MCP server", err)
+	}
 	return session, nil
 }
 
@@ -154,7 +182,7 @@ func (c *MCPOAuthClient) do(ctx context.Context, op string, x *exchange, fn func
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.CallTimeout, errCallTimeout)
 	defer cancel()
 	for attempt := 0; ; attempt++ {
-		session, err := c.connected(ctx)
+		session, err := c.connected(ctx, false)
 		if err != nil {
 			return err
 		}
@@ -172,9 +200,8 @@ func (c *MCPOAuthClient) do(ctx context.Context, op string, x *exchange, fn func
 		}
 		if x.tooLarge() {
 			c.discard(session)
-			return &ServerError{Reason: "it is larger than Config.MaxResponseBytes"}
 		}
-		return callError(ctx, op, err)
+		return x.callError(ctx, op, err)
 	}
 }
 
@@ -196,24 +223,24 @@ func (c *MCPOAuthClient) discard(session *mcp.ClientSession) {
 // bounded time, their failures logged. The error is that of the
 // CredentialStore. A later call of another method returns [ErrNotConnected].
 func (c *MCPOAuthClient) Disconnect(ctx context.Context) error {
+	c.mu.Lock()
+	c.disconnected = true
+	c.mu.Unlock()
+	// The user has left; that must be done even if the request that said so
+	// is gone.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*c.cfg.RequestTimeout)
+	defer cancel()
 	var last Credentials
 	err := c.cfg.Credentials.Update(ctx, func(creds *Credentials) error {
 		last = *creds
 		*creds = Credentials{}
 		return nil
 	})
-	c.mu.Lock()
-	c.disconnected = true
-	c.mu.Unlock()
 	_ = c.Close()
-	// The user has left; the server should hear of it even if the request
-	// that said so is gone.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*c.cfg.RequestTimeout)
-	defer cancel()
 	if err := c.provider.revoke(ctx, last); err != nil {
 		c.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", err)
 	}
-	return err
+	return storageError(err)
 }
 
 // Close ends the MCP session and keeps the credentials: a later call connects
@@ -221,6 +248,7 @@ func (c *MCPOAuthClient) Disconnect(ctx context.Context) error {
 // may be called more than once, and always returns nil.
 func (c *MCPOAuthClient) Close() error {
 	c.mu.Lock()
+	c.epoch++
 	if c.cancel != nil {
 		c.cancel()
 	}

@@ -63,7 +63,8 @@ type Config struct {
 	Attempts AttemptStore
 
 	// HTTPClient gives the transport for every request that leaves the
-	// process; only its Transport is used. Defaults to a new
+	// process; only its Transport is used (nil: http.DefaultTransport, which
+	// reaches every address). Defaults to a new
 	// [NewHTTPClient] with the zero [NetworkPolicy], which reaches public
 	// addresses over https only. Clients that share one share connections.
 	HTTPClient *http.Client
@@ -124,6 +125,14 @@ type PreregisteredClient struct {
 	TokenEndpointAuthMethod string
 }
 
+// sameServer tells whether two clients are for one server.
+func (c PreregisteredClient) sameServer(other PreregisteredClient) bool {
+	if c.Issuer == "" || other.Issuer == "" {
+		return c.Issuer == other.Issuer && c.ServerURL == other.ServerURL
+	}
+	return sameIssuer(c.Issuer, other.Issuer)
+}
+
 // ServerPolicy holds the switches for a server that deviates. The zero value
 // is strict.
 type ServerPolicy struct {
@@ -168,8 +177,13 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Servers == nil {
 		c.Servers = func(string) ServerPolicy { return ServerPolicy{} }
 	}
-	if c.HTTPClient == nil {
+	switch {
+	case c.HTTPClient == nil:
 		c.HTTPClient = NewHTTPClient(NetworkPolicy{})
+	case c.HTTPClient.Transport == nil:
+		c.HTTPClient = &http.Client{Transport: http.DefaultTransport}
+	default:
+		c.HTTPClient = &http.Client{Transport: c.HTTPClient.Transport}
 	}
 	if c.MCPClient == nil {
 		c.MCPClient = mcp.NewClient(&mcp.Implementation{Name: "mcpoauth", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
@@ -215,6 +229,20 @@ func (c Config) validate() error {
 		}
 		if err := checkAuthMethod(client.TokenEndpointAuthMethod); err != nil {
 			bad(fmt.Sprintf("PreregisteredClients[%d].TokenEndpointAuthMethod", i), "%v", err)
+		}
+		if client.ClientSecret.IsZero() && client.TokenEndpointAuthMethod != "" && client.TokenEndpointAuthMethod != authMethodNone {
+			bad(fmt.Sprintf("PreregisteredClients[%d].ClientSecret", i), "is missing for %s", client.TokenEndpointAuthMethod)
+		}
+		if slices.ContainsFunc(c.PreregisteredClients[:i], client.sameServer) {
+			bad(fmt.Sprintf("PreregisteredClients[%d]", i), "is the second for its authorization server")
+		}
+	}
+	if err := checkAuthMethod(c.ClientMetadata.TokenEndpointAuthMethod); err != nil {
+		bad("ClientMetadata.TokenEndpointAuthMethod", "%v", err)
+	}
+	if c.Servers != nil && CheckServerURL(c.ServerURL) == nil {
+		if err := checkAuthMethod(c.Servers(c.ServerURL).TokenEndpointAuthMethod); err != nil {
+			bad("Servers", "TokenEndpointAuthMethod: %v", err)
 		}
 	}
 	if c.RefreshAhead < 0 || c.AttemptTTL < 0 || c.RequestTimeout < 0 || c.ConnectTimeout < 0 || c.CallTimeout < 0 || c.MaxResponseBytes < 0 || c.MaxTools < 0 {
@@ -266,6 +294,7 @@ func checkCallbackURL(raw string) error {
 // clientMetadata completes [Config.ClientMetadata].
 func (c Config) clientMetadata() oauthex.ClientRegistrationMetadata {
 	m := c.ClientMetadata
+	m.GrantTypes, m.ResponseTypes, m.Contacts = slices.Clone(m.GrantTypes), slices.Clone(m.ResponseTypes), slices.Clone(m.Contacts)
 	m.RedirectURIs = []string{c.CallbackURL}
 	if m.ClientName == "" {
 		m.ClientName = "mcpoauth"

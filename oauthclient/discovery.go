@@ -141,16 +141,18 @@ func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (*oau
 
 // checkServerMetadata checks what the flow relies on.
 func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source string) error {
-	for name, endpoint := range map[string]string{
-		"authorization_endpoint": m.AuthorizationEndpoint, "token_endpoint": m.TokenEndpoint,
-		"registration_endpoint": m.RegistrationEndpoint, "revocation_endpoint": m.RevocationEndpoint,
+	for _, endpoint := range []struct {
+		name, url string
+		optional  bool
+	}{
+		{"authorization_endpoint", m.AuthorizationEndpoint, false}, {"token_endpoint", m.TokenEndpoint, false},
+		{"registration_endpoint", m.RegistrationEndpoint, true}, {"revocation_endpoint", m.RevocationEndpoint, true},
 	} {
-		optional := name == "registration_endpoint" || name == "revocation_endpoint"
-		if endpoint == "" && optional {
+		if endpoint.url == "" && endpoint.optional {
 			continue
 		}
-		if CheckServerURL(endpoint) != nil {
-			return &DiscoveryError{Source: source, Reason: name + " is not an http(s) URL"}
+		if CheckServerURL(endpoint.url) != nil {
+			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an http(s) URL"}
 		}
 	}
 	if p.policy.AllowUnadvertisedPKCE && len(m.CodeChallengeMethodsSupported) == 0 {

@@ -2,6 +2,7 @@ package oauthclient
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -51,6 +52,12 @@ func (e *AuthorizationRequiredError) Error() string {
 		return "oauthclient: authorization required"
 	}
 	return "oauthclient: authorization required for scopes " + strings.Join(e.Scopes, " ")
+}
+
+// MarshalJSON leaves AuthURL out, so that it cannot get into a log by way of a
+// struct that holds the error. Send the field itself to the browser.
+func (e *AuthorizationRequiredError) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]any{"error": e.Error(), "scopes": e.Scopes, "attemptId": e.AttemptID, "expires": e.Expires})
 }
 
 // Format implements [fmt.Formatter]; it never shows AuthURL.

@@ -13,14 +13,13 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
-// exchange follows one operation of the SDK through the HTTP requests it
+// exchange follows one operation of the SDK through the HTTP requests that it
 // makes. It travels in the operation's context, which the SDK hands on to
 // every request, retries and resumed streams included.
 //
 // It keeps the server's result as it came: the SDK's types drop fields they do
 // not know and turn large integers into floats.
 type exchange struct {
-	wantResult bool
 	onProgress func(mcp.ProgressNotificationParams)
 
 	mu       sync.Mutex
@@ -28,6 +27,7 @@ type exchange struct {
 	refusal  error
 	result   json.RawMessage
 	oversize bool
+	broken   bool
 }
 
 type exchangeKey struct{}
@@ -57,13 +57,11 @@ func (x *exchange) wasSent() bool {
 	return x.sent
 }
 
-// refuse remembers an error that would be the same for every further request
-// of the operation, and returns it. The SDK answers a failed server/discover
-// with an initialize, which need not be sent only to be refused as well.
+// refuse remembers and returns an error of obtaining a token, which would be
+// the same for every further request of the operation: the SDK follows a
+// failed server/discover with an initialize, which would only repeat discovery,
+// registration and the failure.
 func (x *exchange) refuse(err error) error {
-	if _, ok := errors.AsType[*AuthorizationRequiredError](err); !ok {
-		return err
-	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.refusal = err
@@ -76,7 +74,7 @@ func (x *exchange) refused() error {
 	return x.refusal
 }
 
-// raw returns the last result seen, nil when there was none.
+// raw returns the result, nil when there was none.
 func (x *exchange) raw() json.RawMessage {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -89,18 +87,35 @@ func (x *exchange) tooLarge() bool {
 	return x.oversize
 }
 
+// brokeOff tells whether an answer ended before its result came.
+func (x *exchange) brokeOff() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.broken && x.result == nil
+}
+
+// callError is [callError] with what only the exchange knows.
+func (x *exchange) callError(ctx context.Context, op string, err error) error {
+	switch {
+	case x.tooLarge():
+		return &ServerError{Reason: "it is larger than Config.MaxResponseBytes"}
+	case x.brokeOff() && ctx.Err() == nil && ownError(err) == nil:
+		return brokenConnection(op)
+	}
+	return callError(ctx, op, err)
+}
+
 // capture wraps an answer's body so that it ends after limit bytes and its
 // messages are seen here before the SDK acts on them.
 func (x *exchange) capture(resp *http.Response, limit int64) io.ReadCloser {
 	if resp.Request != nil && resp.Request.Method == http.MethodGet && resp.Request.Header.Get("Last-Event-ID") == "" {
 		return resp.Body // the standalone stream: endless by nature, each event limited by the SDK
 	}
-	body := &capturedBody{ReadCloser: resp.Body, x: x, left: limit}
-	if x.wantResult {
-		mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-		body.sse, body.json = mediaType == "text/event-stream", mediaType == "application/json"
+	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return &capturedBody{
+		ReadCloser: resp.Body, x: x, left: limit,
+		sse: mediaType == "text/event-stream", json: mediaType == "application/json",
 	}
-	return body
 }
 
 // message looks at one JSON-RPC message of the answer.
@@ -122,7 +137,9 @@ func (x *exchange) message(data []byte) {
 	case m.Method == "" && m.Result != nil:
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		x.result = m.Result
+		if x.result == nil { // the SDK stops at the first as well
+			x.result = m.Result
+		}
 	}
 }
 
@@ -156,6 +173,14 @@ func (b *capturedBody) Read(p []byte) (int, error) {
 		}
 	case b.sse:
 		b.events(p[:n])
+		if err == io.EOF {
+			b.events([]byte("\n\n")) // the SDK accepts an event that the end of the stream ends
+		}
+	}
+	if err != nil && (b.sse || err != io.EOF) {
+		b.x.mu.Lock()
+		b.x.broken = true
+		b.x.mu.Unlock()
 	}
 	return n, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,16 +43,14 @@ func NewOAuthProvider(cfg Config) (*OAuthProvider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newOAuthProvider(cfg)
+	return newOAuthProvider(cfg), nil
 }
 
 // newOAuthProvider makes a provider of a completed config.
-func newOAuthProvider(cfg Config) (*OAuthProvider, error) {
+func newOAuthProvider(cfg Config) *OAuthProvider {
 	policy := cfg.Servers(cfg.ServerURL)
-	if err := checkAuthMethod(policy.TokenEndpointAuthMethod); err != nil {
-		return nil, errors.New("oauthclient: Config.Servers: TokenEndpointAuthMethod: " + err.Error())
-	}
-	return &OAuthProvider{cfg: cfg, policy: policy, authHTTP: newAuthHTTPClient(cfg.HTTPClient.Transport)}, nil
+	policy.Scopes = slices.Clone(policy.Scopes)
+	return &OAuthProvider{cfg: cfg, policy: policy, authHTTP: newAuthHTTPClient(cfg.HTTPClient.Transport)}
 }
 
 // TokenSource returns a source of the present access token, or nil as long as
@@ -107,13 +106,11 @@ func (p *OAuthProvider) Authorize(ctx context.Context, req *http.Request, resp *
 // unauthorized handles a 401 to a request that carried the token sent, which
 // may be zero. Nil means: send it again.
 func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challenge) error {
-	if !sent.IsZero() {
-		switch renewed, err := p.renew(ctx, sent); {
-		case err != nil:
-			return err
-		case renewed:
-			return nil
-		}
+	switch renewed, err := p.renew(ctx, sent); {
+	case err != nil:
+		return err
+	case renewed:
+		return nil
 	}
 	return p.authorize(ctx, ch)
 }
@@ -176,11 +173,11 @@ func (p *OAuthProvider) load(ctx context.Context) (Credentials, error) {
 	return creds, storageError(err)
 }
 
-// detached runs fn once for all concurrent callers with the same key, with a
-// context that outlives them: a refresh or registration that one caller gave
-// up on has still happened at the server, and its result must be kept.
-func (p *OAuthProvider) detached(ctx context.Context, key string, steps int, fn func(context.Context) (any, error)) (any, error) {
-	result := p.flight.DoChan(key, func() (any, error) {
+// detached runs fn once for all concurrent callers with the same op and key,
+// with a context that outlives them: a refresh or registration that one caller
+// gave up on has still happened at the server, and its result must be kept.
+func (p *OAuthProvider) detached(ctx context.Context, op, key string, steps int, fn func(context.Context) (any, error)) (any, error) {
+	result := p.flight.DoChan(op+" "+key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(steps)*p.cfg.RequestTimeout)
 		defer cancel()
 		return fn(ctx)
@@ -190,7 +187,7 @@ func (p *OAuthProvider) detached(ctx context.Context, key string, steps int, fn 
 		return r.Val, r.Err
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, &TemporaryError{Op: key, Timeout: true, Err: ctx.Err()}
+			return nil, &TemporaryError{Op: op, Timeout: true, Err: ctx.Err()}
 		}
 		return nil, ctx.Err()
 	}

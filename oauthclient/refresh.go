@@ -55,11 +55,13 @@ func (p *OAuthProvider) refresh(ctx context.Context, stale Credentials, force bo
 		}
 		return Credentials{}, err
 	}
-	key := "refreshing the access token"
+	op := "refreshing the access token"
 	if force {
-		key = "renewing the access token"
+		op = "renewing the access token"
 	}
-	result, err := p.detached(ctx, key, 2, func(ctx context.Context) (any, error) {
+	// Keyed by the token: who holds a newer one must not get the result of
+	// a refresh of an older one.
+	result, err := p.detached(ctx, op, stale.AccessToken.fingerprint(), 2, func(ctx context.Context) (any, error) {
 		return p.refreshOnce(ctx, stale, force)
 	})
 	var temporary *TemporaryError

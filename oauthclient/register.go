@@ -21,7 +21,7 @@ var errKeep = errors.New("oauthclient: nothing to store")
 // dynamic registration.
 func (p *OAuthProvider) resolveRegistration(ctx context.Context, meta *oauthex.AuthServerMeta, fresh bool) (Registration, error) {
 	for _, c := range p.cfg.PreregisteredClients {
-		if c.Issuer == meta.Issuer || c.Issuer == "" && c.ServerURL == p.cfg.ServerURL {
+		if c.Issuer != "" && sameIssuer(c.Issuer, meta.Issuer) || c.Issuer == "" && c.ServerURL == p.cfg.ServerURL {
 			return Registration{
 				Issuer: meta.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, RedirectURI: p.cfg.CallbackURL,
 				TokenEndpointAuthMethod: p.chooseAuthMethod(c.TokenEndpointAuthMethod, !c.ClientSecret.IsZero(), meta),

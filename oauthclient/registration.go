@@ -103,7 +103,7 @@ type RegistrationKey string
 func (p *OAuthProvider) registrationKey(issuer string) RegistrationKey {
 	metadata, _ := json.Marshal(p.cfg.ClientMetadata) // strings only: cannot fail
 	h := sha256.New()
-	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata)} {
+	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata), p.policy.TokenEndpointAuthMethod} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return RegistrationKey(hex.EncodeToString(h.Sum(nil)))

@@ -1,7 +1,9 @@
 package oauthclient
 
 import (
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base32"
 	"fmt"
 	"log/slog"
 )
@@ -40,6 +42,12 @@ func (s Secret) IsZero() bool { return s.value == nil }
 // Equal compares in constant time for values of one length.
 func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
+}
+
+// fingerprint returns a hash that tells secrets apart and gives none away.
+func (s Secret) fingerprint() string {
+	sum := sha256.Sum256([]byte("mcpoauth secret " + s.Reveal()))
+	return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:20])
 }
 
 // String implements [fmt.Stringer].

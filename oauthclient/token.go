@@ -97,7 +97,7 @@ func parseTokenResponse(body []byte) (*tokenResponse, error) {
 		TokenType    string        `json:"token_type"`
 		RefreshToken string        `json:"refresh_token"`
 		ExpiresIn    lenientNumber `json:"expires_in"`
-		Scope        *string       `json:"scope"`
+		Scope        lenientScopes `json:"scope"`
 	}
 	if err := json.Unmarshal(body, &r); err != nil || r.AccessToken == "" {
 		return nil, errors.New("the answer is no token response")
@@ -115,9 +115,7 @@ func parseTokenResponse(body []byte) (*tokenResponse, error) {
 	if r.ExpiresIn > 0 {
 		out.lifetime = time.Duration(min(float64(r.ExpiresIn), maxLifetime.Seconds()) * float64(time.Second))
 	}
-	if r.Scope != nil {
-		out.scopes = strings.Fields(*r.Scope)
-	}
+	out.scopes = r.Scope
 	return out, nil
 }
 
@@ -147,6 +145,22 @@ func (n *lenientNumber) UnmarshalJSON(data []byte) error {
 	f, err := strconv.ParseFloat(strings.Trim(string(data), `"`), 64)
 	if err == nil && f == f {
 		*n = lenientNumber(f)
+	}
+	return nil
+}
+
+// lenientScopes reads scopes as a string, or as a list of strings; anything else
+// is as good as absent.
+type lenientScopes []string
+
+func (s *lenientScopes) UnmarshalJSON(data []byte) error {
+	*s = nil
+	var text string
+	var list []string
+	if json.Unmarshal(data, &text) == nil {
+		*s = strings.Fields(text)
+	} else if json.Unmarshal(data, &list) == nil {
+		*s = strings.Fields(strings.Join(list, " "))
 	}
 	return nil
 }

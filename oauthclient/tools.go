@@ -19,7 +19,7 @@ type Tool struct {
 }
 
 // MarshalJSON returns the tool as the server sent it.
-func (t *Tool) MarshalJSON() ([]byte, error) {
+func (t Tool) MarshalJSON() ([]byte, error) {
 	if t.raw != nil {
 		return t.raw, nil
 	}
@@ -35,7 +35,7 @@ type CallToolResult struct {
 
 // MarshalJSON returns the result as the server sent it, with content and
 // isError made explicit where the server left them out.
-func (r *CallToolResult) MarshalJSON() ([]byte, error) {
+func (r CallToolResult) MarshalJSON() ([]byte, error) {
 	if r.raw == nil {
 		return json.Marshal(r.CallToolResult)
 	}
@@ -78,11 +78,11 @@ func (c *MCPOAuthClient) ListTools(ctx context.Context) ([]*Tool, error) {
 			return nil, err
 		}
 		tools = append(tools, page...)
+		if seen[next] || len(tools) > c.cfg.MaxTools || len(seen) > c.cfg.MaxTools {
+			return nil, &ServerError{Reason: "its list of tools does not end, or exceeds Config.MaxTools"}
+		}
 		if next == "" {
 			return tools, nil
-		}
-		if seen[next] || len(tools) > c.cfg.MaxTools || len(seen) > c.cfg.MaxTools {
-			return nil, &ServerError{Reason: "its list of tools does not end"}
 		}
 		seen[next], cursor = true, next
 	}
@@ -91,7 +91,7 @@ func (c *MCPOAuthClient) ListTools(ctx context.Context) ([]*Tool, error) {
 // listPage gets one page. The SDK may answer from its cache (SEP-2549), in
 // which case the server's own JSON is that of the page as it was fetched.
 func (c *MCPOAuthClient) listPage(ctx context.Context, cursor string) ([]*Tool, string, error) {
-	x := &exchange{wantResult: true}
+	x := &exchange{}
 	var result *mcp.ListToolsResult
 	err := c.do(ctx, "listing tools", x, func(ctx context.Context, session *mcp.ClientSession) (err error) {
 		result, err = session.ListTools(ctx, &mcp.ListToolsParams{Cursor: cursor})
@@ -164,7 +164,7 @@ func (c *MCPOAuthClient) CallToolProgress(ctx context.Context, name string, args
 	if args == nil {
 		args = json.RawMessage("{}")
 	}
-	x := &exchange{wantResult: true, onProgress: onProgress}
+	x := &exchange{onProgress: onProgress}
 	var result *mcp.CallToolResult
 	err := c.do(ctx, "calling the tool", x, func(ctx context.Context, session *mcp.ClientSession) (err error) {
 		params := &mcp.CallToolParams{Name: name, Arguments: args}

@@ -49,7 +49,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		again, err := t.check(req, resp, creds.AccessToken, renewals < maxRenewals)
 		if err != nil {
-			return nil, x.refuse(err)
+			return nil, err
 		}
 		if !again {
 			resp.Body = x.capture(resp, t.limit)
@@ -79,23 +79,23 @@ func (t *transport) send(req *http.Request, token Secret) (*http.Response, error
 // check decides about an answer: nil and false pass it on, true sends the
 // request again. When it returns an error or true, the answer is consumed.
 func (t *transport) check(req *http.Request, resp *http.Response, sent Secret, mayRenew bool) (again bool, err error) {
-	status := resp.StatusCode
+	status, x := resp.StatusCode, exchangeFrom(req.Context())
 	if req.Method == http.MethodGet && status != http.StatusUnauthorized {
 		return false, nil // the SDK knows what a refused stream means
 	}
 	switch {
 	case status == http.StatusUnauthorized:
-		if !mayRenew {
-			sent = Secret{}
-		}
 		ch := parseChallenge(resp.Header)
 		drain(resp)
-		err := t.provider.unauthorized(req.Context(), sent, ch)
+		if !mayRenew {
+			return false, x.refuse(t.provider.authorize(req.Context(), ch))
+		}
+		err := x.refuse(t.provider.unauthorized(req.Context(), sent, ch))
 		return err == nil, err
 	case status == http.StatusForbidden && parseChallenge(resp.Header).errorCode == "insufficient_scope":
 		ch := parseChallenge(resp.Header)
 		drain(resp)
-		return false, t.provider.forbidden(req.Context(), ch)
+		return false, x.refuse(t.provider.forbidden(req.Context(), ch))
 	case status == http.StatusNotFound && req.Header.Get("Mcp-Session-Id") != "":
 		drain(resp)
 		return false, errSessionLost
@@ -163,9 +163,13 @@ func callError(ctx context.Context, op string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &TemporaryError{Op: op, Timeout: true}
 	case errors.Is(err, mcp.ErrConnectionClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return &TemporaryError{Op: op, Err: errors.New("the connection broke; whether the server acted is unknown")}
+		return brokenConnection(op)
 	}
 	return &ServerError{Reason: "it does not follow the protocol"}
+}
+
+func brokenConnection(op string) error {
+	return &TemporaryError{Op: op, Err: errors.New("the connection broke; whether the server acted is unknown")}
 }
 
 // ownError finds the error of this package, or the server's JSON-RPC error, in

@@ -1,0 +1,246 @@
+package oauthclient_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+// challenge makes the MCP server answer 401 with a challenge; %URL% in it is
+// the metadata's URL at /meta.
+func (w *world) challenge(header string) {
+	header = strings.ReplaceAll(header, "%URL%", w.mcp.Origin()+"/meta")
+	w.mcp.SetOutage(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("WWW-Authenticate", header)
+		rw.WriteHeader(http.StatusUnauthorized)
+	})
+}
+
+// paths returns the paths that were asked for outside of the MCP endpoint.
+func paths(srv *mcptest.Server) []string {
+	var out []string
+	for _, req := range srv.Requests() {
+		if req.Endpoint != mcptest.EndpointMCP {
+			out = append(out, req.Path)
+		}
+	}
+	return out
+}
+
+func (w *world) requested(srv *mcptest.Server, path string) bool {
+	for _, p := range paths(srv) {
+		if p == path {
+			return true
+		}
+	}
+	return false
+}
+
+const wellKnownResource = "/.well-known/oauth-protected-resource"
+
+func TestResourceMetadataLocations(t *testing.T) {
+	t.Parallel()
+	at := func(location mcptest.MetadataLocation) mcptest.Metadata {
+		return mcptest.Metadata{Locations: []mcptest.MetadataLocation{location}, CustomPath: "/meta"}
+	}
+	silent := mcptest.Challenge{OmitResourceMetadata: true}
+	rows := []struct {
+		name string
+		opts mcptest.Options
+		want []string
+	}{
+		{"challenge", mcptest.Options{Metadata: at(mcptest.MetadataAtCustom)}, []string{"/meta"}},
+		{"challenge names the well-known URL", mcptest.Options{}, []string{wellKnownResource + "/mcp"}},
+		{"path", mcptest.Options{Challenge: silent}, []string{wellKnownResource + "/mcp"}},
+		{"path with segments", mcptest.Options{Path: "/a/b", Challenge: silent}, []string{wellKnownResource + "/a/b"}},
+		{"root after path", mcptest.Options{Challenge: silent, Metadata: at(mcptest.MetadataAtRoot)},
+			[]string{wellKnownResource + "/mcp", wellKnownResource}},
+		{"server at the root is asked once", mcptest.Options{Path: "/", Challenge: silent}, []string{wellKnownResource}},
+		{"challenge leads nowhere, path", mcptest.Options{Challenge: mcptest.Challenge{ResourceMetadata: "%ORIGIN%/gone"}},
+			[]string{"/gone", wellKnownResource + "/mcp"}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{RequireResource: true}, row.opts)
+			if strings.HasPrefix(row.opts.Challenge.ResourceMetadata, "%ORIGIN%") {
+				w.challenge(`Bearer resource_metadata="` + w.mcp.Origin() + `/gone"`)
+			}
+			c := w.client()
+			required := w.begin(c)
+			require.Equal(t, row.want, paths(w.mcp))
+			w.mcp.SetOutage(nil)
+			w.finish(c, required)
+			require.NoError(t, w.call(c))
+		})
+	}
+}
+
+// The resource of the document may be the server's URL or a prefix of it by
+// whole segments, and is what the token is asked for.
+func TestResourceMatch(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name     string
+		resource string // %ORIGIN% is the server's
+		ok       bool
+	}{
+		{"exact", "%ORIGIN%/v1/mcp", true},
+		{"trailing slash", "%ORIGIN%/v1/mcp/", true},
+		{"origin", "%ORIGIN%", true},
+		{"origin with slash", "%ORIGIN%/", true},
+		{"path prefix", "%ORIGIN%/v1", true},
+		{"upper case scheme and host", "HTTP://LOCAL/v1/mcp", true},
+		{"prefix of a segment only", "%ORIGIN%/v", false},
+		{"longer path", "%ORIGIN%/v1/mcp/more", false},
+		{"sibling", "%ORIGIN%/v2/mcp", false},
+		{"dot segments", "%ORIGIN%/v1/mcp/..", false},
+		{"another host (impersonation)", "https://victim.example/v1/mcp", false},
+		{"another port", "http://127.0.0.1:1/v1/mcp", false},
+		{"another scheme", "https://LOCAL/v1/mcp", false},
+		{"user info", "http://user@LOCAL/v1/mcp", false},
+		{"query that the server URL has not", "%ORIGIN%/v1/mcp?tenant=2", false},
+		{"not a URL", "mcp", false},
+		{"missing", "", false},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{Path: "/v1/mcp"})
+			resource := strings.ReplaceAll(row.resource, "%ORIGIN%", w.mcp.Origin())
+			resource = strings.ReplaceAll(resource, "LOCAL", strings.TrimPrefix(w.mcp.Origin(), "http://"))
+			w.mcp.SetMetadata(mcptest.Metadata{Raw: `{"resource":"` + resource + `","authorization_servers":["` + w.as.Issuer() + `"]}`})
+			err := w.client().Connect(t.Context())
+			if row.ok {
+				require.Equal(t, resource, query(t, requireAuthorization(t, err)).Get("resource"))
+				return
+			}
+			var mismatch *oauthclient.MismatchError
+			require.ErrorAs(t, err, &mismatch)
+			require.Equal(t, oauthclient.MismatchError{
+				What: "resource", Got: resource, Want: w.mcp.URL(), Source: w.mcp.Origin() + wellKnownResource + "/v1/mcp",
+			}, *mismatch)
+			require.Contains(t, err.Error(), w.mcp.URL())
+			require.Empty(t, w.as.Requests(""))
+		})
+	}
+}
+
+// A document that was found but is invalid must not lead to a fallback, which
+// may be another authorization server.
+func TestResourceMetadataFoundButInvalid(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name string
+		meta mcptest.Metadata
+	}{
+		{"not JSON", mcptest.Metadata{Raw: `{"resource":`}},
+		{"not an object", mcptest.Metadata{Raw: `[]`}},
+		{"wrong types", mcptest.Metadata{Raw: `{"resource":1}`}},
+		{"no authorization servers", mcptest.Metadata{Raw: `{"resource":"%URL%","authorization_servers":[]}`}},
+		{"authorization server with a bad scheme", mcptest.Metadata{AuthorizationServers: []string{"javascript:alert(1)"}}},
+		{"second authorization server with a bad scheme", mcptest.Metadata{AuthorizationServers: []string{"https://as.example", "file:///etc/passwd"}}},
+	}
+	for _, row := range rows {
+		for _, announced := range []bool{true, false} {
+			name := row.name + ", guessed"
+			if announced {
+				name = row.name + ", announced"
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, authtest.Options{}, mcptest.Options{Challenge: mcptest.Challenge{OmitResourceMetadata: !announced}})
+				meta := row.meta
+				meta.Raw = strings.ReplaceAll(meta.Raw, "%URL%", w.mcp.URL())
+				w.mcp.SetMetadata(meta)
+				err := w.client().Connect(t.Context())
+				var discovery *oauthclient.DiscoveryError
+				require.ErrorAs(t, err, &discovery)
+				require.Equal(t, w.mcp.Origin()+wellKnownResource+"/mcp", discovery.Source)
+				require.Equal(t, []string{wellKnownResource + "/mcp"}, paths(w.mcp), "nothing else is tried")
+				require.Empty(t, w.as.Requests(""))
+			})
+		}
+	}
+}
+
+// Many sites answer every path with their front page.
+func TestHTMLAtAGuessedLocationIsNotFound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{
+		Challenge: mcptest.Challenge{OmitResourceMetadata: true},
+		Metadata:  mcptest.Metadata{Locations: []mcptest.MetadataLocation{mcptest.MetadataAtRoot}},
+	})
+	front := catchAll(t, w.mcp, func(path string) bool { return path == wellKnownResource+"/mcp" })
+	c := w.client(func(cfg *oauthclient.Config) { cfg.ServerURL = front.URL + "/mcp" })
+	// The root document speaks for the server behind, so it is a mismatch:
+	// which proves that the front page was passed over and the root was read.
+	var mismatch *oauthclient.MismatchError
+	require.ErrorAs(t, c.Connect(t.Context()), &mismatch)
+	require.Equal(t, front.URL+wellKnownResource, mismatch.Source)
+}
+
+func TestHTMLAtTheAnnouncedLocationIsAnError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	w.mcp.SetMetadataOutage(authtest.Body(http.StatusOK, "text/html", "<html>"))
+	var discovery *oauthclient.DiscoveryError
+	require.ErrorAs(t, w.client().Connect(t.Context()), &discovery)
+	require.Contains(t, discovery.Reason, "text/html")
+}
+
+func TestBadAnnouncedLocation(t *testing.T) {
+	t.Parallel()
+	for _, location := range []string{"file:///etc/passwd", "/relative", "http://", "http://user:pw@127.0.0.1/x", "http://%zz"} {
+		t.Run(location, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{Challenge: mcptest.Challenge{ResourceMetadata: location}})
+			var discovery *oauthclient.DiscoveryError
+			require.ErrorAs(t, w.client().Connect(t.Context()), &discovery)
+			require.Empty(t, paths(w.mcp))
+		})
+	}
+}
+
+// An outage must not pass for an absence: the fallback could be another server.
+func TestPain04OutageAtDiscoveryIsTemporary(t *testing.T) {
+	t.Parallel()
+	outages := []struct {
+		name string
+		h    http.HandlerFunc
+	}{
+		{"500", authtest.StatusOutage(500)},
+		{"503", authtest.StatusOutage(503)},
+		{"429", authtest.StatusOutage(429)},
+		{"connection cut", authtest.Abort()},
+		{"endless document", func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			for range 40 {
+				_, _ = rw.Write(make([]byte, 64<<10))
+			}
+		}},
+	}
+	for _, outage := range outages {
+		t.Run(outage.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			c := w.client()
+			w.mcp.SetMetadataOutage(outage.h)
+			requireTemporary(t, c.Connect(t.Context()))
+			require.Empty(t, w.as.Requests(""))
+			w.mcp.SetMetadataOutage(nil)
+			w.as.SetOutage(authtest.EndpointMetadata, outage.h)
+			requireTemporary(t, c.Connect(t.Context()))
+			require.Len(t, w.as.Requests(""), 1)
+			w.as.SetOutage(authtest.EndpointMetadata, nil)
+			w.finish(c, w.begin(c))
+			require.NoError(t, w.call(c))
+		})
+	}
+}
