@@ -154,9 +154,9 @@ func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Cred
 		}
 		return slices.Clone(p.policy.Scopes)
 	}
-	scopes := ch.scopes
+	scopes := union(ch.scopes, nil)
 	if len(scopes) == 0 {
-		scopes = found.scopes
+		scopes = union(found.scopes, nil)
 	}
 	if creds.Issuer == found.server.Issuer {
 		scopes = union(creds.Scopes, scopes)

@@ -1,0 +1,260 @@
+package oauthclient_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+func TestRegistrationSecretExpiry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{ClientSecretTTL: 24 * time.Hour, AssignAuthMethod: authtest.AuthBasic}, mcptest.Options{})
+	c := w.client()
+	w.finish(c, w.begin(c))
+	require.True(t, w.clock.Now().Add(24*time.Hour).Equal(w.stored().Registration.SecretExpiry))
+
+	w.clock.Advance(23 * time.Hour)
+	another := func(cfg *oauthclient.Config) { cfg.Credentials = nil }
+	w.begin(w.client(another))
+	require.Equal(t, 1, w.as.Counts().Registrations)
+	w.clock.Advance(51 * time.Minute) // less than an attempt's time is left
+	w.begin(w.client(another))
+	require.Equal(t, 2, w.as.Counts().Registrations)
+}
+
+// An expired secret at refresh is a dead client.
+func TestPain03SecretExpiredAtRefresh(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{ClientSecretTTL: 30 * time.Minute, AssignAuthMethod: authtest.AuthBasic}, mcptest.Options{})
+	c := w.connected()
+	w.clock.Advance(time.Hour)
+	required := requireAuthorization(t, w.call(c))
+	require.Equal(t, 2, w.as.Counts().Registrations)
+	w.finish(c, required)
+	require.NoError(t, w.call(c))
+}
+
+func TestBadRegistrationAnswers(t *testing.T) {
+	t.Parallel()
+	json := func(status int, body string) http.HandlerFunc { return authtest.Body(status, "application/json", body) }
+	rows := []struct {
+		name      string
+		answer    http.HandlerFunc
+		temporary bool
+		code      string // of the AuthorizationError
+	}{
+		{"malformed", authtest.MalformedJSON(), true, ""},
+		{"HTML", authtest.Body(200, "text/html", "<html>"), true, ""},
+		{"empty", json(201, ""), true, ""},
+		{"no client_id", json(201, `{"client_secret":"x"}`), true, ""},
+		{"client_id of another type", json(201, `{"client_id":7}`), true, ""},
+		{"list", json(201, `[]`), true, ""},
+		{"500", authtest.StatusOutage(500), true, ""},
+		{"429", authtest.StatusOutage(429), true, ""},
+		{"cut", authtest.Abort(), true, ""},
+		{"too large", json(201, `{"client_id":"`+strings.Repeat("x", 2<<20)+`"}`), true, ""},
+		{"refused", authtest.OAuthError(400, "invalid_redirect_uri", "no"), false, "invalid_redirect_uri"},
+		{"refused with a control character", json(400, `{"error":"invalid\u0000\u202e_x","error_description":"a\nb"}`), false, "invalid  _x"},
+		{"refused without JSON", authtest.Body(403, "text/plain", "registration is closed"), false, "registration_refused"},
+		{"redirected", func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, false, "registration_refused"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			w.as.SetOutage(authtest.EndpointRegister, row.answer)
+			c := w.client()
+			err := c.Connect(t.Context())
+			if row.temporary {
+				requireTemporary(t, err)
+			} else {
+				var refused *oauthclient.AuthorizationError
+				require.ErrorAs(t, err, &refused)
+				require.Equal(t, row.code, refused.Code)
+				require.NotContains(t, refused.Description, "\n")
+			}
+			require.Len(t, w.as.Requests(authtest.EndpointRegister), 1)
+			require.Empty(t, w.as.Requests(authtest.EndpointOther), "a redirected POST is not followed")
+			w.as.SetOutage(authtest.EndpointRegister, nil)
+			w.finish(c, w.begin(c))
+		})
+	}
+}
+
+func TestOddRegistrationAnswers(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name, body string
+		method     string
+		expires    bool
+	}{
+		{"public although asked otherwise", `{"client_id":"c","token_endpoint_auth_method":"client_secret_basic"}`, "none", false},
+		{"secret without method", `{"client_id":"c","client_secret":"s"}`, "client_secret_basic", false},
+		{"expiry as a string", `{"client_id":"c","client_secret":"s","client_secret_expires_at":"1900000000"}`, "client_secret_basic", true},
+		{"expiry 0", `{"client_id":"c","client_secret":"s","client_secret_expires_at":0}`, "client_secret_basic", false},
+		{"expiry null", `{"client_id":"c","client_secret":"s","client_secret_expires_at":null}`, "client_secret_basic", false},
+		{"expiry without a secret", `{"client_id":"c","client_secret_expires_at":1}`, "none", false},
+		{"absurd expiry", `{"client_id":"c","client_secret":"s","client_secret_expires_at":1e300}`, "client_secret_basic", true},
+		{"expiry of another type", `{"client_id":"c","client_secret":"s","client_secret_expires_at":{}}`, "client_secret_basic", false},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			w.as.SetOutage(authtest.EndpointRegister, authtest.Body(201, "application/json", row.body))
+			var attempt oauthclient.Attempt
+			store := &attempts{now: w.clock.Now, created: func(a oauthclient.Attempt) { attempt = a }}
+			w.begin(w.client(func(cfg *oauthclient.Config) { cfg.Attempts = store }))
+			require.Equal(t, "c", attempt.Registration.ClientID)
+			require.Equal(t, row.method, attempt.Registration.TokenEndpointAuthMethod)
+			require.Equal(t, row.expires, !attempt.Registration.SecretExpiry.IsZero())
+			data, err := attempt.MarshalBinary() // a time beyond the year 9999 could not be stored
+			require.NoError(t, err)
+			require.NoError(t, new(oauthclient.Attempt).UnmarshalBinary(data))
+		})
+	}
+	t.Run("a method that nobody can use", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, authtest.Options{}, mcptest.Options{})
+		w.as.SetOutage(authtest.EndpointRegister, authtest.Body(201, "application/json", `{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"private_key_jwt"}`))
+		var discovery *oauthclient.DiscoveryError
+		require.ErrorAs(t, w.client().Connect(t.Context()), &discovery)
+	})
+}
+
+// Evicted clients: the server says so at refresh.
+func TestPain03DeadClientAtRefresh(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	dead := w.stored().Registration.ClientID
+	w.as.DropClients()
+	w.clock.Advance(2 * time.Hour)
+	required := requireAuthorization(t, w.call(c))
+	require.Equal(t, 2, w.as.Counts().Registrations)
+	require.NotEqual(t, dead, query(t, required).Get("client_id"))
+	require.False(t, w.stored().Authorized())
+	w.finish(c, required)
+	require.NoError(t, w.call(c))
+}
+
+// … or when the code is exchanged.
+func TestPain03DeadClientAtExchange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.client()
+	required := w.begin(c)
+	resp := w.approve(required)
+	w.as.DropClients()
+	var refused *oauthclient.AuthorizationError
+	require.ErrorAs(t, c.FinishAuth(t.Context(), resp), &refused)
+	require.Equal(t, "invalid_client", refused.Code)
+	again := w.begin(c)
+	require.Equal(t, 2, w.as.Counts().Registrations)
+	w.finish(c, again)
+	require.NoError(t, w.call(c))
+}
+
+// … or by sending the browser back with an error that says so.
+func TestPain03DeadClientInTheResponse(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"invalid_client", "unauthorized_client"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{Iss: authtest.IssAbsent}, mcptest.Options{})
+			c := w.client()
+			state := query(t, w.begin(c)).Get("state")
+			err := c.FinishAuth(t.Context(), oauthclient.AuthorizationResponse{State: oauthclient.NewSecret(state), Error: code})
+			var refused *oauthclient.AuthorizationError
+			require.ErrorAs(t, err, &refused)
+			w.begin(c)
+			require.Equal(t, 2, w.as.Counts().Registrations)
+		})
+	}
+}
+
+// The trap: many servers tell only the browser, and no callback ever comes.
+func TestPain03DeadClientOnlyInTheBrowser(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{UnknownClientJSON: true}, mcptest.Options{})
+	c := w.connected()
+	w.as.DropClients()
+	w.as.RevokeAll()
+	w.clock.Advance(30 * 24 * time.Hour)
+	required := w.begin(w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil }))
+	_, err := w.as.Approve(t.Context(), required.AuthURL)
+	require.ErrorContains(t, err, "422", "the user sees an error page")
+	require.Equal(t, 1, w.as.Counts().Registrations)
+
+	w.clock.Advance(9 * time.Minute)
+	w.begin(w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil }))
+	require.Equal(t, 1, w.as.Counts().Registrations, "the user may still come back")
+	w.clock.Advance(2 * time.Minute)
+	again := w.begin(w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil }))
+	require.Equal(t, 2, w.as.Counts().Registrations)
+	w.approve(again)
+	require.NoError(t, c.Close())
+}
+
+// A user who comes back, even to refuse, proves that the client is alive.
+func TestAnsweredRegistrationIsKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.client()
+	for i := range 4 {
+		required := w.begin(c)
+		if i%2 == 1 {
+			callback, err := w.as.Deny(t.Context(), required.AuthURL)
+			require.NoError(t, err)
+			require.Error(t, c.FinishAuth(t.Context(), parseCallback(t, callback)))
+		}
+		w.clock.Advance(9 * time.Minute)
+	}
+	require.Equal(t, 1, w.as.Counts().Registrations)
+}
+
+func TestReauthorizeWithFreshRegistration(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	token := w.stored().AccessToken
+	same := requireAuthorization(t, c.Provider().Reauthorize(t.Context(), false))
+	require.Equal(t, 1, w.as.Counts().Registrations)
+	other := requireAuthorization(t, c.Provider().Reauthorize(t.Context(), true))
+	require.Equal(t, 2, w.as.Counts().Registrations)
+	require.NotEqual(t, query(t, same).Get("client_id"), query(t, other).Get("client_id"))
+	require.True(t, token.Equal(w.stored().AccessToken), "the connection goes on until the user is back")
+	require.NoError(t, w.call(c))
+	w.finish(c, other)
+	require.NoError(t, w.call(c))
+	require.False(t, token.Equal(w.stored().AccessToken))
+}
+
+// Of many who find the client dead, one registers again.
+func TestDeadClientIsReplacedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	var clients []*oauthclient.MCPOAuthClient
+	for i := range 5 {
+		clients = append(clients, w.connected(func(cfg *oauthclient.Config) {
+			cfg.Credentials = oauthclient.NewMemoryCredentialStore(oauthclient.Credentials{})
+		}))
+		require.Equal(t, 1, w.as.Counts().Registrations, fmt.Sprint("client ", i))
+	}
+	w.as.DropClients()
+	w.clock.Advance(2 * time.Hour)
+	for _, c := range clients {
+		requireAuthorization(t, w.call(c))
+	}
+	require.Equal(t, 2, w.as.Counts().Registrations)
+}
