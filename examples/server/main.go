@@ -1,0 +1,162 @@
+// Server is a small but complete host: it serves the library's endpoints
+// under /api/mcp, and GET /healthz. Copy it, and add your own routes.
+//
+//	go run ./examples/server
+//
+// It is configured by environment variables, all optional:
+//
+//	ADDR                     where to listen; 127.0.0.1:3000
+//	PUBLIC_URL               the base URL that browsers use; http://$ADDR
+//	REDIS_URL                a store that all replicas share; none: memory
+//	MCPOAUTH_SEAL_KEYS       keys that encrypt the sessions in the store: base64
+//	                         of 32 bytes each (openssl rand -base64 32),
+//	                         separated by commas; the first one seals, all open
+//	MCPOAUTH_ALLOW_LOOPBACK  1 for development: MCP servers on loopback, and http
+//
+// It stops on SIGINT and SIGTERM, after the requests that are in progress.
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/memstore"
+)
+
+// After a signal, requests may go on for drainTimeout, and then have
+// answerTimeout to end. Orchestrators usually kill after 30 seconds.
+const (
+	drainTimeout  = 10 * time.Second
+	answerTimeout = 5 * time.Second
+)
+
+func main() {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal kills
+	if err := run(ctx, logger); err != nil {
+		logger.Error(err.Error())
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, logger *slog.Logger) error {
+	manager, err := newManager(logger)
+	if err != nil {
+		return err
+	}
+	defer manager.Close() // after the last request
+
+	addr := cmp.Or(os.Getenv("ADDR"), "127.0.0.1:3000")
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("ADDR: %w", err)
+	}
+	defer listener.Close()
+	mcp, err := httpapi.New(manager, httpapi.Config{
+		PublicURL: cmp.Or(os.Getenv("PUBLIC_URL"), "http://"+addr),
+		Logger:    logger,
+		// Identify: who is signed in? A host with users of its own sets it;
+		// without it a session belongs to whoever has its ID.
+	})
+	if err != nil {
+		return fmt.Errorf("PUBLIC_URL (default http://$ADDR): %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/api/mcp/", mcp)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+
+	// No WriteTimeout, which would end long tool calls: the library bounds those,
+	// and the writing of event streams, itself.
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	logger.Info("listening", "addr", listener.Addr().String(), "callback", mcp.CallbackURL())
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	logger.Info("stopping")
+	closing := time.AfterFunc(drainTimeout, func() { _ = manager.Close() }) // ends what is left, with an answer
+	defer closing.Stop()
+	bound, cancel := context.WithTimeout(context.Background(), drainTimeout+answerTimeout)
+	defer cancel()
+	if err := server.Shutdown(bound); err != nil {
+		logger.Warn("requests are cut off", "error", err)
+		_ = server.Close()
+	}
+	return nil
+}
+
+// newManager makes the session manager.
+func newManager(logger *slog.Logger) (*session.Manager, error) {
+	sessions, err := openStore()
+	if err != nil {
+		return nil, err
+	}
+	keys, err := sealKeys(os.Getenv("MCPOAUTH_SEAL_KEYS"))
+	if err != nil {
+		return nil, err
+	}
+	cfg := session.Config{Store: sessions, SealKeys: keys, Logger: logger}
+	switch os.Getenv("MCPOAUTH_ALLOW_LOOPBACK") {
+	case "", "0":
+	case "1":
+		cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	default:
+		return nil, errors.New("MCPOAUTH_ALLOW_LOOPBACK: must be 1, 0 or empty")
+	}
+	return session.New(cfg)
+}
+
+// openStore opens the store that REDIS_URL names.
+func openStore() (store.SessionStore, error) {
+	if os.Getenv("REDIS_URL") != "" {
+		return nil, errors.New("REDIS_URL: this build has no Redis store; leave it empty to keep sessions in memory")
+	}
+	return memstore.New(memstore.Config{}), nil
+}
+
+// sealKeys decodes a list of keys. Its errors say which one is wrong, and
+// nothing of it.
+func sealKeys(list string) (keys [][]byte, err error) {
+	if list == "" {
+		return nil, nil
+	}
+	for i, entry := range strings.Split(list, ",") {
+		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(entry))
+		if err != nil {
+			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is not base64", i+1)
+		}
+		if len(key) != 32 {
+			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is %d bytes long, want 32", i+1, len(key))
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}

@@ -1,0 +1,254 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+)
+
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "mcpoauth-server-")
+	if err == nil {
+		binary = filepath.Join(dir, "server")
+		var out []byte
+		if out, err = exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+			err = fmt.Errorf("%w\n%s", err, out)
+		}
+	}
+	code := 1
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build the server:", err)
+	} else {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func TestBadConfiguration(t *testing.T) {
+	t.Parallel()
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = busy.Close() })
+	good := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32))
+	short := base64.StdEncoding.EncodeToString([]byte("a short canary key"))
+	for name, tc := range map[string]struct {
+		env    []string
+		want   string
+		secret string
+	}{
+		"ADDR without a port":         {[]string{"ADDR=127.0.0.1"}, "ADDR: ", ""},
+		"ADDR with a bad port":        {[]string{"ADDR=127.0.0.1:99999"}, "ADDR: ", ""},
+		"ADDR in use":                 {[]string{"ADDR=" + busy.Addr().String()}, "ADDR: .*address already in use", ""},
+		"PUBLIC_URL relative":         {[]string{"PUBLIC_URL=/app"}, "PUBLIC_URL .*: .*must be an absolute", ""},
+		"PUBLIC_URL without a scheme": {[]string{"PUBLIC_URL=app.example.com"}, "PUBLIC_URL .*: .*must be an absolute", ""},
+		"PUBLIC_URL of another kind":  {[]string{"PUBLIC_URL=ftp://app.example.com"}, "PUBLIC_URL .*: .*must be an absolute", ""},
+		"PUBLIC_URL in the clear":     {[]string{"PUBLIC_URL=http://app.example.com"}, "PUBLIC_URL .*: .*must be https", ""},
+		"PUBLIC_URL with a password":  {[]string{"PUBLIC_URL=https://u:canary@app.example.com"}, "PUBLIC_URL .*: .*user info", "canary"},
+		"ADDR that is no public URL":  {[]string{"ADDR=:0"}, "PUBLIC_URL .*: ", ""},
+		"REDIS_URL":                   {[]string{"REDIS_URL=redis://:canary@127.0.0.1"}, "REDIS_URL: this build has no Redis store", "canary"},
+		"key that is not base64":      {[]string{"MCPOAUTH_SEAL_KEYS=" + good + ",canary!"}, "MCPOAUTH_SEAL_KEYS: entry 2 is not base64", "canary"},
+		"key of another length":       {[]string{"MCPOAUTH_SEAL_KEYS=" + short + "," + good}, "MCPOAUTH_SEAL_KEYS: entry 1 is 18 bytes long, want 32", short},
+		"key that is empty":           {[]string{"MCPOAUTH_SEAL_KEYS=" + good + ","}, "MCPOAUTH_SEAL_KEYS: entry 2 is 0 bytes long", good},
+		"loopback neither yes nor no": {[]string{"MCPOAUTH_ALLOW_LOOPBACK=true"}, "MCPOAUTH_ALLOW_LOOPBACK: ", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, binary)
+			cmd.Env = environ(tc.env...)
+			out, err := cmd.CombinedOutput()
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			require.True(t, ok, "it started: %v\n%s", err, out)
+			require.Equal(t, 1, exit.ExitCode(), "%s", out)
+			require.Regexp(t, `level=ERROR msg="`+tc.want, string(out))
+			if tc.secret != "" {
+				require.NotContains(t, string(out), tc.secret)
+			}
+		})
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	p := start(t)
+	require.Contains(t, p.log.String(), "callback=http://127.0.0.1:0/api/mcp/auth/callback", "PUBLIC_URL follows ADDR")
+	status, body := p.get(t, "/healthz")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, "ok\n", body)
+	status, _ = p.get(t, "/elsewhere")
+	require.Equal(t, http.StatusNotFound, status)
+
+	// Loopback is not to be reached unless that is asked for.
+	srv := mcptest.New(mcptest.Options{})
+	t.Cleanup(srv.Close)
+	answer := p.post(t, "/auth/connect", httpapi.ConnectRequest{ServerURL: srv.URL()})
+	require.True(t, httpapi.IsConnectError(answer))
+	require.Equal(t, httpapi.CodeForbiddenServerURL, answer.ErrorResponse.Code)
+	require.Empty(t, srv.Requests())
+
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, p.wait(t))
+}
+
+func TestJourney(t *testing.T) {
+	t.Parallel()
+	as := authtest.New(authtest.Options{})
+	t.Cleanup(as.Close)
+	srv := mcptest.New(mcptest.Options{Auth: as})
+	t.Cleanup(srv.Close)
+	// As behind a proxy: the public URL is not the address.
+	keys := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("1"), 32)) + ", " + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("2"), 32))
+	p := start(t, "MCPOAUTH_ALLOW_LOOPBACK=1", "PUBLIC_URL=https://app.example.com", "MCPOAUTH_SEAL_KEYS="+keys)
+
+	answer := p.post(t, "/auth/connect", httpapi.ConnectRequest{ServerURL: srv.URL()})
+	require.True(t, httpapi.IsConnectAuthRequired(answer), "%+v", answer)
+	id := answer.AuthRequired.SessionID
+	callback, err := as.Approve(t.Context(), answer.AuthRequired.AuthURL)
+	require.NoError(t, err)
+	back, err := url.Parse(callback)
+	require.NoError(t, err)
+	require.Equal(t, "https://app.example.com/api/mcp/auth/callback", back.Scheme+"://"+back.Host+back.Path)
+	status, body := p.get(t, back.RequestURI())
+	require.Equal(t, http.StatusOK, status, body)
+	status, body = p.get(t, "/api/mcp/tool/list?sessionId="+id)
+	require.Equal(t, http.StatusOK, status, body)
+	require.Contains(t, body, `"whoami"`)
+
+	// A call in progress outlives the signal; nothing new is accepted.
+	called := make(chan httpapi.Response, 1)
+	go func() {
+		called <- p.post(t, "/tool/call", httpapi.CallToolRequest{SessionID: id, ToolName: "slow", ToolArgs: json.RawMessage(`{"count":8,"intervalMs":100}`)})
+	}()
+	require.Eventually(t, func() bool { return srv.Executed("slow") == 1 }, 5*time.Second, 5*time.Millisecond)
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", p.addr)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	}, 5*time.Second, 5*time.Millisecond)
+	require.Empty(t, called, "it has not ended by then")
+	require.True(t, httpapi.IsCallToolSuccess(<-called))
+	require.NoError(t, p.wait(t))
+	for _, secret := range append(srv.Tokens(), id, keys[:20], back.Query().Get("code"), back.Query().Get("state")) {
+		require.NotContains(t, p.log.String(), secret)
+	}
+}
+
+// process is a running server, and a browser that has it open.
+type process struct {
+	cmd    *exec.Cmd
+	addr   string
+	log    *lockedBuffer
+	exited chan error
+	client *http.Client
+}
+
+// environ is the environment of a server on a free port.
+func environ(more ...string) []string {
+	return append([]string{"PATH=" + os.Getenv("PATH"), "ADDR=127.0.0.1:0"}, more...)
+}
+
+var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
+
+// start runs the server until it listens.
+func start(t *testing.T, env ...string) *process {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	p := &process{cmd: exec.Command(binary), log: new(lockedBuffer), exited: make(chan error, 1), client: &http.Client{Jar: jar, Transport: &http.Transport{}}}
+	p.cmd.Env, p.cmd.Stderr = environ(env...), p.log
+	require.NoError(t, p.cmd.Start())
+	go func() { p.exited <- p.cmd.Wait() }()
+	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
+	require.Eventually(t, func() bool { return listening.MatchString(p.log.String()) }, 10*time.Second, 5*time.Millisecond)
+	p.addr = listening.FindStringSubmatch(p.log.String())[1]
+	return p
+}
+
+// wait returns how the process ended.
+func (p *process) wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-p.exited:
+		return err
+	case <-time.After(15 * time.Second):
+		t.Fatalf("it does not stop:\n%s", p.log)
+		return nil
+	}
+}
+
+func (p *process) get(t *testing.T, path string) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.addr+path, nil)
+	require.NoError(t, err)
+	return p.do(t, req)
+}
+
+func (p *process) post(t *testing.T, path string, body any) (answer httpapi.Response) {
+	t.Helper()
+	encoded, err := json.Marshal(body)
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.addr+"/api/mcp"+path, bytes.NewReader(encoded))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	_, data := p.do(t, req)
+	require.NoError(t, json.NewDecoder(strings.NewReader(data)).Decode(&answer), data)
+	return answer
+}
+
+func (p *process) do(t *testing.T, req *http.Request) (status int, body string) {
+	t.Helper()
+	resp, err := p.client.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(data)
+}
+
+// lockedBuffer is a buffer that may be read while it is written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
