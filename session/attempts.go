@@ -78,9 +78,13 @@ func (s attempts) Create(ctx context.Context, a oauthclient.Attempt) error {
 	if err != nil {
 		return err
 	}
-	return s.l.m.swapAttempt(ctx, a.ID, nil, &attemptRecord{
+	err = s.l.m.swapAttempt(ctx, a.ID, nil, &attemptRecord{
 		SessionKey: s.l.key, Owner: r.Owner, Binding: bindingFrom(ctx), State: attemptPending, Expires: a.Expires, Attempt: encoded,
 	})
+	if err == nil {
+		s.l.noteBegun(a.ID)
+	}
+	return err
 }
 
 // Load returns a pending attempt. To a caller from another browser an attempt
@@ -94,8 +98,7 @@ func (s attempts) load(ctx context.Context, id string) (r *attemptRecord, value 
 	if r, value, err = s.l.m.readAttempt(ctx, id); err != nil {
 		return nil, nil, a, err
 	}
-	finishing := ctx.Value(finishingKey{}) != nil
-	if r.State != attemptPending || r.SessionKey != s.l.key || !finishing && r.Binding != bindingFrom(ctx) {
+	if r.State != attemptPending || r.SessionKey != s.l.key || !isFinishing(ctx) && r.Binding != bindingFrom(ctx) {
 		return nil, nil, a, oauthclient.ErrNoAttempt
 	}
 	if err := a.UnmarshalBinary(r.Attempt); err != nil {
@@ -124,6 +127,8 @@ func (s attempts) Take(ctx context.Context, id string) (oauthclient.Attempt, err
 // been checked by mayFinish.
 type finishingKey struct{}
 
+func isFinishing(ctx context.Context) bool { return ctx.Value(finishingKey{}) != nil }
+
 // readAttempt gets an attempt; [oauthclient.ErrNoAttempt] when there is none.
 func (m *Manager) readAttempt(ctx context.Context, id string) (*attemptRecord, []byte, error) {
 	value, err := m.cfg.Store.Get(ctx, attemptStoreKey(id))
@@ -131,7 +136,7 @@ func (m *Manager) readAttempt(ctx context.Context, id string) (*attemptRecord, [
 		return nil, nil, oauthclient.ErrNoAttempt
 	}
 	if err != nil {
-		return nil, nil, storeError("reading an authorization attempt", err)
+		return nil, nil, storeError(ctx, "reading an authorization attempt", err)
 	}
 	plaintext, err := m.sealer.open(attemptStoreKey(id), value)
 	if err != nil {
@@ -151,17 +156,17 @@ func (m *Manager) swapAttempt(ctx context.Context, id string, old []byte, r *att
 	}
 	err = m.cfg.Store.Swap(ctx, attemptStoreKey(id), old, m.sealer.seal(attemptStoreKey(id), plaintext), r.Expires)
 	if err != nil && !errors.Is(err, store.ErrConflict) {
-		return storeError("writing an authorization attempt", err)
+		return storeError(ctx, "writing an authorization attempt", err)
 	}
 	return err
 }
 
-// recordOutcome notes how a taken attempt ended. It is for people who look;
-// nothing depends on it.
-func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) {
+// recordOutcome notes how an attempt ended, for people who look. It reports
+// false when the attempt has not ended: it can still be finished.
+func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) (ended bool) {
 	r, value, err := m.readAttempt(ctx, id)
 	if err != nil || r.State != attemptTaken {
-		return
+		return err != nil || r.State != attemptPending
 	}
 	r.State = attemptSucceeded
 	if outcome != nil {
@@ -170,4 +175,5 @@ func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) {
 	if err := m.swapAttempt(ctx, id, value, r); err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the outcome of an authorization", "attempt", id, "error", err)
 	}
+	return true
 }

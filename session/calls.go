@@ -48,8 +48,11 @@ func (m *Manager) Status(ctx context.Context, caller Caller, sessionID string) (
 }
 
 // GetClient returns the live client of a session, for what the Manager has no
-// method for. It shares the session's credentials with all replicas. The
-// Manager may close its MCP session when idle; the client then connects again.
+// method for. It shares the session's credentials with all replicas. Get it
+// again for each use, rather than keep it: the Manager closes the MCP session
+// of an idle client, and replaces the client when the user authorizes anew. A
+// client that is used after that connects again, and nobody closes it. To end a
+// session use [Manager.RemoveClient], not the client's Disconnect.
 func (m *Manager) GetClient(ctx context.Context, caller Caller, sessionID string) (*oauthclient.MCPOAuthClient, error) {
 	key, r, err := m.lookup(ctx, caller, sessionID)
 	if err != nil {
@@ -70,9 +73,11 @@ func (m *Manager) GetClient(ctx context.Context, caller Caller, sessionID string
 // more, because refreshing its tokens beside the session would invalidate
 // either; use [Manager.GetClient].
 func (m *Manager) SetClient(ctx context.Context, caller Caller, sessionID string, client *oauthclient.MCPOAuthClient) error {
-	if m.isClosed() {
-		return ErrClosed
+	end, err := m.begin()
+	if err != nil {
+		return err
 	}
+	defer end()
 	key, secret, ok := splitID(sessionID)
 	if !ok {
 		return &InputError{Field: "sessionID", Reason: "is not an ID of GenerateSessionID"}
@@ -123,7 +128,7 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 	}
 	m.live.drop(l)
 	m.cfg.Logger.InfoContext(ctx, "mcpoauth: session removed", "session", key)
-	return l.client.Disconnect(ctx)
+	return l.client.Disconnect(context.WithValue(ctx, removingKey{}, true))
 }
 
 // TokenSource returns a source of access tokens for a session, for a host that
@@ -146,7 +151,13 @@ type tokenSource struct {
 }
 
 func (s tokenSource) Token() (token *oauth2.Token, err error) {
-	err = s.m.with(s.ctx, s.caller, s.sessionID, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
+	key, r, err := s.m.lookup(s.ctx, s.caller, s.sessionID)
+	if err != nil {
+		return nil, err
+	}
+	s.m.touch(s.ctx, key, r)
+	// That there is a token says nothing about the MCP server, hence not use.
+	_, err = s.m.run(s.ctx, s.caller, key, r, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
 		token, err = client.Provider().Token(ctx)
 		return err
 	})
@@ -164,9 +175,34 @@ func (m *Manager) with(ctx context.Context, caller Caller, sessionID string, fn 
 	return err
 }
 
-// use runs fn with the live client of a session, and records what its outcome
-// says about the session's status. Closing the Manager cancels fn.
+// use is run for an fn whose success is an answer of the MCP server.
 func (m *Manager) use(ctx context.Context, caller Caller, key string, r *record, fn func(context.Context, *oauthclient.MCPOAuthClient) error) (Info, error) {
+	info, err := m.run(ctx, caller, key, r, fn)
+	if err != nil || r.Status == StatusConnected {
+		return info, err
+	}
+	ctx, cancel := m.outlive(ctx)
+	defer cancel()
+	connected, err := m.setStatus(ctx, key, StatusConnected, "")
+	if err != nil {
+		// The call has succeeded, and must not be made again for this.
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", key, "error", err)
+		now := *r
+		now.Status, now.Reason = StatusConnected, ""
+		connected = &now
+	}
+	return connected.info(key, m.cfg.Now()), nil
+}
+
+// run runs fn with the live client of a session, and records when the user
+// must authorize; the Info is valid then and without an error. Closing the
+// Manager cancels fn.
+func (m *Manager) run(ctx context.Context, caller Caller, key string, r *record, fn func(context.Context, *oauthclient.MCPOAuthClient) error) (Info, error) {
+	end, err := m.begin()
+	if err != nil {
+		return Info{}, err
+	}
+	defer end()
 	l, release, err := m.acquire(key, r)
 	if err != nil {
 		return Info{}, err
@@ -175,59 +211,78 @@ func (m *Manager) use(ctx context.Context, caller Caller, key string, r *record,
 	ctx, cancel := context.WithCancel(withBinding(ctx, caller))
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
-	err = fn(ctx, l.client)
-	if err == nil && r.Status == StatusConnected {
+	err = unwrapStorage(fn(ctx, l.client))
+	required, isRequired := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
+	switch {
+	case err == nil:
 		return r.info(key, m.cfg.Now()), nil
-	}
-	if m.isClosed() {
+	case m.isClosed():
 		return Info{}, ErrClosed
+	case l.isRemoved(), errors.Is(err, ErrNotFound):
+		m.forget(key)
+		return Info{}, ErrNotFound
+	case isRequired:
+		return m.noteRequired(ctx, l, r, required)
+	case errors.Is(err, oauthclient.ErrNotConnected):
+		m.live.drop(l) // the host has disconnected it for good; the next call gets another
 	}
-	return m.settle(context.WithoutCancel(ctx), key, err)
+	return Info{}, err
 }
 
-// settle records the status that the outcome of an operation implies, and
-// returns the operation's error.
-func (m *Manager) settle(ctx context.Context, key string, outcome error) (Info, error) {
-	outcome = unwrapStorage(outcome)
-	required, isRequired := errors.AsType[*oauthclient.AuthorizationRequiredError](outcome)
-	if outcome != nil && !isRequired {
-		return Info{}, outcome
-	}
-	var r *record
-	var err error
-	begun := false
-	if isRequired {
-		r, begun, err = m.setRequired(ctx, key, required)
-	} else {
-		r, err = m.setStatus(ctx, key, StatusConnected, "")
+// noteRequired records that the user must authorize, tells the host once per
+// attempt, and returns required, unless the session is gone.
+func (m *Manager) noteRequired(ctx context.Context, l *liveSession, before *record, required *oauthclient.AuthorizationRequiredError) (Info, error) {
+	ctx, cancel := m.outlive(ctx)
+	defer cancel()
+	r, err := m.setRequired(ctx, l.key, before, required)
+	if errors.Is(err, ErrNotFound) {
+		m.forget(l.key)
+		return Info{}, ErrNotFound
 	}
 	if err != nil {
-		return Info{}, errors.Join(outcome, err)
+		// The attempt is stored; that its session says otherwise is no reason
+		// to keep the user from it.
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", l.key, "error", err)
+		now := *before
+		now.require(required)
+		r = &now
 	}
-	info := r.info(key, m.cfg.Now())
-	if begun && m.cfg.OnAuthorizationRequired != nil {
+	info := r.info(l.key, m.cfg.Now())
+	if l.takeBegun(required.AttemptID) && m.cfg.OnAuthorizationRequired != nil {
 		m.cfg.OnAuthorizationRequired(ctx, info, required)
 	}
-	return info, outcome
+	return info, required
 }
 
-// setRequired records that the user must authorize; begun tells whether this
-// call was the first to note the attempt.
-func (m *Manager) setRequired(ctx context.Context, key string, required *oauthclient.AuthorizationRequiredError) (r *record, begun bool, err error) {
-	r, err = m.update(ctx, key, func(r *record) error {
-		begun = r.AttemptID != required.AttemptID
-		status := StatusAuthorizing
-		if r.creds.Issuer != "" {
-			status = StatusAuthorizationRequired
-		}
-		if !begun && r.Status == status {
+// setRequired records that a user, who had authorized before.Grants times, must
+// authorize. If that has happened by now, there is nothing to record.
+func (m *Manager) setRequired(ctx context.Context, key string, before *record, required *oauthclient.AuthorizationRequiredError) (*record, error) {
+	return m.update(ctx, key, func(r *record) error {
+		if r.Grants > before.Grants && r.creds.Authorized() {
 			return errUnchanged
 		}
-		r.AttemptID, r.AttemptExpires = required.AttemptID, required.Expires
-		r.Status, r.Reason = status, ""
+		if !r.require(required) {
+			return errUnchanged
+		}
 		return nil
 	})
-	return r, begun, err
+}
+
+// require sets what required implies; false if it was set already. Of several
+// attempts, which two tabs or two replicas begin, the last to expire counts.
+func (r *record) require(required *oauthclient.AuthorizationRequiredError) (changed bool) {
+	status := StatusAuthorizing
+	if r.creds.Issuer != "" {
+		status = StatusAuthorizationRequired
+	}
+	if r.Status == status && !required.Expires.After(r.AttemptExpires) {
+		return false
+	}
+	r.Status, r.Reason = status, ""
+	if required.Expires.After(r.AttemptExpires) {
+		r.AttemptExpires = required.Expires
+	}
+	return true
 }
 
 func (m *Manager) setStatus(ctx context.Context, key string, status Status, reason string) (*record, error) {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/store"
@@ -30,8 +33,8 @@ type Config struct {
 
 	// Client is the template for every connection: registration choices,
 	// policies, HTTP client, timeouts. ServerURL, CallbackURL, OnRedirect,
-	// Credentials, Registrations, Attempts, Logger and Now must be left zero;
-	// the Manager provides them.
+	// Credentials, Registrations, Attempts, AttemptTTL, Logger and Now must be
+	// left zero; the Manager provides them.
 	Client oauthclient.Config
 
 	// TTL is the life of a session after its last use. Defaults to 24 hours.
@@ -42,7 +45,8 @@ type Config struct {
 	// Defaults to 5 minutes, at most a quarter of TTL.
 	TouchInterval time.Duration
 	// LockTTL is the lease for a refresh or registration in the store; it must
-	// exceed twice Client.RequestTimeout. Defaults to 45 seconds.
+	// exceed twice Client.RequestTimeout. Defaults to 45 seconds, or three
+	// times Client.RequestTimeout if that is more.
 	LockTTL time.Duration
 	// IdleTimeout closes live clients that were not used for so long; the
 	// session stays. Defaults to 15 minutes.
@@ -76,7 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.TTL, 24*time.Hour)
 	setDefault(&c.AttemptTTL, 10*time.Minute)
 	setDefault(&c.TouchInterval, min(5*time.Minute, c.TTL/4))
-	setDefault(&c.LockTTL, 45*time.Second)
+	setDefault(&c.LockTTL, max(45*time.Second, 3*c.requestTimeout()))
 	setDefault(&c.IdleTimeout, 15*time.Minute)
 	setDefault(&c.MaxLiveClients, 10_000)
 	setDefault(&c.MaxSessionsPerOwner, 100)
@@ -87,7 +91,23 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.SealKeys = nil // the sealer has its own copy
+	c.Client.PreregisteredClients = slices.Clone(c.Client.PreregisteredClients)
+	c.Client.ClientMetadata = cloneMetadata(c.Client.ClientMetadata)
 	return c, nil
+}
+
+func cloneMetadata(m oauthex.ClientRegistrationMetadata) oauthex.ClientRegistrationMetadata {
+	m.RedirectURIs, m.GrantTypes = slices.Clone(m.RedirectURIs), slices.Clone(m.GrantTypes)
+	m.ResponseTypes, m.Contacts = slices.Clone(m.ResponseTypes), slices.Clone(m.Contacts)
+	return m
+}
+
+// requestTimeout is Client.RequestTimeout with its default.
+func (c Config) requestTimeout() time.Duration {
+	timeout := c.Client.RequestTimeout
+	setDefault(&timeout, 15*time.Second)
+	return timeout
 }
 
 func setDefault[T int | time.Duration](field *T, value T) {
@@ -99,7 +119,7 @@ func setDefault[T int | time.Duration](field *T, value T) {
 func (c Config) validate() error {
 	var errs []error
 	bad := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("session: Config.%s: %s", field, fmt.Sprintf(format, args...)))
+		errs = append(errs, fmt.Errorf("session: Config."+field+": "+format, args...))
 	}
 	if c.Store == nil {
 		bad("Store", "is required")
@@ -115,18 +135,35 @@ func (c Config) validate() error {
 	if len(c.SealKeys) > 0 && c.InsecurePlaintext {
 		bad("InsecurePlaintext", "contradicts SealKeys")
 	}
-	if t := c.Client; t.ServerURL != "" || t.CallbackURL != "" || t.OnRedirect != nil || t.Credentials != nil || t.Registrations != nil || t.Attempts != nil || t.Logger != nil || t.Now != nil {
-		bad("Client", "ServerURL, CallbackURL, OnRedirect, Credentials, Registrations, Attempts, Logger and Now are set by the Manager")
+	if err := c.checkClient(); err != nil {
+		bad("Client", "%w", err)
 	}
-	for name, d := range map[string]time.Duration{"TTL": c.TTL, "AttemptTTL": c.AttemptTTL, "TouchInterval": c.TouchInterval, "LockTTL": c.LockTTL, "IdleTimeout": c.IdleTimeout} {
-		if d < 0 {
-			bad(name, "must not be negative")
+	for _, field := range []struct {
+		name  string
+		value int64
+	}{
+		{"TTL", int64(c.TTL)}, {"AttemptTTL", int64(c.AttemptTTL)}, {"TouchInterval", int64(c.TouchInterval)}, {"LockTTL", int64(c.LockTTL)},
+		{"IdleTimeout", int64(c.IdleTimeout)}, {"MaxLiveClients", int64(c.MaxLiveClients)}, {"MaxSessionsPerOwner", int64(c.MaxSessionsPerOwner)},
+	} {
+		if field.value < 0 {
+			bad(field.name, "must not be negative")
 		}
 	}
-	if c.MaxLiveClients < 0 || c.MaxSessionsPerOwner < 0 {
-		bad("MaxLiveClients, MaxSessionsPerOwner", "must not be negative")
+	if c.LockTTL > 0 && c.LockTTL <= 2*c.requestTimeout() {
+		bad("LockTTL", "must exceed twice Client.RequestTimeout (%v)", c.requestTimeout())
 	}
 	return errors.Join(errs...)
+}
+
+// checkClient checks the template now, rather than at the first user.
+func (c Config) checkClient() error {
+	t := c.Client
+	if t.ServerURL != "" || t.CallbackURL != "" || t.OnRedirect != nil || t.Credentials != nil || t.Registrations != nil || t.Attempts != nil || t.AttemptTTL != 0 || t.Logger != nil || t.Now != nil {
+		return errors.New("ServerURL, CallbackURL, OnRedirect, Credentials, Registrations, Attempts, AttemptTTL, Logger and Now are set by the Manager")
+	}
+	t.ServerURL, t.CallbackURL = "https://mcp.invalid", "https://callback.invalid"
+	_, err := oauthclient.New(t)
+	return err
 }
 
 // ephemeral tells whether a store's contents die with the process.

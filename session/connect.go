@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // Connect creates a session with an MCP server and connects it. With
@@ -17,9 +19,11 @@ import (
 // Other errors: [*InputError], [*LimitError], [*StoreError] and those of
 // [oauthclient.MCPOAuthClient.Connect].
 func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (Info, error) {
-	if m.isClosed() {
-		return Info{}, ErrClosed
+	end, err := m.begin()
+	if err != nil {
+		return Info{}, err
 	}
+	defer end()
 	r, err := m.newRecord(caller, p)
 	if err != nil {
 		return Info{}, err
@@ -40,13 +44,18 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 		return info, err
 	}
 	// The caller never learns this session's ID, and may be gone itself.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.cfg.LockTTL)
+	m.abandon(ctx, key, r.Owner)
+	return Info{}, err
+}
+
+// abandon deletes the record of a session that nobody knows.
+func (m *Manager) abandon(ctx context.Context, key, owner string) {
+	ctx, cancel := m.outlive(ctx)
 	defer cancel()
-	if deleteErr := m.deleteRecord(ctx, key, r.Owner); deleteErr != nil {
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot delete a session that failed to connect", "session", key, "error", deleteErr)
+	if err := m.deleteRecord(ctx, key, owner); err != nil {
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot delete a session that failed to connect", "session", key, "error", err)
 	}
 	m.forget(key)
-	return Info{}, err
 }
 
 // newRecord validates the arguments of Connect.
@@ -54,8 +63,8 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 	if err := oauthclient.CheckServerURL(p.ServerURL); err != nil {
 		return nil, &InputError{Field: "ServerURL", Reason: err.Error()}
 	}
-	if u, err := url.Parse(p.CallbackURL); err != nil || !u.IsAbs() {
-		return nil, &InputError{Field: "CallbackURL", Reason: "must be an absolute URL"}
+	if err := m.checkCallbackURL(p.CallbackURL); err != nil {
+		return nil, &InputError{Field: "CallbackURL", Reason: strings.TrimPrefix(err.Error(), "oauthclient: Config.CallbackURL: ")}
 	}
 	if len(p.ServerURL) > 2048 || len(p.CallbackURL) > 2048 || len(p.ServerName) > 200 {
 		return nil, &InputError{Field: "ServerURL, CallbackURL or ServerName", Reason: "is too long"}
@@ -67,17 +76,30 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 	now := m.cfg.Now()
 	return &record{
 		Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL,
-		Created: now, Used: now, Expires: now.Add(m.cfg.TTL), Status: StatusAuthorizing,
+		Created: now, Used: now, Expires: now.Add(m.cfg.TTL), Status: StatusAuthorizing, AttemptExpires: now.Add(m.cfg.AttemptTTL),
 	}, nil
 }
 
-// create lists and stores a new record.
+// checkCallbackURL lets package oauthclient say what a redirect URI may be.
+func (m *Manager) checkCallbackURL(callbackURL string) error {
+	_, err := oauthclient.New(oauthclient.Config{
+		ServerURL: "https://mcp.invalid", CallbackURL: callbackURL, HTTPClient: m.cfg.Client.HTTPClient, MCPClient: m.cfg.Client.MCPClient,
+	})
+	return err
+}
+
+// create stores and lists a new record: in this order, because a key without a
+// record counts as one that has ended.
 func (m *Manager) create(ctx context.Context, key string, r *record) error {
-	if err := m.addToOwner(ctx, r.Owner, key); err != nil {
-		return err
+	switch err := m.write(ctx, key, nil, r); {
+	case errors.Is(err, store.ErrConflict):
+		return &InputError{Field: "sessionID", Reason: "is in use"}
+	case err != nil:
+		return storeError(ctx, "creating the session", err)
 	}
-	if err := m.write(ctx, key, nil, r); err != nil {
-		return storeError("creating the session", err)
+	if err := m.addToOwner(ctx, r.Owner, key); err != nil {
+		m.abandon(ctx, key, r.Owner)
+		return err
 	}
 	return nil
 }
@@ -97,37 +119,51 @@ const connectAfterAuthorization = 10 * time.Second
 // does not answer is no error here: the authorization is complete, the Info's
 // status tells.
 func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (Info, error) {
-	if m.isClosed() {
-		return Info{}, ErrClosed
+	end, err := m.begin()
+	if err != nil {
+		return Info{}, err
 	}
+	defer end()
 	key, r, err := m.sessionOfCallback(ctx, caller, sessionID, resp)
 	if err != nil {
 		return Info{}, err
 	}
-	l, release, err := m.acquire(key, r)
-	if err != nil {
+	// A code is sent once. What becomes of it must be recorded even if the
+	// browser does not wait.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*m.cfg.requestTimeout()+m.cfg.LockTTL)
+	defer cancel()
+	if err := m.exchange(ctx, key, r, resp); err != nil {
 		return Info{}, err
 	}
-	defer release()
-	ctx = withBinding(ctx, caller)
-	err = l.client.FinishAuth(context.WithValue(ctx, finishingKey{}, true), resp)
-	if errors.Is(err, oauthclient.ErrInvalidCallback) {
-		return Info{}, unwrapStorage(err)
+	info, err := m.confirm(ctx, caller, key, r)
+	if errors.Is(err, ErrNotFound) {
+		return Info{}, oauthclient.ErrInvalidCallback // removed in the meantime
 	}
-	// The attempt is used up: what became of it must be recorded even if the
-	// browser does not wait.
-	ctx = context.WithoutCancel(ctx)
-	m.recordOutcome(ctx, resp.AttemptID(), err)
-	if err != nil {
-		m.noteFailure(ctx, key, err)
-		return Info{}, unwrapStorage(err)
-	}
-	info := m.confirm(ctx, l)
 	m.cfg.Logger.InfoContext(ctx, "mcpoauth: authorized", "session", key, "status", string(info.Status))
 	if m.cfg.OnAuthorized != nil {
 		m.cfg.OnAuthorized(ctx, info)
 	}
 	return info, nil
+}
+
+// exchange gets and stores the tokens of a callback, or records why not.
+func (m *Manager) exchange(ctx context.Context, key string, r *record, resp oauthclient.AuthorizationResponse) error {
+	l, release, err := m.acquire(key, r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = unwrapStorage(l.client.FinishAuth(context.WithValue(ctx, finishingKey{}, true), resp))
+	switch {
+	case errors.Is(err, oauthclient.ErrInvalidCallback):
+		return err
+	case m.recordOutcome(ctx, resp.AttemptID(), err) && err != nil:
+		m.noteFailure(ctx, key, err)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return oauthclient.ErrInvalidCallback // removed in the meantime
+	}
+	return err
 }
 
 // sessionOfCallback finds the session of a callback and checks the caller's
@@ -160,19 +196,44 @@ func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionI
 }
 
 // confirm makes the MCP server answer once with the new tokens, so that
-// "connected" means what it says, and records the outcome.
-func (m *Manager) confirm(ctx context.Context, l *liveSession) Info {
-	ctx, cancel := context.WithTimeout(ctx, connectAfterAuthorization)
-	defer cancel()
-	err := l.client.Connect(ctx)
-	ctx = context.WithoutCancel(ctx)
-	info, settleErr := m.settle(ctx, l.key, err)
-	if settleErr != nil && err != nil {
-		if updated, err := m.setStatus(ctx, l.key, StatusFailed, "Authorized, but the MCP server did not answer. Try again."); err == nil {
-			info = updated.info(l.key, m.cfg.Now())
+// "connected" means what it says, and records the outcome. before is the
+// record before the authorization. The only error is [ErrNotFound].
+func (m *Manager) confirm(ctx context.Context, caller Caller, key string, before *record) (Info, error) {
+	status, reason := StatusConnected, ""
+	if err := m.answers(ctx, caller, key); err != nil {
+		status, reason = StatusFailed, "Authorized, but the MCP server did not answer. Try again."
+		if _, required := errors.AsType[*oauthclient.AuthorizationRequiredError](err); required {
+			reason = "Authorized, but the MCP server does not accept the authorization."
 		}
 	}
-	return info
+	r, err := m.setStatus(ctx, key, status, reason)
+	if errors.Is(err, ErrNotFound) {
+		return Info{}, err
+	}
+	if err != nil {
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", key, "error", err)
+		now := *before
+		now.Status, now.Reason = status, reason
+		r = &now
+	}
+	return r.info(key, m.cfg.Now()), nil
+}
+
+// answers tells whether the MCP server accepts the session's credentials.
+func (m *Manager) answers(ctx context.Context, caller Caller, key string) error {
+	r, _, err := m.read(ctx, key)
+	if err != nil {
+		return err
+	}
+	l, release, err := m.acquire(key, r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(withBinding(ctx, caller), connectAfterAuthorization)
+	defer cancel()
+	defer context.AfterFunc(m.life, cancel)()
+	return l.client.Connect(ctx)
 }
 
 // noteFailure records that an attempt failed. A session that works goes on
@@ -200,6 +261,9 @@ func failureReason(err error) string {
 			return "The authorization server no longer knows this application. Connect again."
 		}
 		return "The authorization server refused (" + refused.Code + ")."
+	}
+	if _, ok := errors.AsType[*StoreError](err); ok {
+		return "The authorization could not be saved. Connect again."
 	}
 	return "The authorization server could not be reached. Connect again."
 }

@@ -16,21 +16,32 @@ func (l *liveSession) Load(ctx context.Context) (oauthclient.Credentials, error)
 	if l.isRemoved() {
 		return oauthclient.Credentials{}, ErrNotFound
 	}
+	if l.m.isClosed() {
+		return oauthclient.Credentials{}, ErrClosed
+	}
 	r, _, err := l.m.read(ctx, l.key)
 	if err != nil {
 		return oauthclient.Credentials{}, err
 	}
+	if r.ServerURL != l.serverURL {
+		return oauthclient.Credentials{}, ErrNotFound // another session under a used ID; its tokens are not for this server
+	}
 	return r.creds, nil
 }
+
+// removingKey marks the context of the goodbye to the servers of a session
+// whose record is deleted already.
+type removingKey struct{}
 
 // Update implements [oauthclient.CredentialStore]: one fn at a time among all
 // replicas, by a lock in the store. The lock is a lease; should it run out,
 // the swap still keeps a replica from overwriting what it has not seen.
 func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentials) error) error {
-	if creds, removed := l.lastCredentials(); removed {
-		return fn(&creds) // the record is gone; this is for the revocation
+	if ctx.Value(removingKey{}) != nil {
+		creds := copyCredentials(l.lastCredentials())
+		return fn(&creds)
 	}
-	unlock, err := l.m.lock(ctx, sessionStoreKey(l.key))
+	unlock, err := l.m.lockForUpdate(ctx, sessionStoreKey(l.key))
 	if err != nil {
 		return err
 	}
@@ -39,36 +50,71 @@ func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentia
 	if err != nil {
 		return err
 	}
-	base, next := *r, *r
+	next := *r
 	next.creds = copyCredentials(r.creds)
 	if err := fn(&next.creds); err != nil {
 		return err
 	}
-	// fn may have used up a refresh token: from here on the caller's context
-	// must not keep its result from being saved.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.m.cfg.LockTTL)
+	if isFinishing(ctx) {
+		next.Grants++
+	}
+	// fn may have used up a refresh token: the caller's context must not keep
+	// its result from being saved.
+	ctx, cancel := l.m.outlive(ctx)
 	defer cancel()
-	for {
-		err := l.m.write(ctx, l.key, value, &next)
-		if !errors.Is(err, store.ErrConflict) {
-			if err != nil {
-				return storeError("saving credentials", err)
+	return l.save(ctx, r, value, &next)
+}
+
+// Saving credentials is tried again, because a refresh token that was used up
+// exists nowhere else.
+const (
+	saveRetries = 3
+	saveBackoff = 50 * time.Millisecond // doubles
+)
+
+// save swaps in next, which was made from base, whose stored bytes are value.
+func (l *liveSession) save(ctx context.Context, base *record, value []byte, next *record) error {
+	for tries := 0; ; {
+		err := l.m.write(ctx, l.key, value, next)
+		if errors.Is(err, store.ErrConflict) {
+			// Somebody changed the record without the lock: fine for its other
+			// fields, but credentials may only be replaced if they are those
+			// that next was made from.
+			var current *record
+			switch current, value, err = l.m.read(ctx, l.key); {
+			case errors.Is(err, ErrNotFound):
+				return err
+			case err != nil:
+			case sameCredentials(current, next):
+				return nil // an earlier try, whose answer was lost
+			case !sameCredentials(current, base):
+				return &StoreError{Op: "saving credentials", Err: store.ErrConflict}
+			default:
+				merged := *current
+				merged.creds, merged.Grants = next.creds, current.Grants+next.Grants-base.Grants
+				base, next = current, &merged
+				continue
 			}
+		}
+		if err == nil {
 			return nil
 		}
-		// Somebody changed the record without the lock: fine for its other
-		// fields, but credentials may only be replaced if they are those that
-		// fn saw.
-		current, currentValue, err := l.m.read(ctx, l.key)
-		if err != nil {
-			return err
+		if tries == saveRetries || !pause(ctx, saveBackoff<<tries) {
+			return storeError(ctx, "saving credentials", err)
 		}
-		if !sameCredentials(current, &base) {
-			return storeError("saving credentials", store.ErrConflict)
-		}
-		merged := *current
-		merged.creds = next.creds
-		next, value = merged, currentValue
+		tries++
+	}
+}
+
+// pause waits; false when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -78,14 +124,39 @@ func copyCredentials(c oauthclient.Credentials) oauthclient.Credentials {
 	return c
 }
 
-// lock takes the lease for a store key. The returned function gives it back,
-// whatever has become of ctx by then.
+// lock takes the lease for a store key. Closing the Manager ends the waiting.
 func (m *Manager) lock(ctx context.Context, storeKey string) (unlock func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !isFinishing(ctx) {
+		defer context.AfterFunc(m.life, cancel)()
+	}
 	unlock, err = m.cfg.Store.Lock(ctx, storeKey, m.cfg.LockTTL)
 	if err != nil {
-		return nil, storeError("locking", err)
+		if m.isClosed() {
+			return nil, ErrClosed
+		}
+		return nil, storeError(ctx, "locking", err)
 	}
 	return unlock, nil
+}
+
+// lockForUpdate is lock for what may have an effect at a server before it is
+// saved: Close waits for it. A callback that is being finished may go on while
+// the Manager is closing.
+func (m *Manager) lockForUpdate(ctx context.Context, storeKey string) (unlock func(), err error) {
+	end := func() {} // Close waits for the callback itself
+	if !isFinishing(ctx) {
+		if end, err = m.begin(); err != nil {
+			return nil, err
+		}
+	}
+	release, err := m.lock(ctx, storeKey)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	return func() { release(); end() }, nil
 }
 
 // registrations implements [oauthclient.RegistrationStore] for all sessions of
@@ -107,7 +178,7 @@ func (s registrations) read(ctx context.Context, key oauthclient.RegistrationKey
 		return r, nil, nil
 	}
 	if err != nil {
-		return r, nil, storeError("reading a client registration", err)
+		return r, nil, storeError(ctx, "reading a client registration", err)
 	}
 	plaintext, err := s.m.sealer.open(storeKey, value)
 	if err == nil {
@@ -122,7 +193,7 @@ func (s registrations) read(ctx context.Context, key oauthclient.RegistrationKey
 
 func (s registrations) Update(ctx context.Context, key oauthclient.RegistrationKey, fn func(*oauthclient.Registration) error) error {
 	storeKey := registrationStoreKey(key)
-	unlock, err := s.m.lock(ctx, storeKey)
+	unlock, err := s.m.lockForUpdate(ctx, storeKey)
 	if err != nil {
 		return err
 	}
@@ -144,8 +215,11 @@ func (s registrations) Update(ctx context.Context, key oauthclient.RegistrationK
 	} else if old == nil {
 		return nil
 	}
+	// fn may have registered: that is not done again because a caller left.
+	ctx, cancel := s.m.outlive(ctx)
+	defer cancel()
 	if err := s.m.cfg.Store.Swap(ctx, storeKey, old, value, s.m.cfg.Now().Add(registrationTTL)); err != nil {
-		return storeError("saving a client registration", err)
+		return storeError(ctx, "saving a client registration", err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"container/list"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,15 +18,29 @@ type liveSession struct {
 	key    string
 	client *oauthclient.MCPOAuthClient
 
+	// of the record that the client was made for
+	serverURL string
+	created   time.Time
+	grants    int
+
 	// guarded by liveTable.mu
-	busy int           // operations in progress
-	used time.Time     // the last of them
-	elem *list.Element // in liveTable.order; nil once dropped
+	busy    int           // operations in progress
+	used    time.Time     // the last of them
+	elem    *list.Element // in liveTable.order; nil once dropped
+	retired bool          // dropped while busy; the last operation closes it
 
 	mu      sync.Mutex
 	value   []byte // the stored bytes of rec
 	rec     *record
-	removed bool // the record is gone for good; rec is what it was
+	removed bool     // the record is gone for good; rec is what it was, if known
+	begun   []string // IDs of attempts begun here that nobody was told of yet
+}
+
+// serves tells whether the client suits a record: it was made for it, and not
+// before the user authorized anew. An MCP session belongs to the account that
+// opened it, and that may have become another one.
+func (l *liveSession) serves(r *record) bool {
+	return l.created.Equal(r.Created) && l.grants >= r.Grants
 }
 
 // seen returns the record that value decodes to, if it was seen before.
@@ -41,15 +56,44 @@ func (l *liveSession) seen(value []byte) *record {
 func (l *liveSession) saw(value []byte, r *record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.value, l.rec = value, r
+	if !l.removed {
+		l.value, l.rec = value, r
+	}
 }
 
-// remove marks the record as deleted and keeps its last credentials for the
-// goodbye to the servers.
-func (l *liveSession) remove(r *record) {
+// maxBegun bounds liveSession.begun. More attempts than this, none of whose
+// callers waited for the answer, are not worth remembering.
+const maxBegun = 16
+
+func (l *liveSession) noteBegun(attemptID string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.removed, l.rec = true, r
+	if len(l.begun) == maxBegun {
+		l.begun = slices.Delete(l.begun, 0, 1)
+	}
+	l.begun = append(l.begun, attemptID)
+}
+
+// takeBegun reports true to the first who asks about an attempt begun here.
+func (l *liveSession) takeBegun(attemptID string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.begun, attemptID)
+	if i >= 0 {
+		l.begun = slices.Delete(l.begun, i, i+1)
+	}
+	return i >= 0
+}
+
+// remove marks the record as gone. Its last state, if known, is kept for the
+// goodbye to the servers.
+func (l *liveSession) remove(last *record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.removed = true
+	if last != nil {
+		l.rec = last
+	}
 }
 
 func (l *liveSession) isRemoved() bool {
@@ -58,13 +102,11 @@ func (l *liveSession) isRemoved() bool {
 	return l.removed
 }
 
-func (l *liveSession) lastCredentials() (creds oauthclient.Credentials, removed bool) {
+// lastCredentials returns the credentials of a removed session.
+func (l *liveSession) lastCredentials() oauthclient.Credentials {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.removed {
-		return creds, false
-	}
-	return l.rec.creds, true
+	return l.rec.creds
 }
 
 // liveTable holds the live sessions of a Manager in order of use.
@@ -89,27 +131,35 @@ func (t *liveTable) peek(key string) *liveSession {
 	return t.byKey[key]
 }
 
-// acquire returns the live session, made with create if there is none, and
-// keeps it from being evicted until release. It also returns what had to be
-// evicted, which the caller closes. After close it returns nil.
-func (t *liveTable) acquire(key string, create func() (*liveSession, error)) (l *liveSession, evicted []*liveSession, err error) {
+// acquire returns the live session that serves a record, and keeps it from
+// being evicted until release; failing one, made, which may be nil. It also
+// returns what had to make room, which the caller closes. After close it
+// returns [ErrClosed].
+func (t *liveTable) acquire(key string, r *record, made *liveSession) (l *liveSession, dropped []*liveSession, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, nil, ErrClosed
 	}
 	l = t.byKey[key]
-	if l == nil {
-		if l, err = create(); err != nil {
-			return nil, nil, err
+	if l == nil || !l.serves(r) {
+		if made == nil {
+			return nil, nil, nil
 		}
+		if l != nil {
+			t.dropLocked(l)
+			if l.retired = l.busy > 0; !l.retired {
+				dropped = append(dropped, l)
+			}
+		}
+		l = made
 		t.byKey[key], l.elem = l, t.order.PushFront(l)
-		evicted = t.overLimit(l)
+		dropped = append(dropped, t.overLimit(l)...)
 	}
 	l.busy++
 	l.used = t.now()
 	t.order.MoveToFront(l.elem)
-	return l, evicted, nil
+	return l, dropped, nil
 }
 
 // overLimit drops the least recently used idle sessions until the limit holds,
@@ -126,11 +176,20 @@ func (t *liveTable) overLimit(keep *liveSession) (evicted []*liveSession) {
 	return evicted
 }
 
-func (t *liveTable) release(l *liveSession) {
+// release ends an operation, and returns what can be closed now.
+func (t *liveTable) release(l *liveSession) (dropped []*liveSession) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l.busy--
 	l.used = t.now()
+	switch {
+	case l.elem != nil:
+		t.order.MoveToFront(l.elem)
+		return t.overLimit(l) // while all were busy there may have been too many
+	case l.retired && l.busy == 0:
+		return []*liveSession{l}
+	}
+	return nil
 }
 
 // drop takes a session out; false when it was out already.
@@ -178,10 +237,4 @@ func (t *liveTable) close() (all []*liveSession) {
 		all = append(all, l)
 	}
 	return all
-}
-
-func (t *liveTable) len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.byKey)
 }

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
-	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // Manager joins the sessions in the store, which all replicas share, with the
@@ -19,19 +17,22 @@ import (
 //
 // A Manager is safe for concurrent use.
 type Manager struct {
-	cfg      Config
-	sealer   sealer
-	live     *liveTable
-	metadata oauthex.ClientRegistrationMetadata
+	cfg    Config
+	sealer sealer
+	live   *liveTable
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
-	work sync.WaitGroup // what goes on in the background
+
+	mu     sync.Mutex // orders work.Add before work.Wait
+	closed bool
+	work   sync.WaitGroup // what Close waits for
 }
 
 // New validates cfg and returns a Manager. It does no I/O. The error, if any,
 // names every mistake in cfg. Close the Manager when done with it.
 func New(cfg Config) (*Manager, error) {
+	keys := cfg.SealKeys
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -42,15 +43,11 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.Client.MCPClient == nil {
 		cfg.Client.MCPClient = mcp.NewClient(&mcp.Implementation{Name: "mcpoauth", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
 	}
-	sealer, err := newSealer(cfg.SealKeys)
+	sealer, err := newSealer(keys)
 	if err != nil {
 		return nil, fmt.Errorf("session: Config.SealKeys: %w", err)
 	}
 	m := &Manager{cfg: cfg, sealer: sealer, live: newLiveTable(cfg.MaxLiveClients, cfg.Now)}
-	// A client made now shows mistakes in the template now, not at the first user.
-	if _, err := oauthclient.New(m.clientConfig("https://mcp.invalid", "https://callback.invalid", &liveSession{m: m})); err != nil {
-		return nil, fmt.Errorf("session: Config.Client: %w", err)
-	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.work.Go(m.closeIdle)
 	return m, nil
@@ -76,44 +73,7 @@ func (m *Manager) clientConfig(serverURL, callbackURL string, l *liveSession) oa
 // template, for the Client ID Metadata Document. The client_id is empty when
 // the template has no ClientMetadataURL.
 func (m *Manager) ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata) {
-	return m.cfg.Client.ClientMetadataURL, m.cfg.Client.ClientMetadata
-}
-
-// Close ends all live clients and whatever is in progress on this replica. The
-// sessions stay in the store, and go on elsewhere or after a restart. Every
-// method called later returns [ErrClosed]. Close returns when no goroutine of
-// the Manager is left; it may be called more than once and always returns nil.
-func (m *Manager) Close() error {
-	m.end()
-	for _, l := range m.live.close() {
-		m.closeInBackground(l)
-	}
-	m.work.Wait()
-	return nil
-}
-
-func (m *Manager) isClosed() bool { return m.life.Err() != nil }
-
-// closeInBackground ends a dropped session's MCP session, which may take a
-// round trip that nobody needs to wait for.
-func (m *Manager) closeInBackground(sessions ...*liveSession) {
-	for _, l := range sessions {
-		m.work.Go(func() { _ = l.client.Close() })
-	}
-}
-
-// closeIdle closes live clients that nobody uses, until the Manager is closed.
-func (m *Manager) closeIdle() {
-	ticker := time.NewTicker(max(m.cfg.IdleTimeout/4, time.Second))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-m.life.Done():
-			return
-		case <-ticker.C:
-			m.closeInBackground(m.live.idle(m.cfg.Now().Add(-m.cfg.IdleTimeout))...)
-		}
-	}
+	return m.cfg.Client.ClientMetadataURL, cloneMetadata(m.cfg.Client.ClientMetadata)
 }
 
 // lookup finds a caller's session. Every reason why the caller may not have it
@@ -134,35 +94,39 @@ func (m *Manager) lookup(ctx context.Context, caller Caller, sessionID string) (
 	if err != nil {
 		return "", nil, err
 	}
-	if !r.ownedBy(caller, secret) || !m.cfg.Now().Before(r.Expires) {
+	if !r.ownedBy(caller, secret) {
 		return "", nil, ErrNotFound
 	}
 	return key, r, nil
 }
 
-// forget drops a live session whose record is gone.
+// forget drops a live session whose record is gone. Calls that are still in
+// progress end.
 func (m *Manager) forget(key string) {
 	if l := m.live.peek(key); l != nil && m.live.drop(l) {
+		l.remove(nil)
 		m.closeInBackground(l)
 	}
 }
 
 // acquire returns the live session of a record, until release.
 func (m *Manager) acquire(key string, r *record) (l *liveSession, release func(), err error) {
-	l, evicted, err := m.live.acquire(key, func() (*liveSession, error) {
-		l := &liveSession{m: m, key: key}
-		client, err := oauthclient.New(m.clientConfig(r.ServerURL, r.CallbackURL, l))
-		if err != nil {
-			return nil, fmt.Errorf("session: %w", err)
+	l, _, err = m.live.acquire(key, r, nil)
+	if err == nil && l == nil {
+		// Made outside of the table's lock, because the host has a say in it
+		// (Client.Servers).
+		made := &liveSession{m: m, key: key, serverURL: r.ServerURL, created: r.Created, grants: r.Grants}
+		if made.client, err = oauthclient.New(m.clientConfig(r.ServerURL, r.CallbackURL, made)); err != nil {
+			return nil, nil, fmt.Errorf("session: %w", err)
 		}
-		l.client = client
-		return l, nil
-	})
-	m.closeInBackground(evicted...)
+		var dropped []*liveSession
+		l, dropped, err = m.live.acquire(key, r, made)
+		m.closeInBackground(dropped...)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	return l, func() { m.live.release(l) }, nil
+	return l, func() { m.closeInBackground(m.live.release(l)...) }, nil
 }
 
 // touch notes the use of a session, at most every Config.TouchInterval. A
@@ -172,15 +136,16 @@ func (m *Manager) touch(ctx context.Context, key string, r *record) {
 	if now.Before(r.Used.Add(m.cfg.TouchInterval)) {
 		return
 	}
+	written := false
 	_, err := m.update(ctx, key, func(r *record) error {
-		if now.Before(r.Used.Add(m.cfg.TouchInterval)) {
-			return errUnchanged // another replica was faster
+		if written = !now.Before(r.Used.Add(m.cfg.TouchInterval)); !written {
+			return errUnchanged // another call was faster
 		}
 		r.Used, r.Expires = now, now.Add(m.cfg.TTL)
 		return nil
 	})
-	if err == nil {
-		err = m.updateOwner(ctx, r.Owner, func(*ownerRecord) error { return nil })
+	if err == nil && written {
+		err = m.renewOwner(ctx, r.Owner, key)
 	}
 	if err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot extend a session", "session", key, "error", err)
@@ -188,9 +153,14 @@ func (m *Manager) touch(ctx context.Context, key string, r *record) {
 }
 
 // deleteRecord removes a session's record and takes it off its owner's list.
+// The list may keep it for a while, if the store fails; it is not looked at
+// without the record.
 func (m *Manager) deleteRecord(ctx context.Context, key, owner string) error {
-	if err := m.cfg.Store.Delete(ctx, sessionStoreKey(key)); err != nil && !errors.Is(err, store.ErrNotFound) {
-		return storeError("deleting the session", err)
+	if err := m.cfg.Store.Delete(ctx, sessionStoreKey(key)); err != nil {
+		return storeError(ctx, "deleting the session", err)
 	}
-	return m.removeFromOwner(ctx, owner, key)
+	if err := m.removeFromOwner(ctx, owner, key); err != nil {
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot take a session off its owner's list", "session", key, "error", err)
+	}
+	return nil
 }

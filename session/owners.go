@@ -42,6 +42,7 @@ func (m *Manager) Sessions(ctx context.Context, owner string) ([]Info, error) {
 			infos = append(infos, r.info(key, m.cfg.Now()))
 		}
 	}
+	slices.SortStableFunc(infos, func(a, b Info) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return infos, nil
 }
 
@@ -52,7 +53,7 @@ func (m *Manager) readOwner(ctx context.Context, owner string) (r ownerRecord, v
 		return r, nil, nil
 	}
 	if err != nil {
-		return r, nil, storeError("reading an owner's sessions", err)
+		return r, nil, storeError(ctx, "reading an owner's sessions", err)
 	}
 	plaintext, err := m.sealer.open(storeKey, value)
 	if err == nil {
@@ -95,13 +96,14 @@ func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(*ownerR
 			return nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
-			return storeError("writing an owner's sessions", err)
+			return storeError(ctx, "writing an owner's sessions", err)
 		}
 	}
 }
 
-// addToOwner lists a new session, within Config.MaxSessionsPerOwner. Sessions
-// that have ended are taken off the list when it is full.
+// addToOwner lists a session, whose record exists already, within
+// Config.MaxSessionsPerOwner. Sessions that have ended are taken off the list
+// when it is full.
 func (m *Manager) addToOwner(ctx context.Context, owner, key string) error {
 	return m.updateOwner(ctx, owner, func(r *ownerRecord) error {
 		if len(r.Sessions) >= m.cfg.MaxSessionsPerOwner {
@@ -120,9 +122,24 @@ func (m *Manager) addToOwner(ctx context.Context, owner, key string) error {
 		if len(r.Sessions) >= m.cfg.MaxSessionsPerOwner {
 			return &LimitError{Limit: "MaxSessionsPerOwner", Value: m.cfg.MaxSessionsPerOwner}
 		}
-		r.Sessions = append(r.Sessions, key)
+		r.list(key)
 		return nil
 	})
+}
+
+// renewOwner renews the life of an owner's list with that of a session in it.
+// A list that was lost (with its key, say) comes back this way.
+func (m *Manager) renewOwner(ctx context.Context, owner, key string) error {
+	return m.updateOwner(ctx, owner, func(r *ownerRecord) error {
+		r.list(key)
+		return nil
+	})
+}
+
+func (r *ownerRecord) list(key string) {
+	if !slices.Contains(r.Sessions, key) {
+		r.Sessions = append(r.Sessions, key)
+	}
 }
 
 // removeFromOwner takes a session off the list.

@@ -39,8 +39,8 @@ type record struct {
 	Expires        time.Time `json:"expires"`
 	Status         Status    `json:"status"`
 	Reason         string    `json:"reason,omitempty"`
-	AttemptID      string    `json:"attempt,omitempty"` // the attempt begun last
-	AttemptExpires time.Time `json:"attempt_expires,omitzero"`
+	AttemptExpires time.Time `json:"attempt_expires"`  // of the attempt begun last
+	Grants         int       `json:"grants,omitempty"` // how often the user has authorized
 
 	creds oauthclient.Credentials
 }
@@ -89,7 +89,7 @@ func (r *record) sameOwner(owner string) int {
 // info describes the record as of now.
 func (r *record) info(key string, now time.Time) Info {
 	status := r.Status
-	if status == StatusAuthorizing && !r.AttemptExpires.IsZero() && !now.Before(r.AttemptExpires) {
+	if status == StatusAuthorizing && !now.Before(r.AttemptExpires) {
 		status = StatusExpired
 	}
 	return Info{
@@ -99,27 +99,32 @@ func (r *record) info(key string, now time.Time) Info {
 }
 
 // read gets a record and its stored bytes. A record that cannot be opened is
-// as good as none.
+// as good as none, and so is one that has expired: the store's clock may be
+// behind.
 func (m *Manager) read(ctx context.Context, key string) (*record, []byte, error) {
 	value, err := m.cfg.Store.Get(ctx, sessionStoreKey(key))
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil, ErrNotFound
 	}
 	if err != nil {
-		return nil, nil, storeError("reading the session", err)
+		return nil, nil, storeError(ctx, "reading the session", err)
 	}
-	if l := m.live.peek(key); l != nil {
-		if r := l.seen(value); r != nil {
-			return r, value, nil
+	l := m.live.peek(key)
+	var r *record
+	if l != nil {
+		r = l.seen(value)
+	}
+	if r == nil {
+		if r, err = m.decode(key, value); err != nil {
+			m.cfg.Logger.WarnContext(ctx, "mcpoauth: unusable session record", "session", key, "error", err)
+			return nil, nil, ErrNotFound
+		}
+		if l != nil {
+			l.saw(value, r)
 		}
 	}
-	r, err := m.decode(key, value)
-	if err != nil {
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: unusable session record", "session", key, "error", err)
+	if !m.cfg.Now().Before(r.Expires) {
 		return nil, nil, ErrNotFound
-	}
-	if l := m.live.peek(key); l != nil {
-		l.saw(value, r)
 	}
 	return r, value, nil
 }
@@ -146,7 +151,7 @@ func (m *Manager) update(ctx context.Context, key string, fn func(*record) error
 		case err == nil:
 			return &next, nil
 		case !errors.Is(err, store.ErrConflict):
-			return nil, storeError("writing the session", err)
+			return nil, storeError(ctx, "writing the session", err)
 		}
 	}
 }
@@ -166,9 +171,10 @@ func (m *Manager) write(ctx context.Context, key string, old []byte, r *record) 
 	return nil
 }
 
-// storeError wraps an error of the store, but not those of the context.
-func storeError(op string, err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+// storeError wraps an error of the store, but not that of a caller who has
+// given up. A time limit of the store's own is a failure of the store.
+func storeError(ctx context.Context, op string, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return err
 	}
 	return &StoreError{Op: op, Err: err}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -40,6 +41,14 @@ type Caller struct {
 	Binding string
 }
 
+// Format implements [fmt.Formatter]; it does not show the Binding.
+func (c Caller) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "session.Caller{Owner:%q}", c.Owner)
+}
+
+// LogValue implements [slog.LogValuer]; it does not show the Binding.
+func (c Caller) LogValue() slog.Value { return slog.GroupValue(slog.String("owner", c.Owner)) }
+
 // ConnectParams are the arguments of [Manager.Connect].
 type ConnectParams struct {
 	// ServerURL is the MCP endpoint. Required.
@@ -70,6 +79,17 @@ type Info struct {
 	// CreatedAt and ExpiresAt bound the session's life; use moves ExpiresAt.
 	// LastUsed is exact to Config.TouchInterval.
 	CreatedAt, LastUsed, ExpiresAt time.Time
+}
+
+// Format implements [fmt.Formatter]; it shows nothing confidential, which a
+// ServerURL with an API key in it is.
+func (i Info) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "session.Info{Key:%q Status:%q}", i.Key, i.Status)
+}
+
+// LogValue implements [slog.LogValuer]; see Format.
+func (i Info) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("session", i.Key), slog.String("status", string(i.Status)))
 }
 
 var (

@@ -1,0 +1,288 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// An attempt is finished once, however many callbacks race for it.
+func TestAttemptIsFinishedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	replicas := []*session.Manager{w.manager(t), w.manager(t)}
+	info, required := w.connect(t, replicas[0], alice)
+	resp := w.approve(t, required.AuthURL)
+	succeeded := 0
+	for _, err := range concurrently(20, func(i int) error {
+		_, err := replicas[i%2].FinishAuth(t.Context(), alice, "", resp)
+		return err
+	}) {
+		if err == nil {
+			succeeded++
+			continue
+		}
+		require.Equal(t, oauthclient.ErrInvalidCallback, err)
+	}
+	require.Equal(t, 1, succeeded)
+	require.Len(t, w.as.TokenRequests("authorization_code"), 1)
+	for _, m := range replicas {
+		_, err := m.FinishAuth(t.Context(), alice, "", resp)
+		require.Equal(t, oauthclient.ErrInvalidCallback, err, "replayed")
+		requireWorks(t, m, alice, info.ID.Reveal())
+	}
+	require.Zero(t, w.as.Counts().CodesReused)
+}
+
+func TestAttemptExpires(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		after time.Duration
+		ok    bool
+	}{
+		"a second before": {10*time.Minute - time.Second, true},
+		"to the second":   {10 * time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			m := w.manager(t)
+			info, required := w.connect(t, m, alice)
+			require.Equal(t, w.clock.Now().Add(10*time.Minute), required.Expires)
+			resp := w.approve(t, required.AuthURL)
+			w.advance(row.after)
+			_, err := m.FinishAuth(t.Context(), alice, "", resp)
+			if row.ok {
+				require.NoError(t, err)
+				return
+			}
+			require.Equal(t, oauthclient.ErrInvalidCallback, err)
+			require.Empty(t, w.as.TokenRequests("authorization_code"))
+			requireStatus(t, m, info.ID.Reveal(), session.StatusExpired)
+			again := requireAuthorization(t, call(t, m, info.ID.Reveal()))
+			require.NotEqual(t, required.AuthURL, again.AuthURL)
+			requireStatus(t, m, info.ID.Reveal(), session.StatusAuthorizing)
+			_, err = m.FinishAuth(t.Context(), alice, "", w.approve(t, again.AuthURL))
+			require.NoError(t, err)
+		})
+	}
+}
+
+// beginTwo begins two attempts for one session, as two tabs do that reach two
+// replicas.
+func beginTwo(t *testing.T, w *world) (id string, a, b *session.Manager, first, second *oauthclient.AuthorizationRequiredError) {
+	t.Helper()
+	a, b = w.manager(t), w.manager(t)
+	info, first := w.connect(t, a, alice)
+	w.advance(time.Second)
+	second = requireAuthorization(t, call(t, b, info.ID.Reveal()))
+	require.NotEqual(t, first.AttemptID, second.AttemptID)
+	return info.ID.Reveal(), a, b, first, second
+}
+
+// Pain 6: overlapping flows overwrite each other's state.
+func TestPain06TwoTabs(t *testing.T) {
+	t.Parallel()
+	for name, swap := range map[string]bool{"the first tab first": false, "the second tab first": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			id, a, b, first, second := beginTwo(t, w)
+			if swap {
+				first, second = second, first
+			}
+			_, err := b.FinishAuth(t.Context(), alice, id, w.approve(t, first.AuthURL))
+			require.NoError(t, err)
+			requireWorks(t, a, alice, id)
+			done, err := a.FinishAuth(t.Context(), alice, id, w.approve(t, second.AuthURL))
+			require.NoError(t, err, "a late second success is harmless")
+			require.Equal(t, session.StatusConnected, done.Status)
+			requireWorks(t, a, alice, id)
+			requireWorks(t, b, alice, id)
+		})
+	}
+}
+
+// Pain 6: a stale tab, in which the user says no or whose code is refused, ends
+// nothing that works.
+func TestPain06StaleTabFails(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*world, *testing.T, string) oauthclient.AuthorizationResponse{
+		"denied": func(w *world, t *testing.T, authURL string) oauthclient.AuthorizationResponse {
+			return w.deny(t, authURL)
+		},
+		"code refused": func(w *world, t *testing.T, authURL string) oauthclient.AuthorizationResponse {
+			resp := w.approve(t, authURL)
+			w.as.FailNextWith(authtest.EndpointToken, 1, authtest.OAuthError(400, "invalid_grant", "stale"))
+			return resp
+		},
+		"server away": func(w *world, t *testing.T, authURL string) oauthclient.AuthorizationResponse {
+			resp := w.approve(t, authURL)
+			w.as.FailNext(authtest.EndpointToken, 1, 503)
+			return resp
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			id, a, b, first, second := beginTwo(t, w)
+			_, err := a.FinishAuth(t.Context(), alice, id, w.approve(t, second.AuthURL))
+			require.NoError(t, err)
+			_, err = b.FinishAuth(t.Context(), alice, id, fail(w, t, first.AuthURL))
+			require.Error(t, err)
+			requireStatus(t, a, id, session.StatusConnected)
+			requireWorks(t, a, alice, id)
+			requireWorks(t, b, alice, id)
+		})
+	}
+}
+
+// Pain 6, the other way round: the failure comes first, then the other tab.
+func TestPain06FailedTabDoesNotEndTheOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	id, a, b, first, second := beginTwo(t, w)
+	_, err := a.FinishAuth(t.Context(), alice, id, w.deny(t, first.AuthURL))
+	require.ErrorContains(t, err, "access_denied")
+	requireStatus(t, b, id, session.StatusFailed)
+	done, err := b.FinishAuth(t.Context(), alice, id, w.approve(t, second.AuthURL))
+	require.NoError(t, err)
+	require.Equal(t, session.StatusConnected, done.Status)
+	require.Empty(t, done.Reason)
+}
+
+// Pain 10: stuck in pending, no way to retry. However an attempt fails, the
+// status says so with a reason, and a retry gives a fresh URL that works.
+func TestPain10FailedAttempts(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		before func(*world)
+		deny   bool
+		reason string
+	}{
+		"denied":                 {before: func(*world) {}, deny: true, reason: "Access was denied."},
+		"server away":            {before: func(w *world) { w.as.FailNext(authtest.EndpointToken, 1, 503) }, reason: "The authorization server could not be reached. Connect again."},
+		"connection cut":         {before: func(w *world) { w.as.FailNextWith(authtest.EndpointToken, 1, authtest.Abort()) }, reason: "The authorization server could not be reached. Connect again."},
+		"answer lost":            {before: func(w *world) { w.as.DropNext(authtest.EndpointToken, 1) }, reason: "The authorization server could not be reached. Connect again."},
+		"no token in the answer": {before: func(w *world) { w.as.FailNextWith(authtest.EndpointToken, 1, authtest.MalformedJSON()) }, reason: "The authorization server could not be reached. Connect again."},
+		"code refused":           {before: func(w *world) { w.as.RevokeAll() }, reason: "The authorization server refused (invalid_grant)."},
+		"client forgotten":       {before: func(w *world) { w.as.DropClients() }, reason: "The authorization server no longer knows this application. Connect again."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			m, peer := w.manager(t), w.manager(t)
+			info, required := w.connect(t, m, alice)
+			id := info.ID.Reveal()
+			var resp oauthclient.AuthorizationResponse
+			if row.deny {
+				resp = w.deny(t, required.AuthURL)
+			} else {
+				resp = w.approve(t, required.AuthURL)
+			}
+			row.before(w)
+			_, err := peer.FinishAuth(t.Context(), alice, id, resp)
+			require.Error(t, err)
+			require.Equal(t, row.reason, requireStatus(t, m, id, session.StatusFailed).Reason)
+			_, err = m.FinishAuth(t.Context(), alice, id, resp)
+			require.Equal(t, oauthclient.ErrInvalidCallback, err, "the attempt is used up")
+
+			again := requireAuthorization(t, call(t, m, id))
+			require.NotEqual(t, required.AuthURL, again.AuthURL)
+			require.Empty(t, requireStatus(t, peer, id, session.StatusAuthorizing).Reason)
+			_, err = m.FinishAuth(t.Context(), alice, id, w.approve(t, again.AuthURL))
+			require.NoError(t, err)
+			requireWorks(t, peer, alice, id)
+		})
+	}
+}
+
+// A mix-up attack (RFC 9207): the code goes nowhere, and the attempt lives on.
+func TestWrongIssuer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	info, required := w.connect(t, m, alice)
+	resp := w.approve(t, required.AuthURL)
+	for _, iss := range []string{authtest.WrongIssuer, "", w.as.Issuer() + "/"} {
+		wrong := resp
+		wrong.Iss = iss
+		_, err := m.FinishAuth(t.Context(), alice, "", wrong)
+		require.Equal(t, oauthclient.ErrInvalidCallback, err, iss)
+	}
+	require.Empty(t, w.as.TokenRequests("authorization_code"))
+	requireStatus(t, m, info.ID.Reveal(), session.StatusAuthorizing)
+	_, err := m.FinishAuth(t.Context(), alice, "", resp)
+	require.NoError(t, err)
+}
+
+// The browser may leave while the code is being exchanged. What came of it is
+// recorded all the same.
+func TestBrowserLeavesDuringCallback(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	info, required := w.connect(t, m, alice)
+	resp := w.approve(t, required.AuthURL)
+	release := w.as.Block(authtest.EndpointToken)
+	t.Cleanup(release)
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := m.FinishAuth(ctx, alice, "", resp)
+		done <- err
+	}()
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 10*time.Second, time.Millisecond)
+	leave()
+	release()
+	if err := <-done; err != nil {
+		require.True(t, errors.Is(err, context.Canceled))
+	}
+	requireStatus(t, m, info.ID.Reveal(), session.StatusConnected)
+	requireWorks(t, w.manager(t), alice, info.ID.Reveal())
+}
+
+// A session that is removed takes its pending attempts with it.
+func TestCallbackOfARemovedSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	info, required := w.connect(t, m, alice)
+	resp := w.approve(t, required.AuthURL)
+	require.NoError(t, m.RemoveClient(t.Context(), alice, info.ID.Reveal()))
+	_, err := m.FinishAuth(t.Context(), alice, "", resp)
+	require.Equal(t, oauthclient.ErrInvalidCallback, err)
+	require.Empty(t, w.as.TokenRequests("authorization_code"))
+	require.Empty(t, w.store.live("session"))
+}
+
+// Removed while its code is being exchanged, a session stays removed.
+func TestRemovalDuringCallback(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m, peer := w.manager(t), w.manager(t)
+	info, required := w.connect(t, m, alice)
+	resp := w.approve(t, required.AuthURL)
+	release := w.as.Block(authtest.EndpointToken)
+	t.Cleanup(release)
+	done := make(chan error, 1)
+	go func() {
+		_, err := m.FinishAuth(t.Context(), alice, "", resp)
+		done <- err
+	}()
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, peer.RemoveClient(t.Context(), alice, info.ID.Reveal()))
+	release()
+	require.Equal(t, oauthclient.ErrInvalidCallback, <-done)
+	require.Empty(t, w.store.live("session"))
+	require.Empty(t, w.store.live("owner"))
+	requireUnknown(t, m, alice, info.ID.Reveal())
+}

@@ -1,0 +1,228 @@
+package session_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// Pain 4, of the store: an outage is an error of its own, never "no such
+// session", and nothing is lost by it.
+func TestPain04StoreOutage(t *testing.T) {
+	t.Parallel()
+	type scene struct {
+		w  *world
+		m  *session.Manager
+		id string
+	}
+	use := func(ctx context.Context, s scene) error {
+		_, err := s.m.CallTool(ctx, alice, s.id, "echo", nil)
+		return err
+	}
+	expired := func(s scene) { s.w.advance(61 * time.Minute) }
+	for name, row := range map[string]struct {
+		op, prefix string
+		before     func(scene)
+		do         func(context.Context, scene) error
+	}{
+		"reading, in a call":          {op: "get", prefix: "session:", do: use},
+		"reading, for the status":     {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { _, err := s.m.Status(ctx, alice, s.id); return err }},
+		"reading, for the token":      {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { _, err := s.m.TokenSource(ctx, alice, s.id); return err }},
+		"reading, in a removal":       {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
+		"deleting, in a removal":      {op: "delete", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
+		"locking, in a removal":       {op: "lock", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
+		"locking, at a refresh":       {op: "lock", prefix: "session:", before: expired, do: use},
+		"reading the list":            {op: "get", prefix: "owner:", do: func(ctx context.Context, s scene) error { _, err := s.m.Sessions(ctx, "alice"); return err }},
+		"reading a session of a list": {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { _, err := s.m.Sessions(ctx, "alice"); return err }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			s := scene{w: w, m: w.manager(t)}
+			s.id = w.connected(t, s.m)
+			if row.before != nil {
+				row.before(s)
+			}
+			w.store.fail(row.op, row.prefix, -1)
+			err := row.do(t.Context(), s)
+			requireStoreError(t, err)
+			require.ErrorIs(t, err, errOutage)
+			require.NotErrorIs(t, err, session.ErrNotFound)
+			w.store.heal()
+			requireWorks(t, s.m, alice, s.id)
+			requireWorks(t, w.manager(t), alice, s.id)
+			infos, err := s.m.Sessions(t.Context(), "alice")
+			require.NoError(t, err)
+			require.Len(t, infos, 1)
+			require.Equal(t, 1, w.as.Counts().Authorizations)
+		})
+	}
+}
+
+// Whatever the store refuses while a session is being made, what is left is
+// either the whole session or none of it.
+func TestPain04StoreOutageAtConnect(t *testing.T) {
+	t.Parallel()
+	for _, op := range []string{"get", "swap", "lock"} {
+		for _, kind := range []string{"session", "owner", "client", "attempt"} {
+			if op == "lock" && kind != "client" || op == "get" && kind == "attempt" {
+				continue // does not happen
+			}
+			t.Run(op+" "+kind, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, authtest.Options{}, mcptest.Options{})
+				m := w.manager(t)
+				w.store.fail(op, kind+":", -1)
+				info, err := m.Connect(t.Context(), alice, w.params())
+				requireStoreError(t, err)
+				require.Equal(t, session.Info{}, info)
+				w.store.heal()
+				require.Empty(t, w.store.live("session"))
+				infos, err := m.Sessions(t.Context(), "alice")
+				require.NoError(t, err)
+				require.Empty(t, infos)
+				w.connected(t, m)
+			})
+		}
+	}
+}
+
+// A call that has succeeded is not reported as failed because its status could
+// not be written: the caller would make it again.
+func TestOutageWhileNotingSuccess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	info, required := w.connect(t, m, alice)
+	id := info.ID.Reveal()
+	w.mcp.SetOutage(authtest.StatusOutage(503))
+	done, err := m.FinishAuth(t.Context(), alice, id, w.approve(t, required.AuthURL))
+	require.NoError(t, err)
+	require.Equal(t, session.StatusFailed, done.Status)
+	w.mcp.SetOutage(nil)
+
+	w.store.fail("swap", "session:", -1)
+	requireWorks(t, m, alice, id)
+	require.Equal(t, 1, w.mcp.Executed("echo"))
+	w.store.heal()
+	requireStatus(t, m, id, session.StatusFailed)
+	requireWorks(t, m, alice, id)
+	requireStatus(t, m, id, session.StatusConnected)
+}
+
+// The user gets the authorization URL although the status cannot be written.
+func TestOutageWhileNotingThatAuthorizationIsRequired(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	_, err := m.Connect(t.Context(), alice, w.params()) // so that there is a registration
+	requireAuthorization(t, err)
+	created := 0
+	w.store.set(func(op, key string) error {
+		if op == "swap" && kindOf(key) == "session" {
+			if created++; created > 1 {
+				return errOutage
+			}
+		}
+		return nil
+	}, nil)
+	info, err := m.Connect(t.Context(), alice, w.params())
+	required := requireAuthorization(t, err)
+	require.Equal(t, session.StatusAuthorizing, info.Status)
+	require.NotEmpty(t, info.ID.Reveal())
+	w.store.heal()
+	done, err := m.FinishAuth(t.Context(), alice, info.ID.Reveal(), w.approve(t, required.AuthURL))
+	require.NoError(t, err)
+	require.Equal(t, session.StatusConnected, done.Status)
+}
+
+// An outage at the callback. As long as the code was not sent, the callback can
+// be repeated; after that the outcome is told as well as can be.
+func TestStoreOutageAtCallback(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		op, prefix string
+		times      int
+		retry      bool // the same callback works afterwards
+	}{
+		"reading the attempt":        {"get", "attempt:", -1, true},
+		"reading the session":        {"get", "session:", -1, true},
+		"taking the attempt":         {"swap", "attempt:", 1, true},
+		"saving the tokens":          {"swap", "session:", -1, false},
+		"locking to save the tokens": {"lock", "session:", -1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			m := w.manager(t)
+			info, required := w.connect(t, m, alice)
+			id := info.ID.Reveal()
+			resp := w.approve(t, required.AuthURL)
+			w.store.fail(row.op, row.prefix, row.times)
+			_, err := m.FinishAuth(t.Context(), alice, id, resp)
+			requireStoreError(t, err)
+			w.store.heal()
+			if row.retry {
+				requireStatus(t, m, id, session.StatusAuthorizing)
+				done, err := m.FinishAuth(t.Context(), alice, id, resp)
+				require.NoError(t, err)
+				require.Equal(t, session.StatusConnected, done.Status)
+				return
+			}
+			_, err = m.FinishAuth(t.Context(), alice, id, resp)
+			require.ErrorIs(t, err, oauthclient.ErrInvalidCallback)
+			require.Len(t, w.as.TokenRequests("authorization_code"), 1, "a code is sent once")
+			again := requireAuthorization(t, call(t, m, id))
+			require.NotEqual(t, required.AuthURL, again.AuthURL)
+			_, err = m.FinishAuth(t.Context(), alice, id, w.approve(t, again.AuthURL))
+			require.NoError(t, err)
+			requireWorks(t, m, alice, id)
+		})
+	}
+}
+
+// A removal whose list cannot be updated is a removal all the same.
+func TestOutageOfTheListAtRemoval(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	w.store.fail("swap", "owner:", -1)
+	require.NoError(t, m.RemoveClient(t.Context(), alice, id))
+	require.Equal(t, 2, w.as.Counts().Revocations)
+	w.store.heal()
+	requireUnknown(t, m, alice, id)
+	infos, err := m.Sessions(t.Context(), "alice")
+	require.NoError(t, err)
+	require.Empty(t, infos)
+}
+
+// A time limit of the store's own is an outage; a caller that gave up is not.
+func TestWhoseTimeRanOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	w.store.set(func(op, _ string) error {
+		if op == "get" {
+			return fmt.Errorf("redis: %w", context.DeadlineExceeded)
+		}
+		return nil
+	}, nil)
+	_, err := m.Status(t.Context(), alice, id)
+	requireStoreError(t, err)
+	w.store.heal()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = m.Status(ctx, alice, id)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NotErrorAs(t, err, new(*session.StoreError))
+}
