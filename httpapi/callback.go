@@ -40,6 +40,9 @@ func (c *call) callback() error {
 	return c.writeJSON(http.StatusOK, Done{Success: true, Message: "Authorization completed"})
 }
 
+// finishAuth reads the response and hands it over as it is. Whether state,
+// issuer, browser and owner fit, and in which order to look at them, is the
+// manager's to decide: checking here would be a second opinion.
 func (c *call) finishAuth() (session.Info, error) {
 	req, err := c.callbackRequest()
 	if err != nil {
@@ -79,6 +82,8 @@ func (c *call) repeatAsGet() error {
 	return nil
 }
 
+// form reads a form from the body. [http.Request.ParseForm] would mix the
+// query in, where an attacker may have put parameters of another response.
 func (c *call) form() (url.Values, error) {
 	buf := c.h.buffer()
 	defer c.h.release(buf)
@@ -131,6 +136,8 @@ type outcome struct {
 	Origins []string // that the message is for
 }
 
+// outcome decides what to claim. "connected" takes the MCP server's word, not
+// the authorization server's.
 func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 	o = outcome{Nonce: rand.Text(), Origins: c.h.origins}
 	switch {

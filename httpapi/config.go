@@ -163,6 +163,8 @@ func (c Config) validate() error {
 
 var errNegative = errors.New("must not be negative")
 
+// checkPublicURL demands a plain base URL. Query and fragment would end up in
+// the middle of the callback URL.
 func checkPublicURL(raw string, insecureHTTP bool) error {
 	if raw == "" {
 		return errors.New("is required")
@@ -179,6 +181,8 @@ func checkPublicURL(raw string, insecureHTTP bool) error {
 	return nil
 }
 
+// checkCallbackURL accepts web and native redirect URIs (RFC 8252 section 7),
+// not those that a browser would run.
 func checkCallbackURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {

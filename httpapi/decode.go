@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 )
 
+// The media types that requests and answers are told apart by.
 const (
 	jsonType   = "application/json"
 	formType   = "application/x-www-form-urlencoded"
@@ -57,12 +58,15 @@ func accepts(r *http.Request, want string) bool {
 // maxPooledBuffer keeps the memory of a rare large message from staying.
 const maxPooledBuffer = 1 << 20
 
+// buffer returns an empty buffer, to be given back with release. What it holds
+// must not be used after that.
 func (h *Handler) buffer() *bytes.Buffer {
 	buf := h.buffers.Get().(*bytes.Buffer)
 	buf.Reset()
 	return buf
 }
 
+// release takes a buffer back.
 func (h *Handler) release(buf *bytes.Buffer) {
 	if buf.Cap() <= maxPooledBuffer {
 		h.buffers.Put(buf)
@@ -149,6 +153,8 @@ func require(field, value string) error {
 }
 
 // toolArgs returns the arguments to send: an object, empty where there is none.
+// What is in it is not looked at: numbers of any size, the order of members and
+// their spelling are between the caller and the MCP server.
 func toolArgs(raw json.RawMessage) (json.RawMessage, error) {
 	switch {
 	case len(raw) == 0, string(raw) == "null":
@@ -159,7 +165,9 @@ func toolArgs(raw json.RawMessage) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// querySession takes the session ID from the query.
+// querySession takes the session ID from the query. In a GET that changes
+// nothing it is as safe there as the host's access log is private; see
+// "Security" in the package documentation.
 func (c *call) querySession() error {
 	c.sessionID = c.r.URL.Query().Get("sessionId")
 	return require("sessionId", c.sessionID)

@@ -100,7 +100,9 @@
 // callbackUrl is compared with the host's own configuration, byte for byte.
 // Another owner's session is answered exactly like one that does not exist.
 // Without Identify a session ID is a bearer secret: keep it as you would keep
-// a login.
+// a login. Two routes have it in their query, as the front ends that this API
+// is made for expect; no query is ever logged here, and a host should not log
+// these either.
 //
 // What is sent has no detail that is not the caller's to know; the log has it,
 // under the ID that the client finds in X-Request-Id. Neither has secrets.

@@ -344,6 +344,19 @@ func TestNumbersSurvive(t *testing.T) {
 	require.Contains(t, b.call(id, "rich", `null`).body, "9007199254740993")
 }
 
+// A result may have line breaks between its tokens, which an event may not.
+func TestResultsOverSeveralLines(t *testing.T) {
+	t.Parallel()
+	const result = "{\n  \"content\": [\r\n],\n  \"isError\": false, \"n\": 9007199254740993\n}"
+	w := newWorld(t, authtest.Options{}, mcptest.Options{JSONResponse: true, Raw: mcptest.RawTools(result)})
+	w.replica(t)
+	b := w.browser(t, "")
+	id := b.authorized()
+	require.Equal(t, result, b.call(id, "echo", `{}`).body)
+	stream := b.call(id, "echo", `{}`, "Accept", "text/event-stream")
+	require.Equal(t, "event: result\ndata: {\"content\":[],\"isError\":false,\"n\":9007199254740993}\n\n", stream.body)
+}
+
 // A tool that failed has run: that is an answer, not an error.
 func TestToolsThatFailAreAnswers(t *testing.T) {
 	t.Parallel()

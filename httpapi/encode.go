@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -96,9 +97,10 @@ func retryAfter(d time.Duration) string {
 // clientGone tells whether nobody is there any more to be told anything.
 func (c *call) clientGone() bool { return errors.Is(c.r.Context().Err(), context.Canceled) }
 
+// logGone notes what nobody was told.
 func (c *call) logGone(err error) {
 	c.h.cfg.Logger.LogAttrs(c.r.Context(), slog.LevelDebug, "mcpoauth: the client did not wait",
-		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", statusClientGone), slog.Any("error", err))
+		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", statusClientGone), logError(err))
 }
 
 // logAnswer logs what the client is not told. Expected outcomes are debug
@@ -116,5 +118,17 @@ func (c *call) logAnswer(a answer, err error) {
 	}
 	c.h.cfg.Logger.LogAttrs(c.r.Context(), level, "mcpoauth: request failed",
 		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint),
-		slog.Int("status", a.status), slog.String("code", a.code), slog.Any("error", err))
+		slog.Int("status", a.status), slog.String("code", a.code), logError(err))
 }
+
+// logError bounds an error's text, part of which may be a server's.
+func logError(err error) slog.Attr {
+	text := err.Error()
+	if len(text) > maxLogText {
+		text = strings.ToValidUTF8(text[:maxLogText], "") + "…"
+	}
+	return slog.String("error", text)
+}
+
+// maxLogText bounds the text of one error in the log.
+const maxLogText = 2000

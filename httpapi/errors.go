@@ -56,6 +56,7 @@ type failure struct {
 	cause      error
 }
 
+// Error is for the log.
 func (f *failure) Error() string {
 	if f.cause != nil {
 		return "httpapi: " + f.code + ": " + f.cause.Error()
@@ -63,6 +64,8 @@ func (f *failure) Error() string {
 	return "httpapi: " + f.code + ": " + f.text
 }
 
+// Unwrap gives the cause, so that a failure can be found in a chain and looked
+// into like any other error.
 func (f *failure) Unwrap() error { return f.cause }
 
 // because returns a copy with a cause.
@@ -71,10 +74,13 @@ func (f failure) because(cause error) *failure {
 	return &f
 }
 
+// response is all that a client sees.
 func (f *failure) response() ErrorResponse {
 	return ErrorResponse{Error: f.text, Code: f.code, RPCCode: f.rpcCode}
 }
 
+// The failures of a request itself, before anybody else is asked. They are
+// never changed; because makes copies.
 var (
 	errNoRoute         = &failure{status: http.StatusNotFound, code: CodeNotFound, text: "There is nothing here."}
 	errMethod          = &failure{status: http.StatusMethodNotAllowed, code: CodeMethodNotAllowed, text: "This method is not allowed here."}
@@ -189,6 +195,9 @@ func upstreamFailure(err error, _ bool) *failure {
 	return nil
 }
 
+// temporaryFailure maps what may be different next time. Only a server that
+// says so itself is worth a Retry-After, and only a time-out leaves it open
+// what became of the request.
 func temporaryFailure(err *oauthclient.TemporaryError) *failure {
 	wait := err.RetryAfter
 	if wait <= 0 {

@@ -60,6 +60,7 @@ func New(manager *session.Manager, cfg Config) (*Handler, error) {
 	return newHandler(manager, cfg)
 }
 
+// newHandler is New for any manager.
 func newHandler(manager manager, cfg Config) (*Handler, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

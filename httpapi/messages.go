@@ -25,7 +25,7 @@ type ConnectSuccess struct {
 	SessionID string `json:"sessionId"`
 }
 
-// AuthRequired, with status 401, says that the user must authorize: open
+// AuthRequired says, with status 401, that the user must authorize: open
 // AuthURL in a browser, wait for the callback page's message or poll
 // auth/status, then go on with SessionID. Every call may be answered with it,
 // also on a session that worked so far.

@@ -67,6 +67,18 @@ func TestEndpointsMountedOneByOne(t *testing.T) {
 	}
 }
 
+// The host's router owns the rest of the site.
+func TestMountedInAServeMux(t *testing.T) {
+	t.Parallel()
+	h, _ := newFake(t, &fake{})
+	mux := http.NewServeMux()
+	mux.Handle("/api/mcp/", h)
+	mux.HandleFunc("POST /connect/{tenant}", h.Connect)
+	require.Equal(t, 200, request(t, mux, "POST", pathConnect, anyConnect).Code)
+	require.Equal(t, 200, request(t, mux, "POST", "/connect/7", anyConnect).Code)
+	require.Equal(t, httpapi.CodeNotFound, errorOf(t, request(t, mux, "GET", "/api/mcp/x", "")).Code)
+}
+
 func TestMethodsNotAllowed(t *testing.T) {
 	t.Parallel()
 	allow := map[string]string{"connect": "POST", "disconnect": "POST", "call": "POST", "callback": "GET, POST"}

@@ -10,6 +10,9 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
+// connect begins a session. The binding is given to the browser before the
+// manager is asked, whatever the manager says: a session that needs no
+// authorization now may need one at its first tool call.
 func (c *call) connect() error {
 	var req ConnectRequest
 	if err := c.decode(&req); err != nil {
@@ -42,6 +45,8 @@ func (c *call) connect() error {
 	return c.writeJSON(http.StatusOK, ConnectSuccess{Success: true, SessionID: c.sessionID})
 }
 
+// disconnect ends a session for good. Ending one that is gone already is a 404,
+// as for every other call: it may be another owner's.
 func (c *call) disconnect() error {
 	var req DisconnectRequest
 	if err := c.decode(&req); err != nil {
@@ -60,6 +65,8 @@ func (c *call) disconnect() error {
 	return c.writeJSON(http.StatusOK, Done{Success: true, Message: "Disconnected successfully"})
 }
 
+// status tells where a session stands, from its record alone: a page may poll
+// it every second or so while the user is away authorizing.
 func (c *call) status() error {
 	if err := c.querySession(); err != nil {
 		return err
@@ -75,6 +82,7 @@ func (c *call) status() error {
 	return c.writeJSON(http.StatusOK, sessionStatus(info))
 }
 
+// sessionStatus is what a session's owner sees of it. Info.Key stays inside.
 func sessionStatus(info session.Info) SessionStatus {
 	return SessionStatus{
 		SessionID: info.ID.Reveal(), Status: string(info.Status), ServerURL: info.ServerURL,
@@ -82,6 +90,8 @@ func sessionStatus(info session.Info) SessionStatus {
 	}
 }
 
+// sessions gives an owner the session IDs back that a page has lost. Without
+// owners it would give anybody everybody's.
 func (c *call) sessions() error {
 	if c.h.cfg.Identify == nil {
 		return errNoRoute // nobody to list for
@@ -111,6 +121,10 @@ type clientMetadataDocument struct {
 	oauthex.ClientRegistrationMetadata
 }
 
+// clientMetadata serves the document from the same configuration that sends
+// its URL as the client_id, completed with the defaults that package
+// oauthclient would register with. Authorization servers fetch it; there is
+// nobody to identify.
 func (c *call) clientMetadata() error {
 	clientID, metadata := c.h.manager.ClientMetadata()
 	if clientID == "" {

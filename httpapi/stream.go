@@ -50,7 +50,7 @@ func (c *call) streamTool(caller session.Caller, name string, args json.RawMessa
 		if err != nil {
 			return nil, err
 		}
-		return resultJSON(result)
+		return result.MarshalJSON()
 	}()
 	switch {
 	case s.err != nil:
@@ -104,6 +104,8 @@ func (s *stream) writeProgress(returned <-chan struct{}, giveUp context.CancelFu
 	giveUp()
 }
 
+// writeOne writes one progress event. The SDK's type is not used as it is: it
+// has a _meta member, which is between the server and its client.
 func (s *stream) writeOne(p mcp.ProgressNotificationParams) {
 	buf := s.c.h.buffer()
 	defer s.c.h.release(buf)

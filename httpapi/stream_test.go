@@ -36,7 +36,7 @@ func TestStreamResultOnly(t *testing.T) {
 	requireProtected(t, w)
 	require.Equal(t, "text/event-stream", w.Header().Get("Content-Type"))
 	require.Equal(t, "no", w.Header().Get("X-Accel-Buffering"))
-	require.Equal(t, "event: result\ndata: {\"isError\":false,\"content\":[{\"type\":\"text\",\"text\":\"done\"}]}\n\n", w.Body.String())
+	require.Equal(t, "event: result\ndata: {\"content\":[{\"type\":\"text\",\"text\":\"done\"}],\"isError\":false}\n\n", w.Body.String())
 	require.True(t, w.Flushed)
 }
 

@@ -1,15 +1,10 @@
 package httpapi
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"net/http"
-	"slices"
-
-	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
+// listTools joins the tools' own JSON into one list.
 func (c *call) listTools() error {
 	if err := c.querySession(); err != nil {
 		return err
@@ -42,6 +37,9 @@ func (c *call) listTools() error {
 	return nil
 }
 
+// callTool checks the request in full before it looks at who sent it, so that
+// a front end's mistakes show also while nobody is signed in, and only then
+// decides between one answer and a stream of events.
 func (c *call) callTool() error {
 	var req CallToolRequest
 	if err := c.decode(&req); err != nil {
@@ -69,35 +67,12 @@ func (c *call) callTool() error {
 	if err != nil {
 		return err
 	}
-	body, err := resultJSON(result)
+	body, err := result.MarshalJSON()
 	if err != nil {
-		return err
+		return unusable(err)
 	}
 	c.write(http.StatusOK, jsonType, body)
 	return nil
-}
-
-// resultJSON returns a tool's result as the server sent it. It makes sure of
-// the two members by which a front end tells a result from everything else,
-// spelled exactly so: without them a server could add requiresAuth and authUrl
-// and have users sent wherever it likes.
-func resultJSON(result *oauthclient.CallToolResult) (json.RawMessage, error) {
-	body, err := result.MarshalJSON()
-	if err != nil {
-		return nil, unusable(err)
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
-		return nil, unusable(err)
-	}
-	if _, ok := members["isError"]; !ok {
-		body = slices.Concat([]byte(`{"isError":false,`), bytes.TrimLeft(body, " \t\r\n{"))
-		members["isError"] = json.RawMessage("false")
-	}
-	if kindOf(members) != kindCallTool {
-		return nil, unusable(errors.New("the tool result has no list of content, or isError is not a boolean"))
-	}
-	return body, nil
 }
 
 // unusable is a result that cannot be passed on.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
@@ -36,32 +35,36 @@ type CallToolResult struct {
 // MarshalJSON returns the result as the server sent it, with content and
 // isError made explicit where the server left them out.
 func (r CallToolResult) MarshalJSON() ([]byte, error) {
-	if r.raw == nil {
-		return json.Marshal(r.CallToolResult)
-	}
-	var present struct {
-		Content json.RawMessage `json:"content"`
-		IsError json.RawMessage `json:"isError"`
-	}
-	if err := json.Unmarshal(r.raw, &present); err != nil {
-		return nil, fmt.Errorf("oauthclient: tool result: %w", err)
-	}
-	if present.Content != nil && present.IsError != nil {
+	if r.raw != nil {
 		return r.raw, nil
 	}
-	out := make([]byte, 0, len(r.raw)+32)
-	out = append(out, '{')
-	if present.Content == nil {
-		out = append(out, `"content":[],`...)
+	typed, err := json.Marshal(r.CallToolResult)
+	if err != nil {
+		return nil, err
 	}
-	if present.IsError == nil {
-		out = append(out, `"isError":false,`...)
+	return completeResult(typed)
+}
+
+// completeResult adds content and isError to a result without them. Names are
+// compared exactly, unlike in encoding/json's structs: a reader that tells a
+// result by these members must find them, not some other spelling.
+func completeResult(raw json.RawMessage) (json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
+		return nil, &ServerError{Reason: "a tool result is not an object"}
 	}
-	rest := bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(r.raw), []byte("{")))
-	if bytes.Equal(rest, []byte("}")) {
-		out = out[:len(out)-1]
+	hasContent := bytes.HasPrefix(members["content"], []byte("["))
+	isError := string(members["isError"])
+	if hasContent && (isError == "true" || isError == "false") {
+		return raw, nil
 	}
-	return append(out, rest...), nil
+	if !hasContent {
+		members["content"] = json.RawMessage("[]")
+	}
+	if isError != "true" {
+		members["isError"] = json.RawMessage("false")
+	}
+	return json.Marshal(members)
 }
 
 // ListTools returns all tools of the server, over all pages. The SDK leaves
@@ -177,5 +180,11 @@ func (c *MCPOAuthClient) CallToolProgress(ctx context.Context, name string, args
 	if err != nil {
 		return nil, err
 	}
-	return &CallToolResult{CallToolResult: result, raw: x.raw()}, nil
+	out := &CallToolResult{CallToolResult: result}
+	if raw := x.raw(); raw != nil {
+		if out.raw, err = completeResult(raw); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
