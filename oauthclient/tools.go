@@ -97,7 +97,11 @@ func (c *MCPOAuthClient) listPage(ctx context.Context, cursor string) ([]*Tool, 
 	x := &exchange{}
 	var result *mcp.ListToolsResult
 	err := c.do(ctx, "listing tools", x, func(ctx context.Context, session *mcp.ClientSession) (err error) {
-		result, err = session.ListTools(ctx, &mcp.ListToolsParams{Cursor: cursor})
+		var params *mcp.ListToolsParams // empty params would cost SDKs on both sides two more decodings
+		if cursor != "" {
+			params = &mcp.ListToolsParams{Cursor: cursor}
+		}
+		result, err = session.ListTools(ctx, params)
 		return err
 	})
 	if err != nil {

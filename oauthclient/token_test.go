@@ -1,0 +1,230 @@
+package oauthclient_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+func tokenAnswer(body string) http.HandlerFunc {
+	return authtest.Body(http.StatusOK, "application/json", body)
+}
+
+// Servers express the life of a token in many ways, and some not at all.
+func TestPain20TokenLife(t *testing.T) {
+	t.Parallel()
+	const longest = 10 * 365 * 24 * time.Hour // the most that is believed
+	rows := []struct {
+		name, expiresIn string // the JSON of expires_in
+		want            time.Duration
+	}{
+		{"number", `3600`, time.Hour},
+		{"string", `"3600"`, time.Hour},
+		{"fraction", `90.5`, 90*time.Second + 500*time.Millisecond},
+		{"exponent", `3.6e3`, time.Hour},
+		{"absent", ``, 0},
+		{"null", `null`, 0},
+		{"zero", `0`, 0},
+		{"zero as a string", `"0"`, 0},
+		{"negative", `-60`, 0},
+		{"huge", `1e300`, longest},
+		{"huge integer", `99999999999999999999`, longest},
+		{"beyond the floats", `1e999`, 0},
+		{"not a number", `"soon"`, 0},
+		{"NaN", `"NaN"`, 0},
+		{"an object", `{"seconds":3600}`, 0},
+		{"a list", `[3600]`, 0},
+		{"true", `true`, 0},
+		{"empty string", `""`, 0},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			c := w.client()
+			resp := w.approve(w.begin(c))
+			token := w.as.Issue("alice", w.mcp.URL())
+			body := fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","refresh_token":"r"`, token)
+			if row.expiresIn != "" {
+				body += `,"expires_in":` + row.expiresIn
+			}
+			w.as.SetOutage(authtest.EndpointToken, tokenAnswer(body+`}`))
+			require.NoError(t, c.FinishAuth(t.Context(), resp))
+			w.as.SetOutage(authtest.EndpointToken, authtest.StatusOutage(500))
+			w.as.Reset()
+			creds := w.stored()
+			if row.want == 0 {
+				require.True(t, creds.Expiry.IsZero(), "use until a 401")
+				w.clock.Advance(59 * time.Minute)
+			} else {
+				require.Equal(t, w.clock.Now().Add(row.want), creds.Expiry)
+				require.True(t, creds.RefreshAfter.Before(creds.Expiry))
+			}
+			require.NoError(t, w.call(c))
+			require.Empty(t, w.as.Requests(""))
+			data, err := creds.MarshalBinary()
+			require.NoError(t, err, "an expiry that cannot be stored is no expiry")
+			var again oauthclient.Credentials
+			require.NoError(t, again.UnmarshalBinary(data))
+			require.True(t, creds.Expiry.Equal(again.Expiry))
+		})
+	}
+}
+
+func TestOddTokenAnswers(t *testing.T) {
+	t.Parallel()
+	rows := []struct{ name, contentType, body string }{
+		{"no token type", "application/json", `{"access_token":"%s"}`},
+		{"token type in other case", "application/json", `{"access_token":"%s","token_type":"bEARER"}`},
+		{"no content type", "", `{"access_token":"%s","token_type":"Bearer"}`},
+		{"form-encoded (GitHub)", "application/x-www-form-urlencoded; charset=utf-8", `access_token=%s&token_type=bearer&scope=read&expires_in=60`},
+		{"null members", "application/json", `{"access_token":"%s","token_type":null,"refresh_token":null,"scope":null,"error":null}`},
+		{"scope as a list (Twitch)", "application/json", `{"access_token":"%s","scope":["read","write"]}`},
+		{"scope of another type", "application/json", `{"access_token":"%s","scope":{"read":true}}`},
+		{"byte order and unknown members", "application/json", `{"id_token":"x","x":{"y":[1]},"access_token":"%s"}`},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			c := w.client()
+			resp := w.approve(w.begin(c))
+			body := fmt.Sprintf(row.body, w.as.Issue("alice", w.mcp.URL()))
+			w.as.SetOutage(authtest.EndpointToken, authtest.Body(http.StatusOK, row.contentType, body))
+			require.NoError(t, c.FinishAuth(t.Context(), resp))
+			require.NoError(t, w.call(c))
+			require.Equal(t, "Bearer", w.stored().TokenType)
+			if strings.Contains(row.body, `["read","write"]`) {
+				require.Equal(t, []string{"read", "write"}, w.stored().Scopes)
+			}
+		})
+	}
+}
+
+// badTokenAnswers are answers that say nothing about the credentials.
+var badTokenAnswers = []struct {
+	name   string
+	answer http.HandlerFunc
+}{
+	{"500", authtest.StatusOutage(500)},
+	{"502", authtest.StatusOutage(502)},
+	{"503", authtest.StatusOutage(503)},
+	{"429", authtest.StatusOutage(429)},
+	{"500 that looks like invalid_grant", authtest.OAuthError(500, "invalid_grant", "the database is down")},
+	{"404", authtest.StatusOutage(404)},
+	{"403 of a firewall", authtest.Body(403, "text/html", "<html>blocked</html>")},
+	{"401 without an error code", authtest.Body(401, "application/json", `{}`)},
+	{"malformed JSON", authtest.MalformedJSON()},
+	{"empty", tokenAnswer(``)},
+	{"null", tokenAnswer(`null`)},
+	{"list", tokenAnswer(`[]`)},
+	{"string", tokenAnswer(`"token"`)},
+	{"empty object", tokenAnswer(`{}`)},
+	{"HTML", authtest.Body(200, "text/html", "<html>Sign in</html>")},
+	{"empty token", tokenAnswer(`{"access_token":""}`)},
+	{"token of another type", tokenAnswer(`{"access_token":123}`)},
+	{"token with a line break (header injection)", tokenAnswer(`{"access_token":"a\r\nX-Evil: 1"}`)},
+	{"token with a space", tokenAnswer(`{"access_token":"a b"}`)},
+	{"token that no header can carry", tokenAnswer(`{"access_token":"tökén"}`)},
+	{"another token type", tokenAnswer(`{"access_token":"a","token_type":"mac"}`)},
+	{"error that is an object", authtest.Body(400, "application/json", `{"error":{"code":"invalid_grant"}}`)},
+	{"error of another kind", authtest.OAuthError(400, "temporarily_unavailable", "later")},
+	{"invalid_request", authtest.OAuthError(400, "invalid_request", "?")},
+	{"unauthorized_client", authtest.OAuthError(400, "unauthorized_client", "?")},
+	{"invalid_scope", authtest.OAuthError(400, "invalid_scope", "?")},
+	{"server_error with 200", tokenAnswer(`{"error":"server_error"}`)},
+	{"endless", func(rw http.ResponseWriter, _ *http.Request) {
+		for range 40 {
+			_, _ = rw.Write(make([]byte, 64<<10))
+		}
+	}},
+	{"cut", authtest.Abort()},
+	{"redirect", func(rw http.ResponseWriter, r *http.Request) {
+		http.Redirect(rw, r, "/elsewhere", http.StatusTemporaryRedirect)
+	}},
+}
+
+func TestBadTokenAnswersAtExchange(t *testing.T) {
+	t.Parallel()
+	for _, row := range badTokenAnswers {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			c := w.client()
+			resp := w.approve(w.begin(c))
+			w.as.SetOutage(authtest.EndpointToken, row.answer)
+			err := c.FinishAuth(t.Context(), resp)
+			var temporary *oauthclient.TemporaryError
+			var refused *oauthclient.AuthorizationError
+			require.True(t, errors.As(err, &temporary) || errors.As(err, &refused), "%v", err)
+			require.False(t, w.stored().Authorized())
+			require.Len(t, w.as.Requests(authtest.EndpointToken), 1)
+			require.Empty(t, w.as.Requests(authtest.EndpointOther), "a code is not sent to where a redirect points")
+			w.as.SetOutage(authtest.EndpointToken, nil)
+			w.finish(c, w.begin(c))
+			require.NoError(t, w.call(c))
+		})
+	}
+}
+
+// The token is due for refresh but good: it goes on being used. Then it is
+// over: a temporary error, and the credentials stay.
+func TestPain04OutageAtRefreshKeepsCredentials(t *testing.T) {
+	t.Parallel()
+	for _, row := range badTokenAnswers {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			c := w.connected()
+			before := w.stored()
+			w.as.SetOutage(authtest.EndpointToken, row.answer)
+
+			w.clock.Advance(time.Hour - 30*time.Second)
+			require.NoError(t, w.call(c), "the token is still valid")
+			require.Len(t, w.as.TokenRequests("refresh_token"), 1)
+			w.clock.Advance(time.Minute)
+			requireTemporary(t, w.call(c))
+			require.Len(t, w.as.TokenRequests("refresh_token"), 2)
+			require.Equal(t, before, w.stored())
+			require.Empty(t, w.as.Requests(authtest.EndpointOther))
+
+			w.as.SetOutage(authtest.EndpointToken, nil)
+			w.clock.Advance(time.Minute)
+			require.NoError(t, w.call(c), "no user was needed")
+			require.Equal(t, 1, w.as.Counts().Authorizations)
+		})
+	}
+}
+
+// What a server says about an error is untrusted text that may repeat secrets.
+func TestErrorDescriptionIsCleaned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{AssignAuthMethod: authtest.AuthPost}, mcptest.Options{})
+	c := w.client()
+	resp := w.approve(w.begin(c))
+	w.as.SetOutage(authtest.EndpointToken, func(rw http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		authtest.OAuthError(400, "invalid_grant", fmt.Sprintf("code %s\n\x1b[31m verifier %s secret %s %s",
+			r.Form.Get("code"), r.Form.Get("code_verifier"), r.Form.Get("client_secret"), strings.Repeat("ä", 300)))(rw, r)
+	})
+	var refused *oauthclient.AuthorizationError
+	require.ErrorAs(t, c.FinishAuth(t.Context(), resp), &refused)
+	require.Equal(t, "invalid_grant", refused.Code)
+	sent := w.as.Requests(authtest.EndpointToken)[0].Form
+	for _, name := range []string{"code", "code_verifier", "client_secret"} {
+		require.NotEmpty(t, sent.Get(name))
+		require.NotContains(t, refused.Description, sent.Get(name))
+	}
+	require.Contains(t, refused.Description, "code [redacted]  [31m verifier")
+	require.LessOrEqual(t, len(refused.Description), 204)
+	require.NotContains(t, refused.Error(), "\x1b")
+}
