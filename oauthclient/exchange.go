@@ -112,10 +112,14 @@ func (x *exchange) capture(resp *http.Response, limit int64) io.ReadCloser {
 		return resp.Body // the standalone stream: endless by nature, each event limited by the SDK
 	}
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	return &capturedBody{
+	body := &capturedBody{
 		ReadCloser: resp.Body, x: x, left: limit,
 		sse: mediaType == "text/event-stream", json: mediaType == "application/json",
 	}
+	if body.json && resp.ContentLength > 0 {
+		body.line = make([]byte, 0, min(resp.ContentLength, limit, 1<<20))
+	}
+	return body
 }
 
 // message looks at one JSON-RPC message of the answer.
