@@ -278,7 +278,8 @@ func TestNewAuthorizationEndsTheBackoff(t *testing.T) {
 func TestRefreshTimeout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	c := w.connected(func(cfg *oauthclient.Config) { cfg.RequestTimeout = 5 * time.Millisecond })
+	require.NoError(t, w.connected().Close())
+	c := w.client(func(cfg *oauthclient.Config) { cfg.RequestTimeout = 5 * time.Millisecond })
 	release := w.as.Block(authtest.EndpointToken)
 	defer release()
 	w.clock.Advance(2 * time.Hour)

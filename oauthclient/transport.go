@@ -3,9 +3,11 @@ package oauthclient
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -104,8 +106,34 @@ func (t *transport) check(req *http.Request, resp *http.Response, sent Secret, m
 		return false, &TemporaryError{Op: "calling the MCP server", StatusCode: status, RetryAfter: parseRetryAfter(resp.Header, t.provider.cfg.Now())}
 	case status >= 400:
 		return false, refusal(resp)
+	case !readable(resp) && isCall(req):
+		// The SDK would break the connection.
+		drain(resp)
+		return false, &ServerError{Reason: "it is neither JSON nor an event stream"}
 	}
 	return false, nil
+}
+
+// readable tells whether the SDK can read an answer.
+func readable(resp *http.Response) bool {
+	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return mediaType == "application/json" || mediaType == "text/event-stream" || resp.StatusCode >= 300
+}
+
+// isCall tells a request that needs an answer from a notification or response.
+func isCall(req *http.Request) bool {
+	if req.Method != http.MethodPost || req.GetBody == nil {
+		return false
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return false
+	}
+	var m struct {
+		ID     json.RawMessage `json:"id"`
+		Method string          `json:"method"`
+	}
+	return json.NewDecoder(body).Decode(&m) == nil && m.ID != nil && m.Method != ""
 }
 
 // refusal reads the body of a 4xx: with a JSON-RPC error in it, the SDK takes

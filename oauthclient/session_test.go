@@ -1,0 +1,245 @@
+package oauthclient_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+func TestLostSessionIsReplacedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+	c := w.connected()
+	first := c.Session()
+	w.mcp.KillSessions()
+	w.mcp.Reset()
+	require.NoError(t, w.call(c), "transparent")
+	require.Equal(t, 1, w.mcp.Executed("echo"))
+	require.Equal(t, 1, w.mcp.Count("initialize"))
+	require.Equal(t, 2, w.mcp.Count("tools/call"))
+	require.NotSame(t, first, c.Session())
+
+	w.mcp.KillSessions()
+	tools, err := c.ListTools(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, tools)
+	require.Equal(t, 1, w.as.Counts().Authorizations)
+}
+
+// A server that forgets every session at once would be asked for ever.
+func TestSessionLostAgainIsAnError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+	c := w.connected()
+	w.mcp.Reset()
+	w.mcp.FailNextRPC("tools/call", 1000, http.StatusNotFound, 0)
+	var server *oauthclient.ServerError
+	require.ErrorAs(t, w.call(c), &server)
+	require.Equal(t, 2, w.mcp.Count("tools/call"))
+	require.Equal(t, 1, w.mcp.Count("initialize"))
+}
+
+func TestConcurrentCallsReplaceALostSessionOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+	c := w.connected()
+	w.mcp.KillSessions()
+	w.mcp.Reset()
+	errs := together(t, 20, w.mcp.BlockRPC("initialize"), func(ctx context.Context) error {
+		_, err := c.CallTool(ctx, "echo", nil)
+		return err
+	})
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	require.Equal(t, 20, w.mcp.Executed("echo"))
+	require.LessOrEqual(t, w.mcp.Count("initialize"), 2)
+}
+
+// Without a session a 404 is just that.
+func TestNotFoundWithoutASession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	w.mcp.Reset()
+	w.mcp.FailNextRPC("tools/call", 1, http.StatusNotFound, 0)
+	var server *oauthclient.ServerError
+	require.ErrorAs(t, w.call(c), &server)
+	require.Equal(t, http.StatusNotFound, server.StatusCode)
+	require.Equal(t, 1, w.mcp.Count("tools/call"))
+}
+
+// The server may have done what was asked: it must not be asked again.
+func TestNothingIsReplayed(t *testing.T) {
+	t.Parallel()
+	faults := []struct {
+		name     string
+		inject   func(w *world)
+		executed int
+	}{
+		{"the connection broke after the tool ran", func(w *world) { w.mcp.DropNextRPC("tools/call", 1) }, 1},
+		{"the connection broke before", func(w *world) { w.mcp.SetOutage(authtest.Abort()) }, 0},
+		{"500", func(w *world) { w.mcp.FailNextRPC("tools/call", 1, 500, 0) }, 0},
+		{"503", func(w *world) { w.mcp.FailNextRPC("tools/call", 1, 503, time.Minute) }, 0},
+		{"429", func(w *world) { w.mcp.FailNextRPC("tools/call", 1, 429, time.Minute) }, 0},
+		{"event stream that ends without the result", func(w *world) { w.mcp.SetOutage(authtest.Body(200, "text/event-stream", ": hello\n\n")) }, 0},
+		{"event stream that is cut", func(w *world) {
+			w.mcp.SetOutage(func(rw http.ResponseWriter, r *http.Request) {
+				authtest.Body(200, "text/event-stream", "event: message\ndata: {\"json")(rw, r)
+				_ = http.NewResponseController(rw).Flush()
+				panic(http.ErrAbortHandler)
+			})
+		}, 0},
+		{"JSON that is cut", func(w *world) {
+			w.mcp.SetOutage(func(rw http.ResponseWriter, r *http.Request) {
+				authtest.Body(200, "application/json", `{"jsonrpc":`)(rw, r)
+				_ = http.NewResponseController(rw).Flush()
+				panic(http.ErrAbortHandler)
+			})
+		}, 0},
+	}
+	for _, wire := range wires[:4] {
+		for _, fault := range faults {
+			t.Run(wire.name+", "+fault.name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, authtest.Options{}, wire.opts)
+				c := w.connected()
+				w.mcp.Reset()
+				fault.inject(w)
+				requireTemporary(t, w.call(c))
+				require.Equal(t, 1, w.mcp.Count("tools/call"))
+				require.Equal(t, fault.executed, w.mcp.Executed("echo"))
+				w.mcp.SetOutage(nil)
+				require.NoError(t, w.call(c), "the client goes on working")
+				require.Equal(t, 1, w.as.Counts().Authorizations)
+			})
+		}
+	}
+}
+
+func TestRetryAfterOfTheServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	rows := []struct {
+		value string
+		want  time.Duration
+	}{
+		{"7", 7 * time.Second},
+		{"-7", 0},
+		{"999999999999", time.Hour},
+		{"soon", 0},
+		{"", 0},
+		{w.clock.Now().Add(time.Minute).Format(http.TimeFormat), time.Minute},
+		{w.clock.Now().Add(-time.Minute).Format(http.TimeFormat), 0},
+	}
+	for _, row := range rows {
+		w.mcp.SetOutage(func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Retry-After", row.value)
+			rw.WriteHeader(http.StatusServiceUnavailable)
+		})
+		temporary := requireTemporary(t, w.call(c))
+		require.Equal(t, row.want, temporary.RetryAfter, row.value)
+		require.Equal(t, http.StatusServiceUnavailable, temporary.StatusCode)
+	}
+}
+
+func TestOutageAtConnect(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.client()
+	w.mcp.SetOutage(authtest.StatusOutage(503))
+	requireTemporary(t, c.Connect(t.Context()))
+	w.mcp.SetOutage(authtest.Body(200, "text/html", "<html>"))
+	var server *oauthclient.ServerError
+	require.ErrorAs(t, c.Connect(t.Context()), &server)
+	w.mcp.SetOutage(authtest.StatusOutage(404))
+	require.ErrorAs(t, c.Connect(t.Context()), &server)
+	require.Equal(t, 404, server.StatusCode)
+	w.mcp.SetOutage(authtest.Abort())
+	requireTemporary(t, c.Connect(t.Context()))
+	w.mcp.SetOutage(nil)
+	w.finish(c, w.begin(c))
+	require.NoError(t, w.call(c))
+}
+
+func TestCloseThenCallReconnects(t *testing.T) {
+	t.Parallel()
+	for _, wire := range wires {
+		t.Run(wire.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, wire.opts)
+			c := w.connected()
+			require.NoError(t, c.Close())
+			require.Nil(t, c.Session())
+			require.NoError(t, c.Close())
+			require.True(t, w.stored().Authorized())
+			require.NoError(t, w.call(c))
+			require.Equal(t, 1, w.as.Counts().Authorizations)
+			deletes := 0
+			if wire.opts.Stateful {
+				deletes = 1
+			}
+			require.Equal(t, deletes, w.mcp.CountHTTP(http.MethodDelete))
+		})
+	}
+}
+
+// A Close must not wait for a server that hangs, and leaves nothing behind.
+func TestCloseEndsAConnectInProgress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.client()
+	release := w.mcp.Block()
+	defer release()
+	done := make(chan error)
+	go func() { done <- c.Connect(t.Context()) }()
+	require.Eventually(t, func() bool { return len(w.mcp.Requests()) > 0 }, 5*time.Second, time.Millisecond)
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, <-done, oauthclient.ErrNotConnected)
+	require.Nil(t, c.Session())
+}
+
+// The underlying session is the SDK's, for everything without a method here.
+func TestUnderlyingSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Configure: func(s *mcp.Server) {
+		s.AddPrompt(&mcp.Prompt{Name: "hello"}, func(context.Context, *mcp.GetPromptRequest) (*mcp.GetPromptResult, error) {
+			return &mcp.GetPromptResult{Description: "hi"}, nil
+		})
+	}})
+	c := w.connected()
+	prompt, err := c.Session().GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "hello"})
+	require.NoError(t, err)
+	require.Equal(t, "hi", prompt.Description)
+	w.as.RevokeAll()
+	_, err = c.Session().GetPrompt(t.Context(), &mcp.GetPromptParams{Name: "hello"})
+	requireAuthorization(t, err)
+}
+
+func TestStandaloneStreamIsOffByDefault(t *testing.T) {
+	t.Parallel()
+	for _, on := range []bool{false, true} {
+		w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+		c := w.connected(func(cfg *oauthclient.Config) { cfg.StandaloneSSE = on })
+		require.NoError(t, w.call(c))
+		if on {
+			require.Eventually(t, func() bool { return w.mcp.CountHTTP(http.MethodGet) == 1 }, 5*time.Second, time.Millisecond)
+			for _, req := range w.mcp.Requests() {
+				if req.Method == http.MethodGet && req.Endpoint == mcptest.EndpointMCP {
+					require.Equal(t, w.stored().AccessToken.Reveal(), req.Token)
+				}
+			}
+		}
+		require.NoError(t, c.Close())
+		require.Equal(t, on, w.mcp.CountHTTP(http.MethodGet) == 1)
+	}
+}
