@@ -158,6 +158,7 @@ type capturedBody struct {
 	sse, json bool
 	line      []byte // the unfinished line of an SSE stream, or the whole JSON body
 	data      []byte // the data of the unfinished SSE event
+	other     bool   // that event is not one of MCP
 }
 
 func (b *capturedBody) Read(p []byte) (int, error) {
@@ -203,15 +204,26 @@ func (b *capturedBody) events(chunk []byte) {
 			line = append(b.line, line...)
 			b.line = b.line[:0]
 		}
-		line = bytes.TrimSuffix(line, []byte("\r"))
-		if data, ok := bytes.CutPrefix(line, []byte("data:")); ok {
-			if len(b.data) > 0 {
-				b.data = append(b.data, '\n')
-			}
-			b.data = append(b.data, bytes.TrimPrefix(data, []byte(" "))...)
-		} else if len(line) == 0 && len(b.data) > 0 {
+		b.field(bytes.TrimSuffix(line, []byte("\r")))
+	}
+}
+
+// field handles one line of a stream; an empty one ends the event.
+func (b *capturedBody) field(line []byte) {
+	name, value, _ := bytes.Cut(line, []byte(":"))
+	value = bytes.TrimPrefix(value, []byte(" "))
+	switch {
+	case len(line) == 0:
+		if len(b.data) > 0 && !b.other {
 			b.x.message(b.data)
-			b.data = b.data[:0]
 		}
+		b.data, b.other = b.data[:0], false
+	case string(name) == "data":
+		if len(b.data) > 0 {
+			b.data = append(b.data, '\n')
+		}
+		b.data = append(b.data, value...)
+	case string(name) == "event":
+		b.other = len(value) > 0 && string(value) != "message"
 	}
 }

@@ -130,9 +130,11 @@ func TestToolFidelity(t *testing.T) {
 // adds.
 func requireSameJSON(t *testing.T, want, got string) {
 	t.Helper()
-	escaped, err := json.Marshal(json.RawMessage(want))
+	wanted, err := json.Marshal(json.RawMessage(want))
 	require.NoError(t, err)
-	require.Equal(t, string(escaped), got)
+	gotten, err := json.Marshal(json.RawMessage(got))
+	require.NoError(t, err)
+	require.Equal(t, string(wanted), string(gotten))
 }
 
 // The SDK may answer from its cache (SEP-2549), and nothing of the wire is seen.
