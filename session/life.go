@@ -25,6 +25,9 @@ func (m *Manager) Close() error {
 	}
 	m.mu.Unlock()
 	m.work.Wait()
+	if m.ownHTTP {
+		m.cfg.Client.HTTPClient.CloseIdleConnections()
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -44,7 +45,9 @@ func TestTouchIsWrittenOnce(t *testing.T) {
 	writes := func() (int, int) { return w.store.count("swap session"), w.store.count("swap owner") }
 	sessions, owners := writes()
 	use := func() {
+		w.store.set(nil, together("get", "session", 40)) // all see that it is due
 		requireNoErrors(t, concurrently(40, func(i int) error { return call(t, replicas[i%2], id) }))
+		w.store.heal()
 	}
 	use()
 	w.advance(5*time.Minute - time.Second)
@@ -64,6 +67,27 @@ func TestTouchIsWrittenOnce(t *testing.T) {
 	locks := w.store.count("lock session")
 	use()
 	require.Equal(t, locks, w.store.count("lock session"), "a warm call takes no lock")
+}
+
+// together holds the first n operations back until they are all there.
+func together(op, kind string, n int) func(op, key string) error {
+	var mu sync.Mutex
+	all := make(chan struct{})
+	return func(gotOp, key string) error {
+		if gotOp != op || kindOf(key) != kind {
+			return nil
+		}
+		mu.Lock()
+		if n--; n == 0 {
+			close(all)
+		}
+		wait := n >= 0
+		mu.Unlock()
+		if wait {
+			<-all
+		}
+		return nil
+	}
 }
 
 // A store that cannot be written to stops no session that works.

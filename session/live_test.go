@@ -123,25 +123,53 @@ func TestBusyClientsAreNotEvicted(t *testing.T) {
 	require.Eventually(t, func() bool { return w.mcp.CountHTTP("DELETE") == opened-1 }, 10*time.Second, time.Millisecond, "one is left")
 }
 
-// A renewed authorization replaces the live client, but lets its calls finish.
+// A renewed authorization replaces the live client, but lets its operations
+// finish, all pages of a list included, and closes it then.
 func TestReplacedClientFinishesItsCalls(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true, PageSize: 2})
 	m := w.manager(t)
 	id := w.connected(t, m)
 	_, err := m.CallTool(t.Context(), alice, id, "admin", nil)
 	resp := w.approve(t, requireAuthorization(t, err).AuthURL)
-	release := w.mcp.BlockRPC("tools/call")
+	release := w.mcp.BlockRPC("tools/list")
 	t.Cleanup(release)
 	done := make(chan error, 1)
-	go func() { done <- call(t, m, id) }()
-	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 2 }, 10*time.Second, time.Millisecond)
+	go func() {
+		_, err := m.ListTools(t.Context(), alice, id)
+		done <- err
+	}()
+	require.Eventually(t, func() bool { return w.mcp.Count("tools/list") == 1 }, 10*time.Second, time.Millisecond)
 	_, err = m.FinishAuth(t.Context(), alice, id, resp)
 	require.NoError(t, err)
+	opened := w.mcp.Count("initialize")
 	require.Zero(t, w.mcp.CountHTTP("DELETE"))
 	release()
 	require.NoError(t, <-done)
+	require.Equal(t, opened, w.mcp.Count("initialize"), "all pages came over one MCP session")
 	require.Eventually(t, func() bool { return w.mcp.CountHTTP("DELETE") == 1 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, m.Close())
+	require.Equal(t, opened, w.mcp.CountHTTP("DELETE"))
+}
+
+// The idle timeout does not count while a call is in progress.
+func TestBusyIsNotIdle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+	m := w.manager(t, func(c *session.Config) { c.IdleTimeout = 4 * time.Second }) // looks every second
+	busy, idle := w.connected(t, m), w.connected(t, m)
+	kept, dropped := liveClient(t, m, busy), liveClient(t, m, idle)
+	release := w.mcp.BlockRPC("tools/call")
+	t.Cleanup(release)
+	done := make(chan error, 1)
+	go func() { done <- call(t, m, busy) }()
+	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 1 }, 10*time.Second, time.Millisecond)
+	w.advance(time.Minute)
+	require.Eventually(t, func() bool { return w.mcp.CountHTTP("DELETE") == 1 }, 10*time.Second, 10*time.Millisecond)
+	require.NotSame(t, dropped, liveClient(t, m, idle))
+	require.Same(t, kept, liveClient(t, m, busy))
+	release()
+	require.NoError(t, <-done)
 }
 
 // Calls, evictions and removals at random: nothing breaks that should not.

@@ -17,9 +17,10 @@ import (
 //
 // A Manager is safe for concurrent use.
 type Manager struct {
-	cfg    Config
-	sealer sealer
-	live   *liveTable
+	cfg     Config
+	sealer  sealer
+	live    *liveTable
+	ownHTTP bool // cfg.Client.HTTPClient was made here
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -37,7 +38,8 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Client.HTTPClient == nil {
+	ownHTTP := cfg.Client.HTTPClient == nil
+	if ownHTTP {
 		cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{})
 	}
 	if cfg.Client.MCPClient == nil {
@@ -47,7 +49,7 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session: Config.SealKeys: %w", err)
 	}
-	m := &Manager{cfg: cfg, sealer: sealer, live: newLiveTable(cfg.MaxLiveClients, cfg.Now)}
+	m := &Manager{cfg: cfg, sealer: sealer, live: newLiveTable(cfg.MaxLiveClients, cfg.Now), ownHTTP: ownHTTP}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.work.Go(m.closeIdle)
 	return m, nil

@@ -61,6 +61,23 @@ func TestPain07OwnersAreApart(t *testing.T) {
 	requireWorks(t, m, alice, live)
 }
 
+// A list that names a session of somebody else, as one may when its own session
+// ended during an outage and the ID was used again, gives nothing away.
+func TestPain07ListNamesAForeignSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	w.store.fail("swap", "owner:", -1)
+	require.NoError(t, m.RemoveClient(t.Context(), alice, id))
+	w.store.heal()
+	require.NoError(t, m.SetClient(t.Context(), bob, id, ownClient(t, w)))
+	infos, err := m.Sessions(t.Context(), "alice")
+	require.NoError(t, err)
+	require.Empty(t, infos)
+	require.Equal(t, id, latest(t, m, "bob"))
+}
+
 func TestSessionsOfAnOwner(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
@@ -105,6 +122,9 @@ func TestSessionsSurvivesAsLongAsTheSessions(t *testing.T) {
 		require.NoError(t, err)
 		return infos
 	}
+	w.advance(23 * time.Hour)
+	require.Len(t, listed(), 2)
+	requireWorks(t, m, alice, id)
 	for range 10 {
 		w.advance(20 * time.Hour)
 		requireWorks(t, m, alice, id)
@@ -133,8 +153,11 @@ func TestExpiredInSpiteOfTheStore(t *testing.T) {
 	infos, err := late.Sessions(t.Context(), "alice")
 	require.NoError(t, err)
 	require.Empty(t, infos)
-	_, err = late.FinishAuth(t.Context(), alice, "", resp)
-	require.ErrorIs(t, err, oauthclient.ErrInvalidCallback)
+	for _, skew := range []time.Duration{25 * time.Hour, 11 * time.Minute} { // the session's end, the attempt's end
+		_, err = w.manager(t, skewed(w, skew)).FinishAuth(t.Context(), alice, "", resp)
+		require.ErrorIs(t, err, oauthclient.ErrInvalidCallback)
+	}
+	require.Len(t, w.as.TokenRequests("authorization_code"), 1)
 }
 
 func TestMaxSessionsPerOwner(t *testing.T) {

@@ -159,6 +159,24 @@ func TestCallsDuringARemoval(t *testing.T) {
 	require.Empty(t, w.store.live("session"))
 }
 
+// A call that is still connecting when its replica learns of the removal ends
+// like every other call.
+func TestRemovalWhileAnotherReplicaConnects(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+	m, peer := w.manager(t), w.manager(t)
+	id := w.connected(t, m)
+	before := w.mcp.Count("server/discover")
+	release := w.mcp.BlockRPC("server/discover")
+	t.Cleanup(release)
+	done := make(chan error, 1)
+	go func() { done <- call(t, peer, id) }()
+	require.Eventually(t, func() bool { return w.mcp.Count("server/discover") == before+1 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, m.RemoveClient(t.Context(), alice, id))
+	requireUnknown(t, peer, alice, id)
+	require.Equal(t, session.ErrNotFound, <-done)
+}
+
 func TestGetClient(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

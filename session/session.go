@@ -14,19 +14,19 @@ import (
 type Status string
 
 const (
-	// StatusAuthorizing: the user has been sent to authorize and has not come
-	// back yet. It ends with the attempt, never later than Config.AttemptTTL.
+	// StatusAuthorizing means that the user has been sent to authorize and has
+	// not come back yet. It ends with the attempt, after Config.AttemptTTL.
 	StatusAuthorizing Status = "authorizing"
-	// StatusConnected: the MCP server has answered on this session.
+	// StatusConnected means that the MCP server has answered on this session.
 	StatusConnected Status = "connected"
-	// StatusAuthorizationRequired: the session worked, but the user must
-	// authorize again.
+	// StatusAuthorizationRequired means that the session worked, but the user
+	// must authorize again.
 	StatusAuthorizationRequired Status = "authorization_required"
-	// StatusFailed: the last attempt ended without success; Info.Reason says
-	// why. Using the session, or connecting again, starts over.
+	// StatusFailed means that the last attempt ended without success;
+	// Info.Reason says why. Using the session, or connecting again, starts over.
 	StatusFailed Status = "failed"
-	// StatusExpired: the user was sent to authorize and did not come back in
-	// time. Using the session, or connecting again, starts over.
+	// StatusExpired means that the user was sent to authorize and did not come
+	// back in time. Using the session, or connecting again, starts over.
 	StatusExpired Status = "expired"
 )
 
