@@ -45,10 +45,15 @@ func exchangeFrom(ctx context.Context) *exchange {
 	return &exchange{}
 }
 
-func (x *exchange) markSent() {
+// markSent notes a request. A POST begins an answer anew: an operation can take
+// several (SEP-2322), of which the last has the result.
+func (x *exchange) markSent(method string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.sent = true
+	if method == http.MethodPost {
+		x.result, x.broken = nil, false
+	}
 }
 
 func (x *exchange) wasSent() bool {
