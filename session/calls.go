@@ -123,6 +123,9 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 		}
 	}
 	unlock()
+	if errors.Is(err, ErrNotFound) {
+		m.forget(key) // another replica was faster
+	}
 	if err != nil {
 		return err
 	}
