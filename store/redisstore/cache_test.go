@@ -1,0 +1,328 @@
+package redisstore_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
+)
+
+// later is an expiry that no test reaches.
+func later() time.Time { return time.Now().Add(time.Hour) }
+
+// create stores a new record.
+func create(t testing.TB, s store.SessionStore, key, value string) {
+	t.Helper()
+	require.NoError(t, s.Swap(t.Context(), key, nil, []byte(value), later()))
+}
+
+// requireValue requires what a store answers.
+func requireValue(t testing.TB, s store.SessionStore, key, value string) {
+	t.Helper()
+	got, err := s.Get(t.Context(), key)
+	require.NoError(t, err)
+	require.Equal(t, value, string(got))
+}
+
+// requireOutage requires an error that nobody mistakes for an answer about a
+// record.
+func requireOutage(t testing.TB, err error) {
+	t.Helper()
+	require.Error(t, err)
+	for _, sentinel := range []error{store.ErrNotFound, store.ErrConflict, store.ErrFull, store.ErrInvalid} {
+		require.NotErrorIs(t, err, sentinel)
+	}
+}
+
+// TestWarmGetsSendNothing is the proof for "zero Redis commands" on the hot
+// path: the server counts.
+func TestWarmGetsSendNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	s := open(t, redisstore.Config{URL: server.URL()})
+	create(t, s, "k", "v")
+	requireValue(t, s, "k", "v")
+	_, err := s.Get(t.Context(), "absent")
+	require.ErrorIs(t, err, store.ErrNotFound)
+
+	require.NoError(t, server.ResetStats())
+	for range 10_000 {
+		requireValue(t, s, "k", "v")
+	}
+	_, err = s.Get(t.Context(), "absent")
+	require.ErrorIs(t, err, store.ErrNotFound)
+	stats, err := server.CommandStats()
+	require.NoError(t, err)
+	require.Empty(t, stats)
+}
+
+// TestCommandsPerOperation keeps an eye on what each operation costs.
+func TestCommandsPerOperation(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	s := open(t, redisstore.Config{URL: server.URL()})
+	other := open(t, redisstore.Config{URL: server.URL()})
+	create(t, s, "k", "v")
+	unlock, err := s.Lock(t.Context(), "k", time.Minute) // loads the scripts
+	require.NoError(t, err)
+	unlock()
+	for _, tt := range []struct {
+		name string
+		op   func() error
+		want redistest.Stats
+	}{
+		{"cold Get", func() error { _, err := s.Get(t.Context(), "k"); return err },
+			redistest.Stats{"client|caching": 1, "multi": 1, "pttl": 1, "get": 1, "exec": 1}},
+		{"Swap", func() error { return s.Swap(t.Context(), "k", []byte("v"), []byte("w"), later()) },
+			redistest.Stats{"evalsha": 1, "get": 1, "set": 1, "exists": 1}},
+		{"Swap that conflicts", func() error {
+			if err := other.Swap(t.Context(), "k", nil, []byte("w"), later()); !errors.Is(err, store.ErrConflict) {
+				return fmt.Errorf("no conflict: %w", err)
+			}
+			return nil
+		}, redistest.Stats{"evalsha": 1, "get": 1, "exists": 1}},
+		{"Lock and unlock", func() error {
+			unlock, err := s.Lock(t.Context(), "k", time.Minute)
+			if err == nil {
+				unlock()
+			}
+			return err
+		}, redistest.Stats{"evalsha": 2, "get": 2, "set": 1, "del": 1}},
+		{"Delete", func() error { return s.Delete(t.Context(), "k") }, redistest.Stats{"del": 1, "exists": 1}},
+	} {
+		require.NoError(t, server.ResetStats())
+		require.NoError(t, tt.op(), tt.name)
+		stats, err := server.CommandStats()
+		require.NoError(t, err)
+		require.Equal(t, tt.want, stats, tt.name)
+	}
+}
+
+// TestOwnWritesAreSeenAtOnce hammers the moment between a write's answer and
+// Redis's word that the cached value is out of date, while others keep filling
+// the cache.
+func TestOwnWritesAreSeenAtOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	cluster := redistest.RunCluster(t, 3)
+	borrowed, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}, PipelineMultiplex: 2})
+	require.NoError(t, err)
+	t.Cleanup(borrowed.Close)
+	for _, tt := range []struct {
+		name   string
+		config redisstore.Config
+	}{
+		{"standalone", redisstore.Config{URL: server.URL()}},
+		{"cluster", redisstore.Config{URL: cluster.URL()}},
+		{"borrowed client with four connections", redisstore.Config{Client: borrowed}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.config.KeyPrefix = rand.Text()
+			s := open(t, tt.config)
+			hammer(t, s)
+		})
+	}
+}
+
+func hammer(t *testing.T, s *redisstore.Store) {
+	t.Helper()
+	const writers, writes = 4, 300
+	stop := make(chan struct{})
+	var readers, wg sync.WaitGroup
+	for i := range writers {
+		key := "k" + strconv.Itoa(i)
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(50 * time.Microsecond):
+					_, _ = s.Get(t.Context(), key)
+				}
+			}
+		})
+		wg.Go(func() {
+			var old []byte
+			for n := range writes {
+				next := []byte(strconv.Itoa(n))
+				if err := s.Swap(t.Context(), key, old, next, later()); err != nil {
+					t.Errorf("swap: %v", err)
+					return
+				}
+				if got, err := s.Get(t.Context(), key); err != nil || string(got) != string(next) {
+					t.Errorf("after writing %s: read %s, %v", next, got, err)
+					return
+				}
+				old = next
+			}
+			if err := s.Delete(t.Context(), key); err != nil {
+				t.Errorf("delete: %v", err)
+			}
+			if _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("after deleting: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	readers.Wait()
+}
+
+// TestWritesElsewhereAreSeenWithinMilliseconds measures from the end of a write
+// through one replica to the first read of it through another that had the old
+// value in its cache.
+func TestWritesElsewhereAreSeenWithinMilliseconds(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	writer, reader := open(t, redisstore.Config{URL: server.URL()}), open(t, redisstore.Config{URL: server.URL()})
+	const writes = 200
+	var delays []time.Duration
+	old := []byte("start")
+	create(t, writer, "k", string(old))
+	for n := range writes {
+		requireEventually(t, reader, "k", string(old))
+		next := []byte(strconv.Itoa(n))
+		require.NoError(t, writer.Swap(t.Context(), "k", old, next, later()))
+		start := time.Now()
+		requireEventually(t, reader, "k", string(next))
+		delays = append(delays, time.Since(start))
+		old = next
+	}
+	slices.Sort(delays)
+	median := delays[writes/2]
+	t.Logf("median %v, 99%% %v, most %v", median, delays[writes*99/100], delays[writes-1])
+	require.Less(t, median, 20*time.Millisecond)
+}
+
+// requireEventually requires that a store comes to answer value soon.
+func requireEventually(t testing.TB, s store.SessionStore, key, value string) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		got, err := s.Get(t.Context(), key)
+		if err == nil && string(got) == value {
+			return
+		}
+		if time.Now().After(deadline) {
+			require.Fail(t, "the value was never seen", "last: %s, %v", got, err)
+		}
+	}
+}
+
+// TestKilledConnectionLeavesNothingStale kills every connection of a replica
+// while another one writes.
+func TestKilledConnectionLeavesNothingStale(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	writer, reader := open(t, redisstore.Config{URL: server.URL()}), open(t, redisstore.Config{URL: server.URLAt(proxy.Addr())})
+	old := "start"
+	create(t, writer, "k", old)
+	for n := range 20 {
+		requireEventually(t, reader, "k", old)
+		if n%2 == 0 {
+			proxy.Drop()
+		} else {
+			_, err := server.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+			require.NoError(t, err)
+		}
+		next := strconv.Itoa(n)
+		require.NoError(t, writer.Swap(t.Context(), "k", []byte(old), []byte(next), later()))
+		start := time.Now()
+		requireEventually(t, reader, "k", next)
+		require.Less(t, time.Since(start), 2*time.Second)
+		old = next
+	}
+}
+
+// TestSilentNetworkLeavesNothingStale loses every packet, so that neither side
+// is told anything, and bounds for how long the cache is believed.
+func TestSilentNetworkLeavesNothingStale(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	writer := open(t, redisstore.Config{URL: server.URL()})
+	reader := open(t, redisstore.Config{URL: server.URLAt(proxy.Addr()), OpTimeout: 300 * time.Millisecond})
+	create(t, writer, "k", "old")
+	requireValue(t, reader, "k", "old")
+
+	proxy.Silence()
+	require.NoError(t, writer.Swap(t.Context(), "k", []byte("old"), []byte("new"), later()))
+	start := time.Now()
+	var believed time.Duration
+	for {
+		_, err := reader.Get(t.Context(), "k")
+		if err != nil {
+			requireOutage(t, err)
+			break
+		}
+		believed = time.Since(start)
+		require.Less(t, believed, 4*time.Second, "the cache is still believed")
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Logf("believed for %v", believed)
+	proxy.Heal()
+	requireEventually(t, reader, "k", "new")
+	requireValue(t, reader, "k", "new")
+}
+
+// TestCacheFollowsServerSideChanges covers what happens without a Swap.
+func TestCacheFollowsServerSideChanges(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{Config: []string{"tracking-table-max-keys 10"}})
+	s := open(t, redisstore.Config{URL: server.URL()})
+	create(t, s, "k", "v")
+	requireValue(t, s, "k", "v")
+	_, err := server.Do("FLUSHALL")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := s.Get(t.Context(), "k")
+		return errors.Is(err, store.ErrNotFound)
+	}, 5*time.Second, time.Millisecond, "an administrator emptied the server")
+
+	for i := range 100 { // far more than the server remembers who has read
+		create(t, s, strconv.Itoa(i), "old")
+		requireValue(t, s, strconv.Itoa(i), "old")
+	}
+	other := open(t, redisstore.Config{URL: server.URL()})
+	for i := range 100 {
+		require.NoError(t, other.Swap(t.Context(), strconv.Itoa(i), []byte("old"), []byte("new"), later()))
+		requireEventually(t, s, strconv.Itoa(i), "new")
+	}
+}
+
+// TestCancelledReaderDoesNotFailOthers has many readers share one request,
+// whose sender gives up.
+func TestCancelledReaderDoesNotFailOthers(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	s := open(t, redisstore.Config{URL: server.URLAt(proxy.Addr())})
+	create(t, s, "k", "v")
+	proxy.Delay(50 * time.Millisecond)
+	impatient, cancel := contextWithTimeout(t, 20*time.Millisecond)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = s.Get(impatient, "k") })
+	time.Sleep(5 * time.Millisecond)
+	for range 8 {
+		wg.Go(func() {
+			if got, err := s.Get(t.Context(), "k"); err != nil || string(got) != "v" {
+				t.Errorf("read %s, %v", got, err)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,204 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/store"
+)
+
+const (
+	firstPoll = 10 * time.Millisecond
+	longPoll  = 200 * time.Millisecond
+)
+
+// Lock implements [store.SessionStore]. Of the callers that wait for one lock
+// through one Store, only the first asks Redis, a few times per second and
+// when the holder's lease must have ended; an unlock through the same Store
+// lets it in at once.
+func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("redisstore: lock: %w", err)
+	}
+	if err := store.CheckLock(key, ttl); err != nil {
+		return nil, err
+	}
+	l := &lease{s: s, name: s.prefix + "l:" + key, token: rand.Text(), ttl: ttl}
+	if err := l.wait(ctx); err != nil {
+		return nil, err
+	}
+	// What the previous holder wrote must be seen, also by a cache that hears
+	// of it from another node or on another connection than the lock's.
+	if s.caching && !s.ordered() {
+		name := s.recordKey(key)
+		err := s.try(ctx, "lock", func(ctx context.Context, _ bool) error { return s.settle(ctx, name) })
+		if err != nil {
+			s.goWork(l.release)
+			return nil, err
+		}
+	}
+	if s.renewFor > 0 {
+		l.renewing, l.stopRenewing = context.WithCancel(s.background)
+		s.goWork(l.renew)
+	}
+	return l.unlock, nil
+}
+
+// lease is one grant of a lock, or the wish for one.
+type lease struct {
+	s     *Store
+	name  string
+	token string // random, so that nobody else's lease is mistaken for this one
+	ttl   time.Duration
+
+	granted      time.Time
+	renewing     context.Context // nil without renewal
+	stopRenewing context.CancelFunc
+	once         sync.Once
+}
+
+// wait polls until the lease is granted or ctx ends.
+func (l *lease) wait(ctx context.Context) error {
+	t := l.s.turns.join(l.name)
+	defer l.s.turns.leave(l.name, t)
+	select {
+	case t.first <- struct{}{}:
+		defer func() { <-t.first }()
+	case <-ctx.Done():
+		return fmt.Errorf("redisstore: lock: %w", ctx.Err())
+	}
+	for n := 0; ; n++ {
+		left, err := l.acquire(ctx)
+		if err != nil {
+			l.s.goWork(l.release) // it may have been granted all the same
+			return err
+		}
+		if left == 0 {
+			l.granted = time.Now()
+			return nil
+		}
+		timer := time.NewTimer(min(backoff(n, firstPoll, longPoll), left))
+		select {
+		case <-timer.C:
+		case <-t.wake:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("redisstore: lock: %w", ctx.Err())
+		}
+		timer.Stop()
+	}
+}
+
+// acquire asks for the lease once. It returns zero, or for how long somebody
+// else may still hold it.
+func (l *lease) acquire(ctx context.Context) (left time.Duration, err error) {
+	err = l.s.try(ctx, "lock", func(ctx context.Context, _ bool) error {
+		ms, err := l.s.run(ctx, l.name, lockScript, l.token, milliseconds(l.ttl))
+		left = time.Duration(ms) * time.Millisecond
+		return err
+	})
+	return left, err
+}
+
+// milliseconds rounds up, so that a short ttl is not none at all.
+func milliseconds(ttl time.Duration) string {
+	return strconv.FormatInt(int64(math.Ceil(float64(ttl)/float64(time.Millisecond))), 10)
+}
+
+// unlock gives the lease back, once, and bounds its own time: there is nothing
+// left to give back after the lease has ended.
+func (l *lease) unlock() {
+	l.once.Do(func() {
+		limit := l.ttl - time.Since(l.granted)
+		if l.stopRenewing != nil {
+			l.stopRenewing()
+			limit = l.s.opTimeout
+		}
+		if limit > 0 {
+			// The holder's context may have ended; the lease has not.
+			ctx, cancel := context.WithTimeout(l.s.background, limit)
+			defer cancel()
+			l.release(ctx)
+		}
+		l.s.turns.wake(l.name)
+	})
+}
+
+// release ends the lease in Redis if it is there. Failing is harmless: a lease
+// ends by itself.
+func (l *lease) release(ctx context.Context) {
+	_ = l.s.try(ctx, "unlock", func(ctx context.Context, _ bool) error {
+		_, err := l.s.run(ctx, l.name, unlockScript, l.token)
+		return err
+	})
+}
+
+// renew keeps the lease from ending while its holder runs. The last renewal is
+// such that the lease ends when Config.RenewLocksFor is over.
+func (l *lease) renew(context.Context) {
+	defer l.stopRenewing()
+	end := l.granted.Add(l.s.renewFor)
+	for sleep(l.renewing, l.ttl/3) {
+		ttl := min(l.ttl, time.Until(end))
+		if ttl <= 0 {
+			return
+		}
+		var held int64
+		err := l.s.try(l.renewing, "renew", func(ctx context.Context, _ bool) (err error) {
+			held, err = l.s.run(ctx, l.name, renewScript, l.token, milliseconds(ttl))
+			return err
+		})
+		if err == nil && held == 0 {
+			return // lost, in an outage longer than the lease
+		}
+	}
+}
+
+// turnTable lines up those in this process who wait for the same lock. It holds
+// nothing about locks that nobody waits for.
+type turnTable struct {
+	mu    sync.Mutex
+	turns map[string]*turn
+}
+
+type turn struct {
+	waiting int
+	first   chan struct{} // of capacity one: whoever fills it may ask Redis
+	wake    chan struct{} // of capacity one: the lock may have become free
+}
+
+func (tt *turnTable) join(name string) *turn {
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
+	t := tt.turns[name]
+	if t == nil {
+		t = &turn{first: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+		tt.turns[name] = t
+	}
+	t.waiting++
+	return t
+}
+
+func (tt *turnTable) leave(name string, t *turn) {
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
+	if t.waiting--; t.waiting == 0 {
+		delete(tt.turns, name)
+	}
+}
+
+func (tt *turnTable) wake(name string) {
+	tt.mu.Lock()
+	defer tt.mu.Unlock()
+	if t := tt.turns[name]; t != nil {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
+}
