@@ -215,7 +215,7 @@ func (c Config) validate() error {
 	if err := CheckServerURL(c.ServerURL); err != nil {
 		bad("ServerURL", "%v", err)
 	}
-	if err := checkCallbackURL(c.CallbackURL); err != nil {
+	if err := CheckCallbackURL(c.CallbackURL); err != nil {
 		bad("CallbackURL", "%v", err)
 	}
 	if c.ClientMetadataURL != "" {
@@ -273,7 +273,8 @@ func CheckServerURL(raw string) error {
 	return nil
 }
 
-func checkCallbackURL(raw string) error {
+// CheckCallbackURL reports whether raw can be [Config.CallbackURL].
+func CheckCallbackURL(raw string) error {
 	if raw == "" {
 		return errors.New("is missing")
 	}

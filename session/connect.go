@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -63,8 +62,8 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 	if err := oauthclient.CheckServerURL(p.ServerURL); err != nil {
 		return nil, &InputError{Field: "ServerURL", Reason: err.Error()}
 	}
-	if err := m.checkCallbackURL(p.CallbackURL); err != nil {
-		return nil, &InputError{Field: "CallbackURL", Reason: strings.TrimPrefix(err.Error(), "oauthclient: Config.CallbackURL: ")}
+	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil {
+		return nil, &InputError{Field: "CallbackURL", Reason: err.Error()}
 	}
 	if len(p.ServerURL) > 2048 || len(p.CallbackURL) > 2048 || len(p.ServerName) > 200 {
 		return nil, &InputError{Field: "ServerURL, CallbackURL or ServerName", Reason: "is too long"}
@@ -78,14 +77,6 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 		Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL,
 		Created: now, Used: now, Expires: now.Add(m.cfg.TTL), Status: StatusAuthorizing, AttemptExpires: now.Add(m.cfg.AttemptTTL),
 	}, nil
-}
-
-// checkCallbackURL lets package oauthclient say what a redirect URI may be.
-func (m *Manager) checkCallbackURL(callbackURL string) error {
-	_, err := oauthclient.New(oauthclient.Config{
-		ServerURL: "https://mcp.invalid", CallbackURL: callbackURL, HTTPClient: m.cfg.Client.HTTPClient, MCPClient: m.cfg.Client.MCPClient,
-	})
-	return err
 }
 
 // create stores and lists a new record: in this order, because a key without a
