@@ -3,6 +3,7 @@ package oauthclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -46,6 +47,12 @@ func New(cfg Config) (*MCPOAuthClient, error) {
 		cfg: cfg, provider: provider, pages: make(map[string]toolPage),
 		http: newMCPHTTPClient(&transport{base: cfg.HTTPClient.Transport, provider: provider, limit: cfg.MaxResponseBytes}),
 	}, nil
+}
+
+// Format implements [fmt.Formatter]. A client in use cannot be printed field by
+// field.
+func (c *MCPOAuthClient) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "MCPOAuthClient(%s)", withoutQuery(c.cfg.ServerURL))
 }
 
 // Provider returns the provider that holds the client's tokens.

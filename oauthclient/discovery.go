@@ -91,7 +91,7 @@ func (p *OAuthProvider) resourceMetadata(ctx context.Context, challenged string)
 			continue
 		}
 		if !resourceCovers(m.Resource, p.cfg.ServerURL) {
-			return nil, "", &MismatchError{What: "resource", Got: m.Resource, Want: canonicalResource(p.cfg.ServerURL), Source: source}
+			return nil, "", &MismatchError{What: "resource", Got: m.Resource, Want: withoutQuery(canonicalResource(p.cfg.ServerURL)), Source: source}
 		}
 		if len(m.AuthorizationServers) == 0 {
 			return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers is empty"}
@@ -233,6 +233,12 @@ func canonicalResource(serverURL string) string {
 		u.Path = ""
 	}
 	return u.String()
+}
+
+// withoutQuery leaves out what may hold an API key.
+func withoutQuery(raw string) string {
+	before, _, _ := strings.Cut(raw, "?")
+	return before
 }
 
 // resourceCovers tells whether a metadata document for resource speaks for

@@ -56,12 +56,12 @@ func (e *AuthorizationRequiredError) Error() string {
 
 // MarshalJSON leaves AuthURL out, so that it cannot get into a log by way of a
 // struct that holds the error. Send the field itself to the browser.
-func (e *AuthorizationRequiredError) MarshalJSON() ([]byte, error) {
+func (e AuthorizationRequiredError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{"error": e.Error(), "scopes": e.Scopes, "attemptId": e.AttemptID, "expires": e.Expires})
 }
 
 // Format implements [fmt.Formatter]; it never shows AuthURL.
-func (e *AuthorizationRequiredError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.Error())) }
+func (e AuthorizationRequiredError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.Error())) }
 
 // TemporaryError says that a server could not be reached, or answered in a way
 // that says nothing about the credentials (5xx, 429, a time-out, a broken

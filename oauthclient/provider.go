@@ -3,6 +3,7 @@ package oauthclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,6 +52,12 @@ func newOAuthProvider(cfg Config) *OAuthProvider {
 	policy := cfg.Servers(cfg.ServerURL)
 	policy.Scopes = slices.Clone(policy.Scopes)
 	return &OAuthProvider{cfg: cfg, policy: policy, authHTTP: newAuthHTTPClient(cfg.HTTPClient.Transport)}
+}
+
+// Format implements [fmt.Formatter]. A provider in use cannot be printed field
+// by field.
+func (p *OAuthProvider) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "OAuthProvider(%s)", withoutQuery(p.cfg.ServerURL))
 }
 
 // TokenSource returns a source of the present access token, or nil as long as

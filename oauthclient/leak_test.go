@@ -1,0 +1,83 @@
+package oauthclient_test
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+// goroutines returns the stacks of the goroutines that this module or the SDK
+// started, tests themselves excepted.
+func goroutines() []string {
+	buf := make([]byte, 4<<20)
+	stacks := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
+	return slices.DeleteFunc(stacks, func(s string) bool {
+		ours := strings.Contains(s, "mcpoauth/mcpoauth") || strings.Contains(s, "modelcontextprotocol/go-sdk")
+		return !ours || strings.Contains(s, "testing.tRunner(")
+	})
+}
+
+// requireNoGoroutine waits a little for goroutines that are ending. It does so
+// on the test's own goroutine, which is not counted.
+func requireNoGoroutine(t *testing.T) {
+	t.Helper()
+	for range 1000 {
+		if len(goroutines()) == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	require.Empty(t, strings.Join(goroutines(), "\n\n"))
+}
+
+// It is not parallel, so that no other test's goroutines are seen.
+func TestNoGoroutineOutlivesClose(t *testing.T) {
+	require.Empty(t, goroutines())
+	for _, wire := range wires[:4] {
+		for _, end := range []string{"Close", "Disconnect"} {
+			t.Run(wire.name+", "+end, func(t *testing.T) {
+				as := authtest.New(authtest.Options{})
+				opts := wire.opts
+				opts.Auth = as
+				srv := mcptest.New(opts)
+				httpClient := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+				c, err := oauthclient.New(oauthclient.Config{ServerURL: srv.URL(), CallbackURL: callbackURL, HTTPClient: httpClient, StandaloneSSE: true})
+				require.NoError(t, err)
+				callback, err := as.Approve(t.Context(), requireAuthorization(t, c.Connect(t.Context())).AuthURL)
+				require.NoError(t, err)
+				require.NoError(t, c.FinishAuth(t.Context(), parseCallback(t, callback)))
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+				_, err = c.CallTool(ctx, "slow", map[string]int{"count": 1, "intervalMs": 60_000})
+				require.Error(t, err)
+				cancel()
+				require.Eventually(t, func() bool { return srv.Cancelled() == 1 }, 5*time.Second, time.Millisecond)
+				srv.KillSessions()
+				_, err = c.CallTool(t.Context(), "echo", nil)
+				require.NoError(t, err)
+				srv.FailNextRPC("tools/call", 1, http.StatusInternalServerError, 0)
+				_, err = c.CallTool(t.Context(), "echo", nil)
+				require.Error(t, err)
+				if end == "Close" {
+					require.NoError(t, c.Close())
+				} else {
+					require.NoError(t, c.Disconnect(t.Context()))
+				}
+				httpClient.CloseIdleConnections()
+				srv.Close()
+				as.Close()
+				http.DefaultClient.CloseIdleConnections() // of the browser
+				requireNoGoroutine(t)
+			})
+		}
+	}
+}
