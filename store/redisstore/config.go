@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 const (
@@ -55,7 +59,7 @@ type Config struct {
 	ClientOption rueidis.ClientOption
 
 	// KeyPrefix begins every key in Redis: records are under "<prefix>v:",
-	// locks under "<prefix>l:". Stores with different prefixes share nothing,
+	// locks under "<prefix>l:", and "<prefix>epoch" is for [Store.Epoch]. Stores with different prefixes share nothing,
 	// as long as neither prefix begins with the other. Defaults to "mcpoauth:".
 	KeyPrefix string
 
@@ -80,6 +84,13 @@ type Config struct {
 	// by which a lease lasts its ttl. Defaults to zero: no renewal.
 	RenewLocksFor time.Duration
 
+	// OnChange, if set, is called with the keys of records that were read
+	// through this Store and have changed since, whoever changed them; with nil
+	// when any of them may have, as after a lost connection. It is called on
+	// the connection's goroutine, so it must be quick and not use the Store. It
+	// cannot be combined with Client. Defaults to none.
+	OnChange func(keys []string)
+
 	// Logger gets a record when a server turns out not to support caching.
 	// Defaults to none.
 	Logger *slog.Logger
@@ -88,7 +99,9 @@ type Config struct {
 // withDefaults returns the config completed, or all mistakes at once.
 func (c Config) withDefaults() (Config, error) {
 	var errs []error
-	bad := func(field, text string) { errs = append(errs, errors.New("redisstore: Config."+field+": "+text)) }
+	bad := func(field, text string) {
+		errs = append(errs, &configError{"redisstore: Config." + field + ": " + text})
+	}
 	sources := 0
 	for _, given := range []bool{c.Client != nil, c.URL != "", len(c.ClientOption.InitAddress) > 0} {
 		if given {
@@ -101,6 +114,9 @@ func (c Config) withDefaults() (Config, error) {
 	if o := c.ClientOption; o.SendToReplicas != nil || o.ReplicaOnly ||
 		o.ReadNodeSelector != nil || len(o.Standalone.ReplicaAddress) > 0 {
 		bad("ClientOption", "replicas may lag behind, so reads must go to primaries")
+	}
+	if c.Client != nil && c.OnChange != nil {
+		bad("OnChange", "cannot be had from a borrowed client")
 	}
 	if c.URL != "" {
 		option, err := parseURL(c.URL)
@@ -128,6 +144,13 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, nil
 }
+
+// configError is a mistake in a Config; it matches [store.ErrInvalid].
+type configError struct{ text string }
+
+func (e *configError) Error() string { return e.text }
+
+func (e *configError) Unwrap() error { return store.ErrInvalid }
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T
@@ -172,6 +195,9 @@ func (c Config) connect() (client rueidis.Client, caching bool, err error) {
 		if client != nil && c.Client == nil {
 			client.Close()
 		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = os.ErrDeadlineExceeded // there is no caller's context
+		}
 		return nil, false, fmt.Errorf("redisstore: connecting: %w", withoutContents(err))
 	}
 	return client, caching, nil
@@ -192,6 +218,9 @@ func (c Config) dial() (client rueidis.Client, caching bool, err error) {
 	option.DisableAutoPipelining = false
 	option.AlwaysPipelining = true
 	option.DisableCache = option.DisableCache || c.DisableCache
+	if c.OnChange != nil {
+		option.OnInvalidations = c.invalidations(option.OnInvalidations)
+	}
 	client, err = rueidis.NewClient(option)
 	if errors.Is(err, rueidis.ErrNoCache) {
 		c.Logger.Warn(noCaching)
@@ -199,6 +228,27 @@ func (c Config) dial() (client rueidis.Client, caching bool, err error) {
 		client, err = rueidis.NewClient(option)
 	}
 	return client, !option.DisableCache, err
+}
+
+// invalidations turns Redis's keys into ours. next is the host's own hook.
+func (c Config) invalidations(next func([]rueidis.RedisMessage)) func([]rueidis.RedisMessage) {
+	return func(names []rueidis.RedisMessage) {
+		if next != nil {
+			next(names)
+		}
+		if names == nil {
+			c.OnChange(nil)
+			return
+		}
+		keys := make([]string, 0, len(names))
+		for _, name := range names {
+			text, _ := name.ToString()
+			if key, ok := strings.CutPrefix(text, c.KeyPrefix+recordSpace); ok {
+				keys = append(keys, key)
+			}
+		}
+		c.OnChange(keys)
+	}
 }
 
 const noCaching = "redisstore: no client-side caching with this server, user or client; every read will ask the server"

@@ -98,7 +98,7 @@ func TestNamesInRedis(t *testing.T) {
 
 	record, err := server.Do("GET", "mcpoauth:v:session:1")
 	require.NoError(t, err)
-	require.Equal(t, "vvalue", record.(string)[8:])
+	require.Equal(t, "vvalue", record.(string)[16:])
 	at, err := server.Do("PEXPIRETIME", "mcpoauth:v:session:1")
 	require.NoError(t, err)
 	require.Equal(t, expiry.UnixMilli()-1, at, "the last millisecond of its life")
@@ -144,7 +144,7 @@ func TestErrorsQuoteNothing(t *testing.T) {
 	_, err = s.Lock(t.Context(), "canary-key", time.Minute)
 	require.EqualError(t, err, "redisstore: lock: the server refuses: ERR")
 
-	_, err = server.Do("SET", "mcpoauth:v:canary-key", "not a record")
+	_, err = server.Do("SET", "mcpoauth:v:canary-key", "not a record of ours")
 	require.NoError(t, err)
 	_, err = s.Get(t.Context(), "canary-key")
 	require.EqualError(t, err, "redisstore: get: the key holds something else than a record")

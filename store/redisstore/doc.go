@@ -38,7 +38,7 @@
 // needs a round trip of its own for that.
 //
 // Each operation touches one key, so Cluster needs no hash tags, and none uses
-// KEYS, SCAN or FLUSHDB. A record takes its value, its key, and about 100 bytes.
+// KEYS, SCAN or FLUSHDB. A record takes its value, its key, and about 150 bytes.
 //
 // # When Redis is away
 //

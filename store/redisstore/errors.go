@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/redis/rueidis"
+
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // ErrClosed is returned by all methods after the client was closed, by
@@ -25,6 +27,24 @@ var (
 
 	errConnectionLost = errors.New("the connection was lost")
 )
+
+// IsOutage reports whether err, from any method or from [New], means that Redis
+// could not be reached or did not answer properly in time. It does not if the
+// caller's context ended, if the server refuses the command or the
+// credentials, and for the errors of package store.
+func IsOutage(err error) bool {
+	for _, other := range []error{
+		store.ErrNotFound, store.ErrConflict, store.ErrInvalid, ErrClosed, context.Canceled, context.DeadlineExceeded, errForeign,
+	} {
+		if errors.Is(err, other) {
+			return false
+		}
+	}
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		return r.passing()
+	}
+	return err != nil
+}
 
 // refusal is a server's error. Only its code is kept: some servers quote a
 // command's arguments, which are keys and values, in the text that follows.
@@ -62,6 +82,9 @@ var refusalHints = map[string]string{
 	"WRONGTYPE":   "the key holds something else than a record",
 	"BUSY":        "it is executing a script",
 }
+
+// isNil tells whether the answer is that there is nothing.
+func isNil(err error) bool { return rueidis.IsRedisNil(err) }
 
 // withoutContents returns err in a form whose text has no keys or values.
 func withoutContents(err error) error {

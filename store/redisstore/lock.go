@@ -28,7 +28,7 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 	if err := store.CheckLock(key, ttl); err != nil {
 		return nil, err
 	}
-	l := &lease{s: s, name: s.prefix + "l:" + key, token: rand.Text(), ttl: ttl}
+	l := &lease{s: s, name: s.prefix + lockSpace + key, token: rand.Text(), ttl: ttl}
 	if err := l.wait(ctx); err != nil {
 		return nil, err
 	}

@@ -23,25 +23,43 @@ func newScript(text string) script {
 }
 
 var (
-	// swapScript replaces ARGV[1], a marked value or nothing, with ARGV[2], a
-	// record or nothing, until ARGV[3] in milliseconds. With ARGV[4] it was
-	// sent before, and a record with its own stamp is its own work. It returns
-	// 1, or 0 for a conflict.
+	// swapScript replaces the value ARGV[2], or with ARGV[1] '0' nothing, by
+	// the record ARGV[3], or by nothing, until ARGV[4] in milliseconds. With
+	// ARGV[5] it was sent before, and a record with its own stamp is its own
+	// work. It returns 1, or 0 for a conflict.
 	swapScript = newScript(`
-local now = redis.call('GET', KEYS[1])
-if now and ARGV[4] == '1' and ARGV[2] ~= '' and string.sub(now, 1, 8) == string.sub(ARGV[2], 1, 8) then
+local now, new = redis.call('GET', KEYS[1]), ARGV[3]
+if now and ARGV[5] == '1' and new ~= '' and string.sub(now, 1, 8) == string.sub(new, 1, 8) then
   return 1
 end
-if now then
-  if string.sub(now, 9) ~= ARGV[1] then return 0 end
-elseif ARGV[1] ~= '' then
+local mark = now and string.sub(now, 17, 17)
+local live = now and mark ~= 't'
+if live then
+  if ARGV[1] == '0' or string.sub(now, 18) ~= ARGV[2] then return 0 end
+elseif ARGV[1] == '1' then
   return 0
 end
-if ARGV[2] ~= '' then
-  redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[3])
-elseif now then
+if new ~= '' then
+  if mark == 'r' then new = string.sub(new, 1, 16) .. 'r' .. string.sub(new, 18) end
+  redis.call('SET', KEYS[1], new, 'PXAT', ARGV[4])
+elseif live then
   redis.call('DEL', KEYS[1])
 end
+return 1`)
+
+	// restoreScript creates the record ARGV[1] until ARGV[2] in milliseconds
+	// where nothing is, not even a tombstone. It returns 0 if something is.
+	restoreScript = newScript(`
+if redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2], 'NX') then return 1 end
+return 0`)
+
+	// buryScript puts the tombstone ARGV[1] until ARGV[2] in milliseconds in the
+	// place of nothing or of a restored record, and with ARGV[3] of any record.
+	// It returns 0 if the record stays.
+	buryScript = newScript(`
+local now = redis.call('GET', KEYS[1])
+if now and ARGV[3] ~= '1' and string.sub(now, 17, 17) == 'v' then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
 return 1`)
 
 	// lockScript grants the lease KEYS[1] to the token ARGV[1] for ARGV[2]

@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,19 +13,6 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/store"
 )
-
-// A record in Redis is the writer's stamp, a mark, and the value. The stamp is
-// random and new with each Swap, so that a Swap that is sent again after a
-// lost connection recognizes its own first attempt. The mark keeps an empty
-// value apart from none and is there to tell formats apart.
-const (
-	stampLen  = 8
-	valueMark = "v"
-	headerLen = stampLen + len(valueMark)
-)
-
-// lastExpiry bounds expiries where milliseconds would overflow.
-var lastExpiry = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 
 // Store is a [store.SessionStore] on a Redis server, cluster or sentinel
 // group. Create one with [New]. It does not implement [store.Ephemeral]:
@@ -52,8 +38,8 @@ type Store struct {
 var _ store.SessionStore = (*Store)(nil)
 
 // New returns a store once Redis has answered; it is an error if that does not
-// happen in time. All mistakes in cfg come as one error. No error has
-// credentials in it.
+// happen in time. All mistakes in cfg come as one error, which matches
+// [store.ErrInvalid]. No error has credentials in it.
 func New(cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -101,7 +87,13 @@ func (s *Store) goWork(f func(ctx context.Context)) {
 	}
 }
 
-func (s *Store) recordKey(key string) string { return s.prefix + "v:" + key }
+// What the names of records and of locks begin with after the prefix.
+const (
+	recordSpace = "v:"
+	lockSpace   = "l:"
+)
+
+func (s *Store) recordKey(key string) string { return s.prefix + recordSpace + key }
 
 // Get implements [store.SessionStore]. It answers from the cache where it can.
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
@@ -112,30 +104,32 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 		return nil, err
 	}
 	name := s.recordKey(key)
-	var value []byte
-	err := s.try(ctx, "get", func(ctx context.Context, _ bool) error {
-		record, err := s.read(ctx, name)
-		if rueidis.IsRedisNil(err) {
-			return store.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		if len(record) < headerLen || record[stampLen:headerLen] != valueMark {
-			return errForeign
-		}
-		value = []byte(record[headerLen:]) // a copy: the cache keeps its own
-		return nil
-	})
-	return value, err
+	record, err := s.read(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return []byte(record.Value), nil // a copy: the cache keeps its own
 }
 
 // read gets a record, from the cache if there is one.
-func (s *Store) read(ctx context.Context, name string) (string, error) {
-	if !s.caching {
-		return s.client.Do(ctx, s.client.B().Get().Key(name).Build()).ToString()
-	}
-	return s.client.DoCache(ctx, s.client.B().Get().Key(name).Cache(), s.cacheTTL).ToString()
+func (s *Store) read(ctx context.Context, name string) (record Record, err error) {
+	err = s.try(ctx, "get", func(ctx context.Context, _ bool) error {
+		var answer rueidis.RedisResult
+		if s.caching {
+			answer = s.client.DoCache(ctx, s.client.B().Get().Key(name).Cache(), s.cacheTTL)
+		} else {
+			answer = s.client.Do(ctx, s.client.B().Get().Key(name).Build())
+		}
+		encoded, err := answer.ToString()
+		if isNil(err) {
+			return store.ErrNotFound
+		}
+		if err == nil {
+			record, err = decode(encoded)
+		}
+		return err
+	})
+	return record, err
 }
 
 // Swap implements [store.SessionStore]. After a lost connection it is sent
@@ -148,14 +142,17 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 		return err
 	}
 	name := s.recordKey(key)
-	args := []string{encodeOld(old), "", "0", "0"}
-	if pxat := expireAt(expiry); new != nil && pxat > 0 {
-		args[1], args[2] = encodeNew(new), strconv.FormatInt(pxat, 10)
+	args := []string{"0", string(old), "", "0", "0"}
+	if old != nil {
+		args[0] = "1"
 	}
-	readOnly := old == nil && args[1] == ""
+	if pxat := expireAt(expiry); new != nil && pxat > 0 {
+		args[2], args[3] = encode(markValue, new, expiry), strconv.FormatInt(pxat, 10)
+	}
+	readOnly := old == nil && args[2] == ""
 	return s.try(ctx, "swap", func(ctx context.Context, unsure bool) error {
 		if unsure {
-			args[3] = "1"
+			args[4] = "1"
 		}
 		done, err := s.write(ctx, name, swapScript, args)
 		switch {
@@ -167,35 +164,6 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 			return store.ErrConflict
 		}
 	})
-}
-
-// encodeOld is empty for "no record"; a value is never empty.
-func encodeOld(old []byte) string {
-	if old == nil {
-		return ""
-	}
-	return valueMark + string(old)
-}
-
-// encodeNew makes a record of a value.
-func encodeNew(value []byte) string {
-	record := make([]byte, stampLen, headerLen+len(value))
-	binary.NativeEndian.PutUint64(record, rand.Uint64())
-	record = append(record, valueMark...)
-	return string(append(record, value...))
-}
-
-// expireAt is the last millisecond of a record's life, which is what Redis
-// wants to know: to it, a key is still there in the millisecond of its expiry.
-// Zero or less has passed.
-func expireAt(expiry time.Time) int64 {
-	if expiry.After(lastExpiry) {
-		expiry = lastExpiry
-	}
-	if expiry.Before(time.Unix(0, 0)) {
-		return 0
-	}
-	return expiry.UnixMilli() - 1
 }
 
 // Delete implements [store.SessionStore].

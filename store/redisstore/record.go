@@ -1,0 +1,78 @@
+package redisstore
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/store"
+)
+
+// A record in Redis is the writer's stamp, the expiry in milliseconds, a mark,
+// and the value. The stamp is random and new with each Swap, so that a Swap
+// that is sent again after a lost connection recognizes its own first attempt.
+const (
+	stampLen  = 8
+	expiryLen = 8
+	headerLen = stampLen + expiryLen + 1
+)
+
+// The mark of a record tells what it is. The scripts know these values.
+const (
+	markValue     = 'v' // created by Swap
+	markRestored  = 'r' // created by Restore, and kept by later Swaps
+	markTombstone = 't' // absent, and not to be restored
+)
+
+// Record is a stored value with what else is known about it.
+type Record struct {
+	Value  string
+	Expiry time.Time // to the millisecond
+	// Stamp is another one after every write, also of the same value.
+	Stamp string
+}
+
+// encode makes a record with a new stamp.
+func encode(mark byte, value []byte, expiry time.Time) string {
+	record := make([]byte, 0, headerLen+len(value))
+	record = binary.BigEndian.AppendUint64(record, rand.Uint64())
+	record = binary.BigEndian.AppendUint64(record, uint64(expireAt(expiry)+1))
+	record = append(record, mark)
+	return string(append(record, value...))
+}
+
+// decode reads what encode wrote. The result shares memory with encoded.
+func decode(encoded string) (Record, error) {
+	if len(encoded) < headerLen {
+		return Record{}, errForeign
+	}
+	switch encoded[headerLen-1] {
+	case markValue, markRestored:
+	case markTombstone:
+		return Record{}, store.ErrNotFound
+	default:
+		return Record{}, errForeign
+	}
+	expiry := binary.BigEndian.Uint64([]byte(encoded[stampLen : stampLen+expiryLen]))
+	return Record{
+		Value:  encoded[headerLen:],
+		Expiry: time.UnixMilli(int64(expiry)),
+		Stamp:  encoded[:stampLen],
+	}, nil
+}
+
+// lastExpiry bounds expiries where milliseconds would overflow.
+var lastExpiry = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// expireAt is the last millisecond of a record's life, which is what Redis
+// wants to know: to it, a key is still there in the millisecond of its expiry.
+// Zero or less has passed.
+func expireAt(expiry time.Time) int64 {
+	if expiry.After(lastExpiry) {
+		expiry = lastExpiry
+	}
+	if expiry.Before(time.Unix(0, 0)) {
+		return 0
+	}
+	return expiry.UnixMilli() - 1
+}

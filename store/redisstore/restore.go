@@ -1,0 +1,94 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/store"
+)
+
+// The methods here are for stores that are built on top of this one and keep a
+// copy of what they have read and written, such as package hybridstore's. They
+// bring back what a Redis that was restarted empty has lost, without bringing
+// back what somebody deleted.
+
+// Read is Get, with what else is known about the record.
+func (s *Store) Read(ctx context.Context, key string) (Record, error) {
+	if err := ctx.Err(); err != nil {
+		return Record{}, fmt.Errorf("redisstore: get: %w", err)
+	}
+	if err := store.CheckKey(key); err != nil {
+		return Record{}, err
+	}
+	return s.read(ctx, s.recordKey(key))
+}
+
+// Restore creates a record that Redis has lost, unless there is one, or a
+// tombstone; then it returns [store.ErrConflict]. For [Store.Bury], a restored
+// record remains one over later Swaps.
+func (s *Store) Restore(ctx context.Context, key string, value []byte, expiry time.Time) error {
+	if err := store.CheckSwap(key, value, expiry); err != nil {
+		return err
+	}
+	return s.create(ctx, "restore", key, restoreScript, encode(markRestored, value, expiry), expiry)
+}
+
+// Bury makes a record absent and keeps it from being restored until expiry. If
+// it was created by Swap, which may have been after the deletion that Bury
+// repeats, and force is not set, it stays and Bury returns
+// [store.ErrConflict]. To all other methods the record is absent, and Swap can
+// create it.
+func (s *Store) Bury(ctx context.Context, key string, expiry time.Time, force bool) error {
+	if err := store.CheckSwap(key, []byte{}, expiry); err != nil {
+		return err
+	}
+	flag := "0"
+	if force {
+		flag = "1"
+	}
+	return s.create(ctx, "bury", key, buryScript, encode(markTombstone, nil, expiry), expiry, flag)
+}
+
+// create runs a script that writes a record or refuses to. Sending it again is
+// harmless, except that Restore may then take its own work for somebody else's.
+func (s *Store) create(
+	ctx context.Context, op, key string, sc script, record string, expiry time.Time, more ...string,
+) error {
+	pxat := expireAt(expiry)
+	if pxat <= 0 {
+		return nil // over already
+	}
+	name := s.recordKey(key)
+	args := append([]string{record, strconv.FormatInt(pxat, 10)}, more...)
+	return s.try(ctx, op, func(ctx context.Context, _ bool) error {
+		done, err := s.write(ctx, name, sc, args)
+		if err == nil && done == 0 {
+			return store.ErrConflict
+		}
+		return err
+	})
+}
+
+// Epoch returns a name for the life of the data under this prefix: the same one
+// for as long as Redis keeps it, to every replica, and another one after Redis
+// has lost it.
+func (s *Store) Epoch(ctx context.Context) (epoch string, err error) {
+	name, fresh := s.prefix+"epoch", rand.Text()
+	err = s.try(ctx, "epoch", func(ctx context.Context, _ bool) error {
+		for range 2 {
+			epoch, err = s.client.Do(ctx, s.client.B().Get().Key(name).Build()).ToString()
+			if err == nil || !isNil(err) {
+				return err
+			}
+			err = s.client.Do(ctx, s.client.B().Set().Key(name).Value(fresh).Nx().Build()).Error()
+			if err != nil && !isNil(err) {
+				return err
+			}
+		}
+		return err
+	})
+	return epoch, err
+}
