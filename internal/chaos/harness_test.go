@@ -1,0 +1,266 @@
+// Package chaos_test lets many users work through replicas that share a real
+// Redis, while that Redis, the network and the replicas fail in the ways they
+// do in production. At the end every session has to work, nobody has been
+// asked to authorize who need not be, and the authorization server must not
+// have seen a refresh token twice.
+//
+// The short form is part of every test run. MCPOAUTH_CHAOS=long asks for the
+// long form, and MCPOAUTH_CHAOS_SEED for the choices of an earlier run.
+package chaos_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"hash/fnv"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
+)
+
+const (
+	publicURL  = "https://app.example"
+	apiPrefix  = "/api/mcp"
+	callback   = publicURL + apiPrefix + "/auth/callback"
+	userHeader = "X-User" // stands for the host's own login
+
+	// patience bounds whatever should happen soon, on a busy machine.
+	patience = 60 * time.Second
+)
+
+var (
+	sealKey = bytes.Repeat([]byte("k"), 32)
+	long    = os.Getenv("MCPOAUTH_CHAOS") == "long"
+	seed    = chooseSeed()
+)
+
+// TestMain is also the main of the replicas that run as processes of their own.
+func TestMain(m *testing.M) {
+	if os.Getenv(replicaEnv) != "" {
+		os.Exit(replicaMain())
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+// pick chooses between the short and the long form.
+func pick[T any](short, full T) T {
+	if long {
+		return full
+	}
+	return short
+}
+
+func chooseSeed() uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("MCPOAUTH_CHAOS_SEED"), 10, 64); err == nil {
+		return n
+	}
+	return rand.Uint64()
+}
+
+// newRandom returns the test's own choices, and says how to get them again.
+func newRandom(t testing.TB) *rand.Rand {
+	t.Helper()
+	name := fnv.New64()
+	_, _ = name.Write([]byte(t.Name()))
+	t.Logf("MCPOAUTH_CHAOS_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, name.Sum64()))
+}
+
+// backend is a store that shares its records through Redis.
+type backend struct {
+	name string
+	open func(t testing.TB, redisURL string) store.SessionStore
+	// outlives tells that a session survives a Redis that lost its data, on
+	// the replicas that know it.
+	outlives bool
+}
+
+var backends = []backend{{name: "redisstore", open: openRedis}}
+
+// opTimeout is how long a store tries before it gives up; redisstore's
+// default.
+const opTimeout = 3 * time.Second
+
+func openRedis(t testing.TB, redisURL string) store.SessionStore {
+	t.Helper()
+	s, err := redisstore.New(redisstore.Config{URL: redisURL, OpTimeout: opTimeout})
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// onEachBackend runs a test once per backend.
+func onEachBackend(t *testing.T, test func(t *testing.T, b backend)) {
+	t.Helper()
+	t.Parallel()
+	for _, b := range backends {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, b)
+		})
+	}
+}
+
+// clock is a time that a test moves, starting from now.
+type clock struct {
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+// world is what belongs to others: an authorization server and an MCP server.
+type world struct {
+	clock *clock
+	as    *authtest.Server
+	mcp   *mcptest.Server
+}
+
+func newWorld(t testing.TB, as authtest.Options, mcp mcptest.Options) *world {
+	t.Helper()
+	w := &world{clock: new(clock)}
+	as.Now = w.clock.Now
+	w.as = authtest.New(as)
+	t.Cleanup(w.as.Close)
+	mcp.Auth = w.as
+	w.mcp = mcptest.New(mcp)
+	t.Cleanup(w.mcp.Close)
+	return w
+}
+
+// busyWorld is a world for a client load: tokens end every few seconds, so
+// that refreshes are always going on, and requests are not remembered.
+func busyWorld(t testing.TB) *world {
+	t.Helper()
+	return newWorld(t, authtest.Options{AccessTokenTTL: 3 * time.Second, DiscardRequests: true},
+		mcptest.Options{DiscardRequests: true, JSONResponse: true})
+}
+
+// replica is one process of a web application, or what stands for one.
+type replica struct {
+	name    string
+	base    string
+	client  http.RoundTripper
+	manager *session.Manager // nil for a process of its own
+}
+
+// replica starts a replica in this process.
+func (w *world) replica(t testing.TB, name string, s store.SessionStore, change ...func(*session.Config)) *replica {
+	t.Helper()
+	cfg := session.Config{Store: s, SealKeys: [][]byte{sealKey}, Now: w.clock.Now}
+	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	for _, fn := range change {
+		fn(&cfg)
+	}
+	m, err := session.New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = m.Close()
+		cfg.Client.HTTPClient.CloseIdleConnections()
+	})
+	return &replica{name: name, base: publicURL, client: direct{newAPI(t, m)}, manager: m}
+}
+
+// replicas starts two replicas, each with its own connection to Redis.
+func (w *world) replicas(t testing.TB, b backend, redisURL string, change ...func(*session.Config)) []*replica {
+	t.Helper()
+	return []*replica{
+		w.replica(t, "a", b.open(t, redisURL), change...),
+		w.replica(t, "b", b.open(t, redisURL), change...),
+	}
+}
+
+func newAPI(t testing.TB, m *session.Manager) http.Handler {
+	t.Helper()
+	api, err := httpapi.New(m, apiConfig())
+	require.NoError(t, err)
+	return api
+}
+
+func apiConfig() httpapi.Config {
+	return httpapi.Config{
+		PublicURL:         publicURL,
+		ConnectsPerMinute: -1,
+		Identify: func(r *http.Request) (string, error) {
+			if user := r.Header.Get(userHeader); user != "" {
+				return user, nil
+			}
+			return "", errors.New("nobody is signed in")
+		},
+	}
+}
+
+// direct is a network without a wire.
+type direct struct{ handler http.Handler }
+
+func (d direct) RoundTrip(req *http.Request) (*http.Response, error) {
+	in := req.Clone(req.Context())
+	in.RequestURI, in.RemoteAddr = req.URL.RequestURI(), "192.0.2.1:1234"
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	rec := httptest.NewRecorder()
+	d.handler.ServeHTTP(rec, in)
+	return rec.Result(), nil
+}
+
+// eventually polls, because real processes and networks take their time.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !condition() {
+		if time.Now().After(deadline) {
+			require.FailNow(t, "it did not happen: "+what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// concurrently runs fn n times at once and returns the errors.
+func concurrently(n int, fn func(i int) error) []error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	start := make(chan struct{})
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			errs[i] = fn(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+	return errs
+}
+
+func requireNoErrors(t testing.TB, errs []error) {
+	t.Helper()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+}

@@ -1,0 +1,291 @@
+package chaos_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	loadWorkers = 6
+	loadPause   = 4 * time.Millisecond // between two operations of a worker
+)
+
+// load is many users at work, until it is stopped. Whatever a user is answered
+// beyond success has to be one of the codes that the test allows.
+type load struct {
+	t       testing.TB
+	w       *world
+	users   []*user
+	fleet   *fleet
+	allowed []string
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	// callsOnly leaves out what makes and ends sessions.
+	callsOnly bool
+
+	mu       sync.Mutex
+	outcomes map[string]int
+	failures map[*replica]int // answers other than success
+	bad      []string
+	total    int
+}
+
+// startLoad connects all users, then lets them work. The codes are those of
+// answers that the users may get.
+func startLoad(t testing.TB, w *world, users []*user, f *fleet, allowed ...string) *load {
+	t.Helper()
+	l := newLoad(t, w, users, f, allowed...)
+	l.start()
+	return l
+}
+
+func newLoad(t testing.TB, w *world, users []*user, f *fleet, allowed ...string) *load {
+	return &load{
+		t: t, w: w, users: users, fleet: f, allowed: allowed,
+		outcomes: make(map[string]int), failures: make(map[*replica]int),
+	}
+}
+
+func (l *load) start() {
+	l.t.Helper()
+	l.connectAll()
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel = cancel
+	l.t.Cleanup(func() { l.cancel(); l.wg.Wait() })
+	first := l.users[0].random.Uint64()
+	for i := range loadWorkers {
+		random := rand.New(rand.NewPCG(first, uint64(i)))
+		l.wg.Go(func() {
+			for ctx.Err() == nil {
+				l.step(l.users[random.IntN(len(l.users))])
+				time.Sleep(loadPause)
+			}
+		})
+	}
+}
+
+// connectAll gives every user a session while all is well.
+func (l *load) connectAll() {
+	l.t.Helper()
+	var wg sync.WaitGroup
+	next := make(chan *user)
+	for range loadWorkers {
+		wg.Go(func() {
+			for u := range next {
+				u.mu.Lock()
+				l.connect(u)
+				u.mu.Unlock()
+			}
+		})
+	}
+	for _, u := range l.users {
+		next <- u
+	}
+	close(next)
+	wg.Wait()
+	for _, u := range l.users {
+		require.NotEmpty(l.t, u.id, "%s is not connected before it all begins: %v", u.name, l.summary())
+	}
+}
+
+// step is one operation of a user, if nobody is acting for that user already.
+func (l *load) step(u *user) {
+	if !u.mu.TryLock() {
+		return
+	}
+	defer u.mu.Unlock()
+	choice := u.random.IntN(100)
+	switch {
+	case u.id == "":
+		l.connect(u)
+	case u.leaving || choice < 2 && !l.callsOnly:
+		l.do(u, "disconnect", u.disconnect)
+	case choice < 6:
+		l.do(u, "list", u.list)
+	case choice < 10:
+		l.do(u, "status", u.status)
+	default:
+		l.do(u, "call", u.call)
+	}
+}
+
+// do carries out one operation, on any replica.
+func (l *load) do(u *user, op string, fn func(context.Context, *replica) answer) answer {
+	r, done := l.fleet.pick(u.random)
+	defer done()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	started := time.Now()
+	a := fn(ctx, r)
+	l.note(u, r, op, a, time.Since(started))
+	if op != "disconnect" && a.status == http.StatusNotFound && u.id != "" {
+		u.id, u.leaving = "", false // as a front end does: connect again
+	}
+	return a
+}
+
+// connect is a user's way to a session: connect, authorize, callback, each on
+// whichever replica. A callback that fails is sent again, as by a browser whose
+// user reloads the page; if that does not help, the next step starts over.
+func (l *load) connect(u *user) {
+	a := l.do(u, "connect", u.begin)
+	if a.code != "requires_auth" {
+		return
+	}
+	path, err := u.authorize(context.Background(), a.authURL)
+	if err != nil {
+		l.complain("%s cannot authorize: %v", u.name, err)
+		return
+	}
+	for range 3 {
+		b := l.do(u, "callback", func(ctx context.Context, r *replica) answer { return u.finish(ctx, r, path) })
+		switch {
+		case b.ok():
+			u.id = a.sessionID
+			return
+		case b.status == http.StatusBadRequest:
+			return
+		}
+	}
+}
+
+// note counts an answer, and judges it.
+func (l *load) note(u *user, r *replica, op string, a answer, took time.Duration) {
+	success := a.ok() && a.code == "" || op == "connect" && a.code == "requires_auth"
+	fine := success || slices.Contains(l.allowed, a.code)
+	l.mu.Lock()
+	if l.total++; !success {
+		l.failures[r]++
+	}
+	l.outcomes[a.outcome(op)]++
+	l.mu.Unlock()
+	if !fine {
+		l.complain("%s on replica %s after %v: %s %s", u.name, r.name, took, a.outcome(op), a.body)
+	}
+}
+
+func (l *load) complain(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.bad) < 10 {
+		l.bad = append(l.bad, fmt.Sprintf(format, args...))
+	}
+}
+
+// progress waits until n more operations have been answered.
+func (l *load) progress(n int) {
+	l.t.Helper()
+	goal := l.count() + n
+	eventually(l.t, fmt.Sprintf("%d more operations", n), func() bool { return l.count() >= goal })
+}
+
+func (l *load) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
+func (l *load) failuresOn(r *replica) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failures[r]
+}
+
+func (l *load) summary() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var lines []string
+	for _, outcome := range slices.Sorted(maps.Keys(l.outcomes)) {
+		lines = append(lines, fmt.Sprintf("%d × %s", l.outcomes[outcome], outcome))
+	}
+	return strings.Join(lines, ", ")
+}
+
+// halt ends the load.
+func (l *load) halt() {
+	l.t.Helper()
+	l.cancel()
+	l.wg.Wait()
+	l.t.Log(l.summary())
+	require.Empty(l.t, l.bad, "answers that nobody should get")
+}
+
+// stop ends the load and requires what every test of this package is about.
+func (l *load) stop() {
+	l.t.Helper()
+	l.halt()
+	l.requireAllWork()
+	counts := l.w.as.Counts()
+	l.t.Logf("%+v", counts)
+	require.Zero(l.t, counts.ReuseDetected, "a refresh token was used twice")
+	require.Zero(l.t, counts.CodesReused, "a code was used twice")
+}
+
+// requireAllWork requires that every session works on every replica, without
+// its user being asked for anything, and that what was removed stays removed.
+func (l *load) requireAllWork() {
+	l.t.Helper()
+	before := l.w.as.Counts().Authorizations
+	var homeless []*user
+	for _, u := range l.users {
+		if u.leaving {
+			l.settle(u, "disconnect", u.disconnect)
+		}
+		for _, r := range l.fleet.all() {
+			if u.id != "" {
+				l.settleOn(u, r)
+			}
+			for _, id := range u.removed {
+				gone := &user{w: u.w, name: u.name, id: id, cookies: u.cookies}
+				eventually(l.t, "a removed session stays removed", func() bool {
+					return gone.status(context.Background(), r).status == http.StatusNotFound
+				})
+			}
+		}
+		if u.id == "" {
+			homeless = append(homeless, u)
+		}
+	}
+	require.Equal(l.t, before, l.w.as.Counts().Authorizations)
+	for _, u := range homeless {
+		eventually(l.t, u.name+" can connect again", func() bool { l.connect(u); return u.id != "" })
+		for _, r := range l.fleet.all() {
+			l.settleOn(u, r)
+		}
+	}
+	require.Empty(l.t, l.bad, "answers that nobody should get")
+}
+
+// settleOn requires that a user's session comes to work on a replica; a session
+// that Redis has lost, where that is allowed, is gone.
+func (l *load) settleOn(u *user, r *replica) {
+	l.t.Helper()
+	eventually(l.t, u.name+" can call tools", func() bool {
+		if u.id == "" {
+			return true
+		}
+		a := u.call(context.Background(), r)
+		l.note(u, r, "settle", a, 0)
+		if a.status == http.StatusNotFound {
+			u.id = ""
+		}
+		return a.ok()
+	})
+}
+
+func (l *load) settle(u *user, op string, fn func(context.Context, *replica) answer) {
+	l.t.Helper()
+	eventually(l.t, u.name+": "+op, func() bool { return l.do(u, op, fn).ok() })
+}

@@ -1,0 +1,160 @@
+package chaos_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// Pain 3: a registration per process, user or login. One is enough for all.
+func TestPain03RegistrationIsShared(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)
+		f := newFleet(w.replicas(t, b, redis.URL())...)
+		l := newLoad(t, w, newUsers(w, pick(20, 200), newRandom(t)), f)
+		l.connectAll()
+		require.Equal(t, 1, w.as.Counts().Registrations)
+		f.add(w.replica(t, "later", b.open(t, redis.URL())))
+		w.session(t, f.all()[2], f.all()[0])
+		require.Equal(t, 1, w.as.Counts().Registrations, "nor per process")
+	})
+}
+
+// Pain 3: the authorization server has forgotten the client. The first replica
+// to notice registers anew, for all.
+func TestPain03DeadClientIsReplacedForAll(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)
+		replicas := w.replicas(t, b, redis.URL())
+		ids := []string{w.session(t, replicas[0], replicas[1]), w.session(t, replicas[1], replicas[0])}
+		w.as.DropClients()
+		w.as.ExpireAccessTokens()
+		for i, id := range ids {
+			w.reauthorize(t, replicas[1-i], id, echo(t, replicas[i], id))
+			require.NoError(t, echo(t, replicas[i], id))
+		}
+		require.Equal(t, 2, w.as.Counts().Registrations)
+	})
+}
+
+// Pain 4: the authorization server is down when a token ends. No replica drops
+// the credentials, and all go on when it is back.
+func TestPain04OutageAtRefreshKeepsCredentials(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)
+		replicas := w.replicas(t, b, redis.URL())
+		id := w.session(t, replicas[0], replicas[1])
+		for name, outage := range map[string]http.HandlerFunc{
+			"503": authtest.StatusOutage(http.StatusServiceUnavailable), "500": authtest.StatusOutage(http.StatusInternalServerError),
+			"429": authtest.StatusOutage(http.StatusTooManyRequests), "not JSON": authtest.MalformedJSON(), "no answer": authtest.Abort(),
+		} {
+			w.clock.advance(61 * time.Minute)
+			w.as.SetOutage(authtest.EndpointToken, outage)
+			for _, r := range replicas {
+				require.Error(t, echo(t, r, id), name)
+				info, err := r.manager.Status(t.Context(), alice, id)
+				require.NoError(t, err)
+				require.Equal(t, session.StatusConnected, info.Status, name)
+			}
+			w.as.SetOutage(authtest.EndpointToken, nil)
+			w.clock.advance(2 * time.Minute) // past any back-off
+			for _, r := range replicas {
+				require.NoError(t, echo(t, r, id), name)
+			}
+		}
+		require.Equal(t, 1, w.as.Counts().Authorizations)
+		require.Zero(t, w.as.Counts().ReuseDetected)
+	})
+}
+
+// Pain 4, of the store: Redis is away when a token ends.
+func TestPain04RedisAwayAtRefreshKeepsCredentials(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w := redistest.Run(t, redistest.Options{Persist: true}), quiet(t)
+		replicas := w.replicas(t, b, redis.URL())
+		id := w.session(t, replicas[0], replicas[1])
+		w.clock.advance(61 * time.Minute)
+		redis.Kill()
+		if !b.outlives {
+			var failed *session.StoreError
+			require.ErrorAs(t, echo(t, replicas[0], id), &failed)
+		}
+		require.NoError(t, redis.Restart())
+		for _, r := range replicas {
+			eventually(t, "a call", func() bool { return echo(t, r, id) == nil })
+		}
+		require.Equal(t, 1, w.as.Counts().Authorizations)
+		require.Equal(t, 1, w.as.Counts().Refreshes)
+	})
+}
+
+// Pain 5: the callback lands on another replica, or after all of them, and
+// Redis too, have been restarted.
+func TestPain05CallbackLandsElsewhere(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w := redistest.Run(t, redistest.Options{Persist: true}), quiet(t)
+		replicas := w.replicas(t, b, redis.URL())
+		id := w.session(t, replicas[0], replicas[1])
+		for _, r := range replicas {
+			require.NoError(t, echo(t, r, id))
+		}
+		info, err := replicas[0].manager.Connect(t.Context(), alice, session.ConnectParams{ServerURL: w.mcp.URL(), CallbackURL: callback})
+		for _, r := range replicas {
+			require.NoError(t, r.manager.Close())
+		}
+		require.NoError(t, redis.Restart())
+		after := w.replica(t, "after", b.open(t, redis.URL()))
+		w.reauthorize(t, after, info.ID.Reveal(), err)
+		require.NoError(t, echo(t, after, info.ID.Reveal()))
+		require.NoError(t, echo(t, after, id))
+		require.Equal(t, 2, w.as.Counts().Exchanges)
+		require.Equal(t, 1, w.as.Counts().Registrations)
+	})
+}
+
+// Pain 17: a live connection goes on with the old token after another replica
+// has got a new one, by a refresh, a step-up, or another account.
+func TestPain17NewTokenOfAnotherReplicaIsUsed(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w := redistest.Run(t, redistest.Options{}), newWorld(t, authtest.Options{}, mcptest.Options{JSONResponse: true, Stateful: true})
+		replicas := w.replicas(t, b, redis.URL())
+		id := w.session(t, replicas[0], replicas[1])
+		callOnBoth := func(tool string) {
+			for _, r := range replicas {
+				_, err := r.manager.CallTool(t.Context(), alice, id, tool, nil)
+				require.NoError(t, err)
+			}
+		}
+		callOnBoth("echo")
+		steps := []struct {
+			name string
+			turn func()
+		}{
+			{"refresh", func() { w.clock.advance(61 * time.Minute); require.NoError(t, echo(t, replicas[0], id)) }},
+			{"step-up", func() {
+				_, err := replicas[0].manager.CallTool(t.Context(), alice, id, "admin", nil)
+				w.reauthorize(t, replicas[0], id, err)
+			}},
+			{"consent withdrawn and given again", func() {
+				w.as.RevokeAll()
+				w.reauthorize(t, replicas[0], id, echo(t, replicas[0], id))
+			}},
+		}
+		for _, step := range steps {
+			step.turn()
+			w.mcp.Reset()
+			callOnBoth("echo")
+			calls := w.mcp.RPC("tools/call")
+			require.Len(t, calls, 2, "%s: the first token that is tried is good", step.name)
+			require.Equal(t, calls[0].Token, calls[1].Token, "%s: both replicas use the same one", step.name)
+			require.Equal(t, []int{http.StatusOK, http.StatusOK}, []int{calls[0].Status, calls[1].Status}, step.name)
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package chaos_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/redistest"
+)
+
+// Redis crashes and comes back with all that it had answered for.
+func TestRedisRestartsWithItsData(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w, random := redistest.Run(t, redistest.Options{Persist: true}), busyWorld(t), newRandom(t)
+		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
+			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+		for round := range pick(2, 8) {
+			l.progress(pick(300, 800))
+			redis.Kill()
+			away := time.Duration(random.IntN(500)) * time.Millisecond
+			if round%2 == 1 {
+				away += opTimeout // long enough for users to be told
+			}
+			time.Sleep(away)
+			require.NoError(t, redis.Restart())
+		}
+		l.progress(pick(300, 800))
+		l.stop()
+	})
+}
+
+// Redis comes back empty. On redisstore alone that ends the sessions, which is
+// told as such, and everybody can connect again.
+func TestRedisRestartsEmpty(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
+		allowed := []string{httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback}
+		if !b.outlives {
+			allowed = append(allowed, httpapi.CodeSessionNotFound)
+		}
+		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...), allowed...)
+		for range pick(2, 6) {
+			l.progress(pick(300, 800))
+			redis.Kill()
+			time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
+			require.NoError(t, redis.RestartEmpty())
+		}
+		l.progress(pick(300, 800))
+		l.stop()
+	})
+}
+
+// Redis stops answering and keeps its connections, as in a long fork or on a
+// machine that swaps.
+func TestRedisPaused(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
+		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
+			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+		for range pick(1, 3) {
+			l.progress(pick(300, 800))
+			require.NoError(t, redis.Pause())
+			time.Sleep(pick(time.Second, 5*time.Second))
+			require.NoError(t, redis.Resume())
+		}
+		l.progress(pick(300, 800))
+		l.stop()
+	})
+}

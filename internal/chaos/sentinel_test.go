@@ -1,0 +1,86 @@
+package chaos_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// A Sentinel makes another server the primary, on request and because the old
+// one is dead. The replicas write all the time, but only what may be lost:
+// Redis replicates after it answers. Then all tokens end at once.
+func TestSentinelFailover(t *testing.T) {
+	for name, fail := range map[string]func(*redistest.Sentinel) error{
+		"on request":      (*redistest.Sentinel).Failover,
+		"primary is dead": (*redistest.Sentinel).KillPrimary,
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachBackend(t, func(t *testing.T, b backend) {
+				redis := redistest.RunSentinel(t)
+				w := newWorld(t, authtest.Options{DiscardRequests: true}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
+				touchy := func(c *session.Config) { c.TouchInterval = 20 * time.Millisecond }
+				l := newLoad(t, w, newUsers(w, pick(24, 100), newRandom(t)), newFleet(w.replicas(t, b, redis.URL(), touchy)...),
+					httpapi.CodeStoreUnavailable)
+				l.callsOnly = true
+				l.start()
+				l.progress(pick(200, 1000))
+				primary, err := redis.Primary()
+				require.NoError(t, err)
+				_, err = primary.Do("WAIT", "1", "5000")
+				require.NoError(t, err)
+				require.NoError(t, fail(redis))
+				l.progress(pick(200, 1000))
+				w.as.ExpireAccessTokens()
+				l.progress(pick(200, 1000))
+				l.stop()
+				require.Equal(t, len(l.users), w.as.Counts().Refreshes)
+				require.Equal(t, len(l.users), w.as.Counts().Authorizations)
+			})
+		})
+	}
+}
+
+// The same with refreshes, connects and disconnects under way, on a primary that
+// refuses writes while no replica takes them over. What it answers in the
+// instant before it loses its replica can still be lost, so a single user may
+// have to authorize again; nobody is stuck or gets a server error.
+func TestSentinelFailoverDuringWrites(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		redis, w := redistest.RunSentinel(t), busyWorld(t)
+		primary, err := redis.Primary()
+		require.NoError(t, err)
+		_, err = primary.Do("CONFIG", "SET", "min-replicas-to-write", "1")
+		require.NoError(t, err)
+		l := startLoad(t, w, newUsers(w, pick(24, 100), newRandom(t)), newFleet(w.replicas(t, b, redis.URL())...),
+			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback, httpapi.CodeSessionNotFound, "requires_auth")
+		l.progress(pick(200, 1000))
+		require.NoError(t, redis.Failover())
+		l.progress(pick(200, 1000))
+		l.halt()
+		lost := 0
+		for _, u := range l.users {
+			if u.id != "" && !u.call(t.Context(), l.fleet.all()[0]).ok() {
+				lost++
+				u.id = ""
+			}
+			eventually(t, u.name+" has a session", func() bool {
+				if u.id == "" {
+					l.connect(u)
+				}
+				return u.id != ""
+			})
+			for _, r := range l.fleet.all() {
+				l.settleOn(u, r)
+			}
+		}
+		t.Logf("%d of %d users had to connect again; %+v", lost, len(l.users), w.as.Counts())
+		require.LessOrEqual(t, lost, 2)
+	})
+}
