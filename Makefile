@@ -4,14 +4,14 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt vuln conformance bench fuzz quickstart clean
+.PHONY: help test check fmt vuln chaos conformance bench fuzz quickstart clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 test: ## all tests, with the race detector; installs what they need
-	@scripts/need cc
-	go test -race -shuffle=on ./...
+	@scripts/need cc redis-server
+	go test -race -shuffle=on -timeout 15m ./...
 
 check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules
 	@test -z "$$(gofmt -l .)" || { echo "gofmt needed:"; gofmt -l .; exit 1; }
@@ -27,6 +27,10 @@ fmt: ## format the code
 
 vuln: ## known vulnerabilities in what the library uses
 	@scripts/vulncheck
+
+chaos: ## the long form of the chaos suite (the short form is in `test`)
+	@scripts/need cc redis-server
+	MCPOAUTH_CHAOS=long go test -race -count=1 -timeout 20m -v -run 'Test' ./internal/chaos/...
 
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance

