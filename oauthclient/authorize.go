@@ -215,7 +215,6 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 	if attempt, err = p.cfg.Attempts.Take(ctx, attempt.ID); err != nil {
 		return invalidCallback(err)
 	}
-	p.forgetAttempt()
 	_, err = p.detached(ctx, "exchanging the code", attempt.ID, 4, func(ctx context.Context) (any, error) {
 		if resp.Error == "invalid_client" || resp.Error == "unauthorized_client" {
 			p.dropRegistration(ctx, attempt.Registration)

@@ -1,9 +1,9 @@
 package oauthclient_test
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -128,11 +128,11 @@ func TestEventStreamForms(t *testing.T) {
 		{"ended by the end of the stream", "data: {\"jsonrpc\":\"2.0\",\"id\":%ID%,%RESULT%"},
 	}
 	for _, row := range rows {
-		for _, chunk := range []int{1, 7, 1 << 20} {
-			t.Run(fmt.Sprintf("%s, %d bytes at a time", row.name, chunk), func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t, authtest.Options{}, mcptest.Options{})
-				c := w.connected()
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			c := w.connected()
+			for _, chunk := range []int{1, 7, 1 << 20} {
 				w.mcp.SetOutage(func(rw http.ResponseWriter, r *http.Request) {
 					var m struct{ ID json.RawMessage }
 					_ = json.NewDecoder(r.Body).Decode(&m)
@@ -149,9 +149,9 @@ func TestEventStreamForms(t *testing.T) {
 				require.NoError(t, err)
 				data, err := json.Marshal(got)
 				require.NoError(t, err)
-				require.Contains(t, string(data), `"x":9007199254740993`)
-			})
-		}
+				require.Contains(t, string(data), `"x":9007199254740993`, "%d bytes at a time", chunk)
+			}
+		})
 	}
 }
 
@@ -282,6 +282,45 @@ func TestMaxResponseBytes(t *testing.T) {
 			require.Contains(t, err.Error(), "MaxResponseBytes")
 			require.Equal(t, 2, w.mcp.Executed("echo"))
 			require.NoError(t, w.call(c), "the client goes on")
+		})
+	}
+}
+
+// A stream that can be resumed must not be asked for again and again, and an
+// answer is measured decompressed.
+func TestMaxResponseBytesOfHostileAnswers(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name   string
+		answer http.HandlerFunc
+	}{
+		{"resumable stream", func(rw http.ResponseWriter, r *http.Request) {
+			authtest.Body(200, "text/event-stream", "id: 1\ndata: \n\ndata: "+strings.Repeat("x", 64<<10))(rw, r)
+		}},
+		{"many small events", func(rw http.ResponseWriter, r *http.Request) {
+			authtest.Body(200, "text/event-stream", strings.Repeat(": ping\n\n", 64<<10))(rw, r)
+		}},
+		{"decompressed", func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Type", "application/json")
+			rw.Header().Set("Content-Encoding", "gzip")
+			compressed := gzip.NewWriter(rw)
+			_, _ = compressed.Write(make([]byte, 64<<10))
+			_ = compressed.Close()
+		}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			c := w.connected(func(cfg *oauthclient.Config) { cfg.MaxResponseBytes = 32 << 10 })
+			w.mcp.Reset()
+			w.mcp.SetOutage(row.answer)
+			var server *oauthclient.ServerError
+			require.ErrorAs(t, w.call(c), &server)
+			require.Contains(t, server.Reason, "MaxResponseBytes")
+			require.Zero(t, w.mcp.CountHTTP(http.MethodGet))
+			w.mcp.SetOutage(nil)
+			require.NoError(t, w.call(c))
 		})
 	}
 }

@@ -205,8 +205,10 @@ func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
 	t.Parallel()
 	const issued = "issued-canary-0123456789" // in answers that cannot be used
 	atToken := map[string]http.HandlerFunc{
-		"echo":                   echoBody,
-		"echo in another error":  func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/x?"+r.URL.RawQuery, http.StatusFound) },
+		"echo": echoBody,
+		"echo in another error": func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "/x?"+r.URL.RawQuery, http.StatusFound)
+		},
 		"500":                    answer(500, "text/plain", issued),
 		"malformed":              answer(200, "application/json", `{"access_token":"`+issued),
 		"wrong types":            answer(200, "application/json", `{"access_token":{"x":"`+issued+`"}}`),
@@ -244,7 +246,7 @@ func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
 			http.Error(rw, r.Header.Get("Authorization"), http.StatusUnauthorized)
 		},
 		"http.StatusForbidden that echoes": func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), 403) },
-		"500 that echoes": func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), 500) },
+		"500 that echoes":                  func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), 500) },
 		"200 that echoes": func(rw http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(rw, r.Header.Get("Authorization"))
 		},

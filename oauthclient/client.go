@@ -153,7 +153,9 @@ func (c *MCPOAuthClient) connect(ctx context.Context, epoch int, anew bool) (*mc
 		}
 		return session, nil
 	}
-	x := &exchange{}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	x := &exchange{abort: cancel}
 	session, err := c.cfg.MCPClient.Connect(withExchange(ctx, x), &mcp.StreamableClientTransport{
 		Endpoint:             c.cfg.ServerURL,
 		HTTPClient:           c.http,
@@ -188,6 +190,7 @@ var errCallTimeout = errors.New("oauthclient: timed out")
 func (c *MCPOAuthClient) do(ctx context.Context, op string, x *exchange, fn func(context.Context, *mcp.ClientSession) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.CallTimeout, errCallTimeout)
 	defer cancel()
+	x.abort = cancel
 	for attempt := 0; ; attempt++ {
 		session, err := c.connected(ctx, false)
 		if err != nil {
@@ -204,9 +207,6 @@ func (c *MCPOAuthClient) do(ctx context.Context, op string, x *exchange, fn func
 		}
 		if attempt == 0 && (lost || dead && !x.wasSent()) {
 			continue
-		}
-		if x.tooLarge() {
-			c.discard(session)
 		}
 		return x.callError(ctx, op, err)
 	}

@@ -110,7 +110,7 @@ func TestDisconnectIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	require.NoError(t, w.connected().Close())
-	c := w.client(func(cfg *oauthclient.Config) { cfg.RequestTimeout = 5 * time.Millisecond })
+	c := w.client(func(cfg *oauthclient.Config) { cfg.RequestTimeout = 50 * time.Millisecond })
 	release := w.as.Block(authtest.EndpointRevoke)
 	defer release()
 	require.NoError(t, c.Disconnect(t.Context()))

@@ -84,7 +84,7 @@ func TestResourceMetadataLocations(t *testing.T) {
 
 // The resource of the document may be the server's URL or a prefix of it by
 // whole segments, and is what the token is asked for.
-func TestResourceMatch(t *testing.T) {
+func TestPain14ResourceMatch(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name     string

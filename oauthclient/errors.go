@@ -51,7 +51,7 @@ func (e *AuthorizationRequiredError) Error() string {
 	if len(e.Scopes) == 0 {
 		return "oauthclient: authorization required"
 	}
-	return "oauthclient: authorization required for scopes " + strings.Join(e.Scopes, " ")
+	return fmt.Sprintf("oauthclient: authorization required for scopes %q", strings.Join(e.Scopes, " "))
 }
 
 // MarshalJSON leaves AuthURL out, so that it cannot get into a log by way of a

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"sync"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 )
 
@@ -21,13 +21,14 @@ import (
 // not know and turn large integers into floats.
 type exchange struct {
 	onProgress func(mcp.ProgressNotificationParams)
+	abort      context.CancelFunc // ends the operation; may be nil
 
-	mu       sync.Mutex
-	sent     bool
-	refusal  error
-	result   json.RawMessage
-	oversize bool
-	broken   bool
+	mu      sync.Mutex
+	sent    bool
+	refusal error
+	result  json.RawMessage
+	failure error // why an answer could not be used
+	ended   bool  // an event stream ended
 }
 
 type exchangeKey struct{}
@@ -52,7 +53,7 @@ func (x *exchange) markSent(method string) {
 	defer x.mu.Unlock()
 	x.sent = true
 	if method == http.MethodPost {
-		x.result, x.broken = nil, false
+		x.result, x.ended = nil, false
 	}
 }
 
@@ -86,149 +87,174 @@ func (x *exchange) raw() json.RawMessage {
 	return x.result
 }
 
-func (x *exchange) tooLarge() bool {
+// fail notes why an answer cannot be used, and ends the operation: the SDK
+// would take it for a broken connection and ask for the rest again and again.
+func (x *exchange) fail(err error) {
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.oversize
-}
-
-// brokeOff tells whether an answer ended before its result came.
-func (x *exchange) brokeOff() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.broken && x.result == nil
+	if x.failure == nil {
+		x.failure = err
+	}
+	x.mu.Unlock()
+	if x.abort != nil {
+		x.abort()
+	}
 }
 
 // callError is [callError] with what only the exchange knows.
 func (x *exchange) callError(ctx context.Context, op string, err error) error {
+	x.mu.Lock()
+	failure, brokeOff := x.failure, x.ended && x.result == nil
+	x.mu.Unlock()
 	switch {
-	case x.tooLarge():
-		return &ServerError{Reason: "it is larger than Config.MaxResponseBytes"}
-	case x.brokeOff() && ctx.Err() == nil && ownError(err) == nil:
+	case failure != nil:
+		return failure
+	case brokeOff && ctx.Err() == nil && ownError(err) == nil:
 		return brokenConnection(op)
 	}
 	return callError(ctx, op, err)
 }
 
-// capture wraps an answer's body so that it ends after limit bytes and its
-// messages are seen here before the SDK acts on them.
-func (x *exchange) capture(resp *http.Response, limit int64) io.ReadCloser {
-	if resp.Request != nil && resp.Request.Method == http.MethodGet && resp.Request.Header.Get("Last-Event-ID") == "" {
-		return resp.Body // the standalone stream: endless by nature, each event limited by the SDK
+// capture looks at an answer before the SDK does, bounds it to limit bytes, and
+// keeps what is malformed from the SDK, which would break the connection and
+// with it every other call.
+func (x *exchange) capture(req *http.Request, resp *http.Response, limit int64) error {
+	if req.Method == http.MethodGet && req.Header.Get("Last-Event-ID") == "" {
+		return nil // the standalone stream: endless by nature, each event limited by the SDK
 	}
 	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	body := &capturedBody{
-		ReadCloser: resp.Body, x: x, left: limit,
-		sse: mediaType == "text/event-stream", json: mediaType == "application/json",
+	switch mediaType {
+	case "application/json":
+		return x.captureJSON(req, resp, limit)
+	case "text/event-stream":
+		resp.Body = &capturedStream{ReadCloser: resp.Body, x: x, left: limit}
+	default:
+		resp.Body = &capturedStream{ReadCloser: resp.Body, x: x, left: limit, opaque: true}
 	}
-	if body.json && resp.ContentLength > 0 {
-		body.line = make([]byte, 0, min(resp.ContentLength, limit, 1<<20))
-	}
-	return body
+	return nil
 }
 
-// message looks at one JSON-RPC message of the answer.
-func (x *exchange) message(data []byte) {
-	var m struct {
-		Method string          `json:"method"`
-		Result json.RawMessage `json:"result"`
-		Params json.RawMessage `json:"params"`
-	}
-	if json.Unmarshal(data, &m) != nil {
-		return // the SDK will say what is wrong with it
-	}
+// captureJSON reads an answer to its end.
+func (x *exchange) captureJSON(req *http.Request, resp *http.Response, limit int64) error {
+	var body bytes.Buffer
+	body.Grow(int(min(max(resp.ContentLength, 0), limit, 1<<20)) + bytes.MinRead)
+	_, err := body.ReadFrom(io.LimitReader(resp.Body, limit+1))
+	_ = resp.Body.Close()
 	switch {
-	case m.Method == "notifications/progress" && x.onProgress != nil:
+	case err != nil:
+		return networkError("reading the MCP server's answer", err)
+	case int64(body.Len()) > limit:
+		x.fail(errTooLarge)
+		return errTooLarge
+	}
+	if body.Len() > 0 && !x.message(body.Bytes()) && isCall(req) {
+		return errMalformed
+	}
+	resp.Body = io.NopCloser(&body)
+	return nil
+}
+
+// message looks at one JSON-RPC message of the answer and reports whether it is
+// one.
+func (x *exchange) message(data []byte) bool {
+	msg, err := jsonrpc.DecodeMessage(data)
+	if err != nil {
+		return false
+	}
+	switch m := msg.(type) {
+	case *jsonrpc.Request:
 		var p mcp.ProgressNotificationParams
-		if json.Unmarshal(m.Params, &p) == nil {
+		if m.Method == "notifications/progress" && x.onProgress != nil && json.Unmarshal(m.Params, &p) == nil {
 			x.onProgress(p)
 		}
-	case m.Method == "" && m.Result != nil:
+	case *jsonrpc.Response:
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		if x.result == nil { // the SDK stops at the first as well
-			x.result = m.Result
+			x.result = bytes.Clone(m.Result)
 		}
 	}
+	return true
 }
 
-// errTooLarge ends an answer that exceeds [Config.MaxResponseBytes].
-var errTooLarge = errors.New("oauthclient: the answer is too large")
+var (
+	errTooLarge  = &ServerError{Reason: "it is larger than Config.MaxResponseBytes"}
+	errMalformed = &ServerError{Reason: "it does not follow the protocol"}
+)
 
-// capturedBody is an answer's body on its way to the SDK.
-type capturedBody struct {
+// capturedStream is an event stream on its way to the SDK.
+type capturedStream struct {
 	io.ReadCloser
-	x         *exchange
-	left      int64
-	sse, json bool
-	line      []byte // the unfinished line of an SSE stream, or the whole JSON body
-	data      []byte // the data of the unfinished SSE event
-	other     bool   // that event is not one of MCP
+	x      *exchange
+	left   int64
+	opaque bool   // not an event stream, only bounded
+	line   []byte // the unfinished line
+	data   []byte // the data of the unfinished event
+	other  bool   // that event is not one of MCP
 }
 
-func (b *capturedBody) Read(p []byte) (int, error) {
+func (b *capturedStream) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
-		b.x.mu.Lock()
-		b.x.oversize = true
-		b.x.mu.Unlock()
+		b.x.fail(errTooLarge)
 		return 0, errTooLarge
 	}
-	switch {
-	case b.json:
-		b.line = append(b.line, p[:n]...)
-		if err == io.EOF && len(b.line) > 0 {
-			b.x.message(b.line)
-			b.line = nil
-		}
-	case b.sse:
-		b.events(p[:n])
-		if err == io.EOF {
-			b.events([]byte("\n\n")) // the SDK accepts an event that the end of the stream ends
-		}
+	if b.opaque {
+		return n, err
 	}
-	if err != nil && (b.sse || err != io.EOF) {
+	ok := b.events(p[:n])
+	if err == io.EOF {
+		ok = ok && b.events([]byte("\n\n")) // the SDK accepts an event that the end of the stream ends
+	}
+	if !ok && b.x.raw() == nil {
+		b.x.fail(errMalformed)
+		return 0, errMalformed
+	}
+	if err != nil {
 		b.x.mu.Lock()
-		b.x.broken = true
+		b.x.ended = true
 		b.x.mu.Unlock()
 	}
 	return n, err
 }
 
 // events cuts a stream into events (HTML standard, "Interpreting an event
-// stream") and passes on their data.
-func (b *capturedBody) events(chunk []byte) {
+// stream") and passes on their data. It reports whether all is well-formed.
+func (b *capturedStream) events(chunk []byte) bool {
 	for {
 		line, rest, found := bytes.Cut(chunk, []byte("\n"))
 		if !found {
 			b.line = append(b.line, chunk...)
-			return
+			return true
 		}
 		chunk = rest
 		if len(b.line) > 0 {
 			line = append(b.line, line...)
 			b.line = b.line[:0]
 		}
-		b.field(bytes.TrimSuffix(line, []byte("\r")))
+		if !b.field(bytes.TrimSuffix(line, []byte("\r"))) {
+			return false
+		}
 	}
 }
 
-// field handles one line of a stream; an empty one ends the event.
-func (b *capturedBody) field(line []byte) {
-	name, value, _ := bytes.Cut(line, []byte(":"))
-	value = bytes.TrimPrefix(value, []byte(" "))
-	switch {
-	case len(line) == 0:
-		if len(b.data) > 0 && !b.other {
-			b.x.message(b.data)
-		}
+// field handles one line of a stream; an empty one ends the event. A line
+// without a colon is a field in the standard, but not for the SDK.
+func (b *capturedStream) field(line []byte) (ok bool) {
+	if len(line) == 0 {
+		ok = b.other || len(bytes.TrimSpace(b.data)) == 0 || b.x.message(b.data)
 		b.data, b.other = b.data[:0], false
-	case string(name) == "data":
+		return ok
+	}
+	name, value, found := bytes.Cut(line, []byte(":"))
+	value = bytes.TrimSpace(value)
+	switch string(name) {
+	case "data":
 		if len(b.data) > 0 {
 			b.data = append(b.data, '\n')
 		}
 		b.data = append(b.data, value...)
-	case string(name) == "event":
+	case "event":
 		b.other = len(value) > 0 && string(value) != "message"
 	}
+	return found
 }

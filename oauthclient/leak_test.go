@@ -47,19 +47,27 @@ func TestNoGoroutineOutlivesClose(t *testing.T) {
 		for _, end := range []string{"Close", "Disconnect"} {
 			t.Run(wire.name+", "+end, func(t *testing.T) {
 				as := authtest.New(authtest.Options{})
+				t.Cleanup(as.Close)
 				opts := wire.opts
 				opts.Auth = as
 				srv := mcptest.New(opts)
+				t.Cleanup(srv.Close)
 				httpClient := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
 				c, err := oauthclient.New(oauthclient.Config{ServerURL: srv.URL(), CallbackURL: callbackURL, HTTPClient: httpClient, StandaloneSSE: true})
 				require.NoError(t, err)
 				callback, err := as.Approve(t.Context(), requireAuthorization(t, c.Connect(t.Context())).AuthURL)
 				require.NoError(t, err)
 				require.NoError(t, c.FinishAuth(t.Context(), parseCallback(t, callback)))
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-				_, err = c.CallTool(ctx, "slow", map[string]int{"count": 1, "intervalMs": 60_000})
-				require.Error(t, err)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				stopped := make(chan error)
+				go func() {
+					_, err := c.CallTool(ctx, "slow", map[string]int{"count": 1, "intervalMs": 60_000})
+					stopped <- err
+				}()
+				require.Eventually(t, func() bool { return srv.Executed("slow") == 1 }, 5*time.Second, time.Millisecond)
 				cancel()
+				require.Error(t, <-stopped)
 				require.Eventually(t, func() bool { return srv.Cancelled() == 1 }, 5*time.Second, time.Millisecond)
 				srv.KillSessions()
 				_, err = c.CallTool(t.Context(), "echo", nil)

@@ -3,6 +3,7 @@ package oauthclient_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +44,7 @@ func TestSessionLostAgainIsAnError(t *testing.T) {
 	w.mcp.FailNextRPC("tools/call", 1000, http.StatusNotFound, 0)
 	var server *oauthclient.ServerError
 	require.ErrorAs(t, w.call(c), &server)
+	require.Equal(t, http.StatusNotFound, server.StatusCode)
 	require.Equal(t, 2, w.mcp.Count("tools/call"))
 	require.Equal(t, 1, w.mcp.Count("initialize"))
 }
@@ -106,7 +108,10 @@ func TestNothingIsReplayed(t *testing.T) {
 			})
 		}, 0},
 	}
-	for _, wire := range wires[:4] {
+	for _, wire := range []struct {
+		name string
+		opts mcptest.Options
+	}{wires[0], wires[3]} {
 		for _, fault := range faults {
 			t.Run(wire.name+", "+fault.name, func(t *testing.T) {
 				t.Parallel()
@@ -122,6 +127,67 @@ func TestNothingIsReplayed(t *testing.T) {
 				require.Equal(t, 1, w.as.Counts().Authorizations)
 			})
 		}
+	}
+}
+
+// An answer that cannot be used is the trouble of one call: the connection and
+// the other calls on it go on.
+func TestBadAnswersBreakNoOtherCall(t *testing.T) {
+	t.Parallel()
+	cut := func(contentType, body string) http.HandlerFunc {
+		return func(rw http.ResponseWriter, r *http.Request) {
+			authtest.Body(200, contentType, body)(rw, r)
+			_ = http.NewResponseController(rw).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	}
+	bad := []struct {
+		name      string
+		answer    http.HandlerFunc
+		temporary bool
+	}{
+		{"JSON that is none", authtest.Body(200, "application/json", `nonsense`), false},
+		{"JSON that is no message", authtest.Body(200, "application/json", `{"result":{}}`), false},
+		{"JSON of another version", authtest.Body(200, "application/json", `{"jsonrpc":"1.0","id":1,"result":{}}`), false},
+		{"JSON that is cut", cut("application/json", `{"jsonrpc":`), true},
+		{"JSON that is too large", authtest.Body(200, "application/json", strings.Repeat(" ", 70<<10)), false},
+		{"event that is none", authtest.Body(200, "text/event-stream", "data: nonsense\n\n"), false},
+		{"event that can be resumed", authtest.Body(200, "text/event-stream", "id: 1\ndata: nonsense\n\n"), false},
+		{"line that is none", authtest.Body(200, "text/event-stream", "id: 1\n\nnonsense\n\n"), false},
+		{"stream that is cut", cut("text/event-stream", "data: {"), true},
+		{"stream that ends", authtest.Body(200, "text/event-stream", ""), true},
+		{"stream that is too large", authtest.Body(200, "text/event-stream", strings.Repeat(": ping\n\n", 10<<10)), false},
+		{"neither", authtest.Body(200, "text/html", "<html>Sign in</html>"), false},
+		{"no content type", authtest.Body(200, "", ""), false},
+	}
+	for _, wire := range wires[:4] {
+		t.Run(wire.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, wire.opts)
+			c := w.connected(func(cfg *oauthclient.Config) { cfg.MaxResponseBytes = 64 << 10 })
+			session := c.Session()
+			other := make(chan error)
+			go func() {
+				_, err := c.CallTool(t.Context(), "slow", map[string]int{"count": 1, "intervalMs": 100})
+				other <- err
+			}()
+			require.Eventually(t, func() bool { return w.mcp.Executed("slow") == 1 }, 5*time.Second, time.Millisecond)
+			for _, row := range bad {
+				w.mcp.SetOutage(row.answer)
+				err := w.call(c)
+				if row.temporary {
+					requireTemporary(t, err)
+				} else {
+					var server *oauthclient.ServerError
+					require.ErrorAs(t, err, &server, row.name)
+				}
+			}
+			w.mcp.SetOutage(nil)
+			require.NoError(t, <-other)
+			require.Equal(t, 1, w.mcp.Executed("slow"))
+			require.NoError(t, w.call(c))
+			require.Same(t, session, c.Session())
+		})
 	}
 }
 

@@ -74,6 +74,19 @@ func TestListToolsEndless(t *testing.T) {
 			require.LessOrEqual(t, w.mcp.Count("tools/list"), 22)
 		})
 	}
+	t.Run("the same cursor, empty", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, authtest.Options{}, mcptest.Options{Raw: func(method string, _ json.RawMessage) *mcptest.RawReply {
+			if method != "tools/list" {
+				return nil
+			}
+			return &mcptest.RawReply{Result: json.RawMessage(`{"resultType":"complete","tools":[],"nextCursor":"again"}`)}
+		}})
+		_, err := w.connected().ListTools(t.Context())
+		var server *oauthclient.ServerError
+		require.ErrorAs(t, err, &server)
+		require.Equal(t, 2, w.mcp.Count("tools/list"))
+	})
 	t.Run("always another, empty", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, authtest.Options{}, mcptest.Options{Raw: func(method string, params json.RawMessage) *mcptest.RawReply {

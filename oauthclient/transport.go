@@ -54,7 +54,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if !again {
-			resp.Body = x.capture(resp, t.limit)
+			if err := x.capture(req, resp, t.limit); err != nil {
+				return nil, err
+			}
 			return resp, nil
 		}
 	}
@@ -188,12 +190,14 @@ func callError(ctx context.Context, op string, err error) error {
 	switch {
 	case errors.Is(err, ErrForbiddenAddress):
 		return fmt.Errorf("oauthclient: %s: %w", op, ErrForbiddenAddress)
+	case errors.Is(err, errSessionLost):
+		return &ServerError{StatusCode: http.StatusNotFound}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &TemporaryError{Op: op, Timeout: true}
 	case errors.Is(err, mcp.ErrConnectionClosed), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return brokenConnection(op)
 	}
-	return &ServerError{Reason: "it does not follow the protocol"}
+	return errMalformed
 }
 
 func brokenConnection(op string) error {
