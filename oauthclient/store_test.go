@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,8 +15,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mcpoauth/mcpoauth/internal/authtest"
-	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -193,14 +194,38 @@ func TestMemoryRegistrationStore(t *testing.T) {
 // Attempts that nobody finishes must not fill the memory.
 func TestMemoryAttemptsAreBounded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	c := w.client()
-	first := w.begin(c)
-	w.clock.Advance(time.Second)
-	second := w.begin(c)
-	for range 999 {
-		requireAuthorization(t, c.Provider().Reauthorize(t.Context(), false))
+	now := newClock()
+	c, err := oauthclient.New(oauthclient.Config{
+		ServerURL: "https://mcp.example", CallbackURL: callbackURL, Now: now.Now, HTTPClient: &http.Client{Transport: cannedServers{}},
+		PreregisteredClients: []oauthclient.PreregisteredClient{{Issuer: "https://as.example", ClientID: "c"}},
+	})
+	require.NoError(t, err)
+	var states []string
+	for range 1001 {
+		required := requireAuthorization(t, c.Provider().Reauthorize(t.Context(), false))
+		states = append(states, query(t, required).Get("state"))
+		now.Advance(time.Millisecond)
 	}
-	require.ErrorIs(t, c.FinishAuth(t.Context(), w.approve(first)), oauthclient.ErrInvalidCallback, "the oldest made room")
-	require.NoError(t, c.FinishAuth(t.Context(), w.approve(second)))
+	finish := func(state string) error {
+		return c.FinishAuth(t.Context(), oauthclient.AuthorizationResponse{State: oauthclient.NewSecret(state), Code: oauthclient.NewSecret("code")})
+	}
+	require.ErrorIs(t, finish(states[0]), oauthclient.ErrInvalidCallback, "the oldest made room")
+	require.NoError(t, finish(states[1]))
+	require.NoError(t, finish(states[1000]))
+}
+
+// cannedServers answers for an MCP server and its authorization server without
+// a network.
+type cannedServers struct{}
+
+func (cannedServers) RoundTrip(req *http.Request) (*http.Response, error) {
+	body := map[string]string{
+		"https://mcp.example/.well-known/oauth-protected-resource": `{"resource":"https://mcp.example","authorization_servers":["https://as.example"]}`,
+		"https://as.example/.well-known/oauth-authorization-server": `{"issuer":"https://as.example","authorization_endpoint":"https://as.example/a",
+			"token_endpoint":"https://as.example/t","code_challenge_methods_supported":["S256"]}`,
+		"https://as.example/t": `{"access_token":"a"}`,
+	}[req.URL.String()]
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: req,
+	}, nil
 }
