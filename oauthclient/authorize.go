@@ -129,7 +129,7 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 		return nil, err
 	}
 	if err := p.cfg.Attempts.Create(ctx, attempt); err != nil {
-		return nil, storageError(err)
+		return nil, storageError(ctx, err)
 	}
 	required := &AuthorizationRequiredError{AuthURL: authURL, Scopes: attempt.Scopes, AttemptID: attempt.ID, Expires: attempt.Expires}
 	p.mu.Lock()
@@ -207,13 +207,13 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 	}
 	attempt, err := p.cfg.Attempts.Load(ctx, resp.AttemptID())
 	if err != nil {
-		return invalidCallback(err)
+		return invalidCallback(ctx, err)
 	}
 	if !issValid(attempt, resp.Iss) || (resp.Code.IsZero() == (resp.Error == "")) {
 		return ErrInvalidCallback
 	}
 	if attempt, err = p.cfg.Attempts.Take(ctx, attempt.ID); err != nil {
-		return invalidCallback(err)
+		return invalidCallback(ctx, err)
 	}
 	_, err = p.detached(ctx, "exchanging the code", attempt.ID, 4, func(ctx context.Context) (any, error) {
 		if resp.Error == "invalid_client" || resp.Error == "unauthorized_client" {
@@ -248,11 +248,11 @@ func (p *OAuthProvider) forgetScopes(ctx context.Context) {
 }
 
 // invalidCallback keeps an outage of the store apart from a bad callback.
-func invalidCallback(err error) error {
+func invalidCallback(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNoAttempt) {
 		return ErrInvalidCallback
 	}
-	return storageError(err)
+	return storageError(ctx, err)
 }
 
 // issValid applies the table of RFC 9207 section 2.4 and MCP 2026-07-28: a
@@ -282,16 +282,21 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 		}
 		return err
 	}
+	granted := Credentials{
+		StepUp: a.StepUp, Issuer: a.Issuer, TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint,
+		Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Registration: a.Registration,
+	}
+	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
 	err = p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
-		*c = Credentials{
-			StepUp: a.StepUp, Issuer: a.Issuer, TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint,
-			Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Registration: a.Registration,
-		}
-		token.apply(c, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
+		*c = granted
 		return nil
 	})
 	if err != nil {
-		return storageError(err)
+		// Nobody will ever use these tokens, so nobody should be able to.
+		if revokeErr := p.revoke(ctx, granted); revokeErr != nil {
+			p.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", revokeErr)
+		}
+		return storageError(ctx, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -247,7 +247,7 @@ func (c *MCPOAuthClient) Disconnect(ctx context.Context) error {
 	if err := c.provider.revoke(ctx, last); err != nil {
 		c.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", err)
 	}
-	return storageError(err)
+	return storageError(ctx, err)
 }
 
 // Close ends the MCP session and keeps the credentials: a later call connects

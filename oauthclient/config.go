@@ -227,6 +227,9 @@ func (c Config) validate() error {
 		if client.ClientID == "" || client.Issuer == "" && client.ServerURL == "" {
 			bad(fmt.Sprintf("PreregisteredClients[%d]", i), "needs ClientID, and Issuer or ServerURL")
 		}
+		if client.Issuer != "" && CheckServerURL(client.Issuer) != nil {
+			bad(fmt.Sprintf("PreregisteredClients[%d].Issuer", i), "must be an http or https URL")
+		}
 		if err := checkAuthMethod(client.TokenEndpointAuthMethod); err != nil {
 			bad(fmt.Sprintf("PreregisteredClients[%d].TokenEndpointAuthMethod", i), "%v", err)
 		}

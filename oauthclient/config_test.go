@@ -81,6 +81,9 @@ func TestConfigFields(t *testing.T) {
 		{"document", func(c *oauthclient.Config) { c.ClientMetadataURL = documentURL }, ""},
 		{"policy with an unknown method", policy(oauthclient.ServerPolicy{TokenEndpointAuthMethod: "magic"}), "Servers"},
 		{"negative duration", func(c *oauthclient.Config) { c.RefreshAhead = -1 }, "RefreshAhead"},
+		{"client of an issuer that is no URL", func(c *oauthclient.Config) {
+			c.PreregisteredClients = []oauthclient.PreregisteredClient{{Issuer: "as.example", ClientID: "1"}}
+		}, "PreregisteredClients[0].Issuer"},
 		{"two clients for one server URL", func(c *oauthclient.Config) {
 			c.PreregisteredClients = []oauthclient.PreregisteredClient{{ServerURL: "https://a", ClientID: "1"}, {ServerURL: "https://a", ClientID: "2"}}
 		}, "PreregisteredClients[1]"},

@@ -10,8 +10,8 @@ import (
 )
 
 var (
-	// ErrNotConnected is returned by methods that need a live MCP session
-	// after [MCPOAuthClient.Disconnect] or [MCPOAuthClient.Close].
+	// ErrNotConnected is returned by the methods of [MCPOAuthClient] after
+	// Disconnect, and by those that were connecting when Close was called.
 	ErrNotConnected = errors.New("oauthclient: not connected")
 
 	// ErrInvalidCallback is returned by FinishAuth for a response that
@@ -179,10 +179,11 @@ func (e *StorageError) Error() string { return "oauthclient: storage: " + e.Err.
 func (e *StorageError) Unwrap() error { return e.Err }
 
 // storageError wraps what a store returned, unless it is an error of this
-// package or of the context, which an Update only passes on.
-func storageError(err error) error {
-	if err == nil || ownError(err) != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, errKeep) || errors.Is(err, ErrNoAttempt) || errors.Is(err, ErrForbiddenAddress) {
+// package, which an Update only passes on, or that of a caller who has given
+// up. A time limit of the store's own is a failure of the store.
+func storageError(ctx context.Context, err error) error {
+	gaveUp := ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
+	if err == nil || gaveUp || ownError(err) != nil || errors.Is(err, errKeep) || errors.Is(err, ErrNoAttempt) || errors.Is(err, ErrForbiddenAddress) {
 		return err
 	}
 	return &StorageError{Err: err}

@@ -177,7 +177,7 @@ func (p *OAuthProvider) fresh(ctx context.Context) (Credentials, error) {
 // load reads the credentials.
 func (p *OAuthProvider) load(ctx context.Context) (Credentials, error) {
 	creds, err := p.cfg.Credentials.Load(ctx)
-	return creds, storageError(err)
+	return creds, storageError(ctx, err)
 }
 
 // detached runs fn once for all concurrent callers with the same op and key,

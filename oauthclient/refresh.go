@@ -64,11 +64,12 @@ func (p *OAuthProvider) refresh(ctx context.Context, stale Credentials, force bo
 	result, err := p.detached(ctx, op, stale.AccessToken.fingerprint(), 2, func(ctx context.Context) (any, error) {
 		return p.refreshOnce(ctx, stale, force)
 	})
-	var temporary *TemporaryError
+	_, temporary := errors.AsType[*TemporaryError](err)
+	_, storage := errors.AsType[*StorageError](err)
 	switch {
 	case err == nil:
 		return result.(Credentials), nil
-	case usable && errors.As(err, &temporary):
+	case usable && (temporary || storage):
 		p.cfg.Logger.WarnContext(ctx, "mcpoauth: refresh failed, the present token goes on being used", "error", err)
 		return stale, nil
 	default:
@@ -111,7 +112,7 @@ func (p *OAuthProvider) refreshOnce(ctx context.Context, stale Credentials, forc
 		if now, loadErr := p.load(ctx); loadErr == nil && !now.AccessToken.IsZero() && !now.AccessToken.Equal(stale.AccessToken) {
 			return now, nil
 		}
-		return Credentials{}, storageError(err)
+		return Credentials{}, storageError(ctx, err)
 	}
 	return out.clone(), nil
 }

@@ -2,6 +2,7 @@ package oauthclient_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -130,6 +131,44 @@ func (s *gatedStore) Update(ctx context.Context, fn func(*oauthclient.Credential
 		<-s.release
 	}
 	return s.CredentialStore.Update(ctx, fn)
+}
+
+// A lease that ran out: the write is refused, because another process has
+// written in the meantime. What that one wrote counts.
+func TestPain01LostLeaseUsesTheWinnersTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	require.NoError(t, w.connected().Close())
+	w.clock.Advance(2 * time.Hour)
+	store := &lostLease{CredentialStore: w.creds, winner: func() {
+		w.edit(func(c *oauthclient.Credentials) {
+			c.AccessToken, c.RefreshAfter = oauthclient.NewSecret(w.as.Issue("alice", w.mcp.URL())), w.clock.Now().Add(time.Hour)
+		})
+	}}
+	c := w.client(func(cfg *oauthclient.Config) { cfg.Credentials = store })
+	require.NoError(t, w.call(c))
+	w.clock.Advance(2 * time.Hour)
+	store.winner = func() {}
+	var storage *oauthclient.StorageError
+	require.ErrorAs(t, w.call(c), &storage, "without a winner it is an outage")
+}
+
+// lostLease runs fn, but stores nothing.
+type lostLease struct {
+	oauthclient.CredentialStore
+	winner func()
+}
+
+func (s *lostLease) Update(ctx context.Context, fn func(*oauthclient.Credentials) error) error {
+	creds, err := s.Load(ctx)
+	if err == nil {
+		err = fn(&creds)
+	}
+	if err != nil {
+		return err
+	}
+	s.winner()
+	return errors.New("the record has changed")
 }
 
 // Whoever asked for the refresh may be gone before it is over: its result

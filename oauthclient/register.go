@@ -64,7 +64,7 @@ func (p *OAuthProvider) dynamicRegistration(ctx context.Context, meta *oauthex.A
 	key := p.registrationKey(meta.Issuer)
 	current, err := p.cfg.Registrations.Load(ctx, key)
 	if err != nil {
-		return Registration{}, storageError(err)
+		return Registration{}, storageError(ctx, err)
 	}
 	if !fresh && p.registrationUsable(current) && !current.UnansweredSince.IsZero() {
 		return current, nil
@@ -88,7 +88,7 @@ func (p *OAuthProvider) dynamicRegistration(ctx context.Context, meta *oauthex.A
 		return nil
 	})
 	if err != nil && !errors.Is(err, errKeep) {
-		return Registration{}, storageError(err)
+		return Registration{}, storageError(ctx, err)
 	}
 	return result, nil
 }

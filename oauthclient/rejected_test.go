@@ -229,4 +229,5 @@ func TestTokenThatArrivedInTheMeantimeIsUsed(t *testing.T) {
 	require.NoError(t, <-done)
 	require.Equal(t, 1, w.mcp.Executed("echo"))
 	require.Equal(t, 1, w.as.Counts().Authorizations)
+	require.Zero(t, w.as.Counts().Refreshes)
 }
