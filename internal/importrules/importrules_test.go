@@ -28,6 +28,8 @@ func TestImports(t *testing.T) {
 		{"store", nil, nil},
 		{"store/memstore", []string{"store"}, nil},
 		{"store/storetest", []string{"store"}, []string{"github.com/stretchr/testify"}},
+		{"store/redisstore", []string{"store"}, []string{"github.com/redis/rueidis"}},
+		{"store/hybridstore", []string{"store", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
 		{"session", []string{"oauthclient", "store"}, sdk},
 		{"httpapi", []string{"session", "oauthclient", "store"}, sdk},
 	}
