@@ -1,0 +1,76 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
+)
+
+// The environment of a host, as in examples/server. All replicas get the same,
+// their own address aside.
+const (
+	envAddr      = "ADDR"
+	envPublicURL = "PUBLIC_URL"
+	envRedisURL  = "REDIS_URL"
+	envSealKey   = "MCPOAUTH_SEAL_KEYS"
+)
+
+// serveHost is one replica: the library on Redis, until ctx or its standard
+// input ends. It prints the address that it listens on.
+func serveHost(ctx context.Context, stdout io.Writer) error {
+	// What is in Redis is encrypted with this key, the same on all replicas:
+	// 32 random bytes, made once with "openssl rand -base64 32", and kept
+	// where the host keeps its other secrets. Without one, session.New refuses
+	// a store that outlives the process.
+	key, err := base64.StdEncoding.DecodeString(os.Getenv(envSealKey))
+	if err != nil {
+		return errors.New(envSealKey + ": is not base64; make a key with: openssl rand -base64 32")
+	}
+	sessions, err := redisstore.New(redisstore.Config{URL: os.Getenv(envRedisURL)})
+	if err != nil {
+		return fmt.Errorf("%s: %w", envRedisURL, err)
+	}
+	defer sessions.Close()
+
+	cfg := session.Config{Store: sessions, SealKeys: [][]byte{key}}
+	// The MCP server of this example is on loopback, which is refused otherwise.
+	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	manager, err := session.New(cfg)
+	if err != nil {
+		return err
+	}
+	defer manager.Close() // before the store, which it still uses
+
+	// The address that browsers use is the load balancer's, on all replicas.
+	api, err := httpapi.New(manager, httpapi.Config{PublicURL: os.Getenv(envPublicURL)})
+	if err != nil {
+		return fmt.Errorf("%s: %w", envPublicURL, err)
+	}
+	listener, err := net.Listen("tcp", cmp.Or(os.Getenv(envAddr), "127.0.0.1:0"))
+	if err != nil {
+		return fmt.Errorf("%s: %w", envAddr, err)
+	}
+	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends with whoever started it
+		_ = server.Close()
+	}()
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	_, _ = fmt.Fprintln(stdout, listener.Addr())
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
