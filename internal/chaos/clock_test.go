@@ -22,13 +22,13 @@ func TestClockSkewBetweenReplicas(t *testing.T) {
 		skewed := func(by time.Duration) func(*session.Config) {
 			return func(c *session.Config) { c.Now = func() time.Time { return w.clock.Now().Add(by) } }
 		}
-		l := newLoad(t, w, newUsers(w, pick(20, 100), newRandom(t)), newFleet(
+		l := newLoad(t, w, newUsers(w, pick(20, 50), newRandom(t)), newFleet(
 			w.replica(t, "ahead", b.open(t, redis.URL()), skewed(30*time.Second)),
 			w.replica(t, "behind", b.open(t, redis.URL()), skewed(-30*time.Second)),
 		))
 		l.callsOnly = true // so that refreshes can be counted
 		l.start()
-		steps := pick(90, 600)
+		steps := pick(90, 300)
 		for range steps {
 			l.progress(10)
 			w.clock.advance(10 * time.Second)

@@ -16,7 +16,7 @@ func TestRedisRestartsWithItsData(t *testing.T) {
 		redis, w, random := redistest.Run(t, redistest.Options{Persist: true}), busyWorld(t), newRandom(t)
 		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
 			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
-		for round := range pick(2, 8) {
+		for round := range pick(2, 6) {
 			l.progress(pick(300, 800))
 			redis.Kill()
 			away := time.Duration(random.IntN(500)) * time.Millisecond
@@ -41,7 +41,7 @@ func TestRedisRestartsEmpty(t *testing.T) {
 			allowed = append(allowed, httpapi.CodeSessionNotFound)
 		}
 		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...), allowed...)
-		for range pick(2, 6) {
+		for range pick(2, 4) {
 			l.progress(pick(300, 800))
 			redis.Kill()
 			time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)

@@ -15,7 +15,7 @@ func TestRollingRestart(t *testing.T) {
 		redis, w := redistest.Run(t, redistest.Options{}), busyWorld(t)
 		f := newFleet(w.replicas(t, b, redis.URL())...)
 		l := startLoad(t, w, newUsers(w, pick(100, 1000), newRandom(t)), f)
-		for range pick(1, 3) {
+		for range pick(1, 2) {
 			for _, old := range f.all() {
 				l.progress(pick(100, 1000))
 				f.add(w.replica(t, "next "+old.name, b.open(t, redis.URL())))
@@ -34,7 +34,7 @@ func TestRestartWithoutDraining(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), busyWorld(t)
 		f := newFleet(w.replicas(t, b, redis.URL())...)
-		l := startLoad(t, w, newUsers(w, pick(50, 1000), newRandom(t)), f, httpapi.CodeShuttingDown, httpapi.CodeInvalidCallback)
+		l := startLoad(t, w, newUsers(w, pick(50, 200), newRandom(t)), f, httpapi.CodeShuttingDown, httpapi.CodeInvalidCallback)
 		for range pick(2, 5) {
 			for _, old := range f.all() {
 				l.progress(pick(60, 500))

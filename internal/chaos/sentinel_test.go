@@ -26,19 +26,19 @@ func TestSentinelFailover(t *testing.T) {
 				redis := redistest.RunSentinel(t)
 				w := newWorld(t, authtest.Options{DiscardRequests: true}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
 				touchy := func(c *session.Config) { c.TouchInterval = 20 * time.Millisecond }
-				l := newLoad(t, w, newUsers(w, pick(24, 100), newRandom(t)), newFleet(w.replicas(t, b, redis.URL(), touchy)...),
+				l := newLoad(t, w, newUsers(w, pick(24, 50), newRandom(t)), newFleet(w.replicas(t, b, redis.URL(), touchy)...),
 					httpapi.CodeStoreUnavailable)
 				l.callsOnly = true
 				l.start()
-				l.progress(pick(200, 1000))
+				l.progress(pick(200, 500))
 				primary, err := redis.Primary()
 				require.NoError(t, err)
 				_, err = primary.Do("WAIT", "1", "5000")
 				require.NoError(t, err)
 				require.NoError(t, fail(redis))
-				l.progress(pick(200, 1000))
+				l.progress(pick(200, 500))
 				w.as.ExpireAccessTokens()
-				l.progress(pick(200, 1000))
+				l.progress(pick(200, 500))
 				l.stop()
 				require.Equal(t, len(l.users), w.as.Counts().Refreshes)
 				require.Equal(t, len(l.users), w.as.Counts().Authorizations)
@@ -49,8 +49,9 @@ func TestSentinelFailover(t *testing.T) {
 
 // The same with refreshes, connects and disconnects under way, on a primary that
 // refuses writes while no replica takes them over. What it answers in the
-// instant before it loses its replica can still be lost, so a single user may
-// have to authorize again; nobody is stuck or gets a server error.
+// instant before it loses its replica can still be lost: a write, so that a
+// single user may have to authorize again, or the end of a lease, which others
+// then wait for. Nobody is stuck or gets a server error.
 func TestSentinelFailoverDuringWrites(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.RunSentinel(t), busyWorld(t)
@@ -58,11 +59,11 @@ func TestSentinelFailoverDuringWrites(t *testing.T) {
 		require.NoError(t, err)
 		_, err = primary.Do("CONFIG", "SET", "min-replicas-to-write", "1")
 		require.NoError(t, err)
-		l := startLoad(t, w, newUsers(w, pick(24, 100), newRandom(t)), newFleet(w.replicas(t, b, redis.URL())...),
-			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback, httpapi.CodeSessionNotFound, "requires_auth")
-		l.progress(pick(200, 1000))
+		l := startLoad(t, w, newUsers(w, pick(24, 50), newRandom(t)), newFleet(w.replicas(t, b, redis.URL())...),
+			httpapi.CodeStoreUnavailable, httpapi.CodeUpstreamTimeout, httpapi.CodeInvalidCallback, httpapi.CodeSessionNotFound, "requires_auth")
+		l.progress(pick(200, 500))
 		require.NoError(t, redis.Failover())
-		l.progress(pick(200, 1000))
+		l.progress(pick(200, 500))
 		l.halt()
 		lost := 0
 		for _, u := range l.users {
