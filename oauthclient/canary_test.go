@@ -245,8 +245,10 @@ func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
 			rw.Header().Set("WWW-Authenticate", `Bearer error="invalid_token", error_description="`+r.Header.Get("Authorization")+`", scope="read"`)
 			http.Error(rw, r.Header.Get("Authorization"), http.StatusUnauthorized)
 		},
-		"http.StatusForbidden that echoes": func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), http.StatusForbidden) },
-		"500 that echoes":                  func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), 500) },
+		"403 that echoes": func(rw http.ResponseWriter, r *http.Request) {
+			http.Error(rw, r.Header.Get("Authorization"), http.StatusForbidden)
+		},
+		"500 that echoes": func(rw http.ResponseWriter, r *http.Request) { http.Error(rw, r.Header.Get("Authorization"), 500) },
 		"200 that echoes": func(rw http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(rw, r.Header.Get("Authorization"))
 		},
