@@ -144,7 +144,9 @@ type ServerPolicy struct {
 	// code_challenge_methods_supported. S256 is still sent.
 	AllowUnadvertisedPKCE bool
 	// TrustedIssuer is accepted as the issuer in the server metadata,
-	// although the resource metadata names the server differently.
+	// although the resource metadata names the server differently. The MCP
+	// server is then trusted not to name a server that only claims to be it:
+	// it would get the secret of a client preregistered for that issuer.
 	TrustedIssuer string
 	// Scopes replaces the scope selection, offline_access included.
 	Scopes []string

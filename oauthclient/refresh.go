@@ -4,8 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"slices"
 	"time"
 )
+
+// finalRefusals are the error codes that end a refresh token (RFC 6749 section
+// 5.2); bad_refresh_token is GitHub's spelling of invalid_grant.
+var finalRefusals = []string{"invalid_grant", "invalid_client", "bad_refresh_token"}
 
 const (
 	// refreshBackoff is how long a failed refresh is not tried again.
@@ -91,7 +96,7 @@ func (p *OAuthProvider) refreshOnce(ctx context.Context, stale Credentials, forc
 		var refused *AuthorizationError
 		switch {
 		case err == nil:
-		case errors.As(err, &refused) && (refused.Code == "invalid_grant" || refused.Code == "invalid_client"):
+		case errors.As(err, &refused) && slices.Contains(finalRefusals, refused.Code):
 			p.cfg.Logger.InfoContext(ctx, "mcpoauth: the refresh token is no longer valid", "code", refused.Code)
 			if refused.Code == "invalid_client" {
 				p.dropRegistration(ctx, c.Registration)

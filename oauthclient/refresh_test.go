@@ -222,7 +222,7 @@ func TestRotatedRefreshTokenIsStored(t *testing.T) {
 // Only these two are final.
 func TestPain04OnlyFinalErrorsEndCredentials(t *testing.T) {
 	t.Parallel()
-	for _, code := range []string{"invalid_grant", "invalid_client"} {
+	for _, code := range []string{"invalid_grant", "invalid_client", "bad_refresh_token"} {
 		for _, status := range []int{400, 401, 200} {
 			t.Run(code+" with "+http.StatusText(status), func(t *testing.T) {
 				t.Parallel()
