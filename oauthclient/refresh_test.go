@@ -219,7 +219,7 @@ func TestRotatedRefreshTokenIsStored(t *testing.T) {
 	require.Zero(t, w.as.Counts().ReuseDetected)
 }
 
-// Only these two are final.
+// Only these are final.
 func TestPain04OnlyFinalErrorsEndCredentials(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"invalid_grant", "invalid_client", "bad_refresh_token"} {
