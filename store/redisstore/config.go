@@ -96,6 +96,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Format implements [fmt.Formatter], because of the passwords in it.
+func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("redisstore.Config")) }
+
 // withDefaults returns the config completed, or all mistakes at once.
 func (c Config) withDefaults() (Config, error) {
 	var errs []error

@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -74,6 +75,19 @@ func TestConnectingFailsWithoutTellingCredentials(t *testing.T) {
 	}
 	_, err := redisstore.New(redisstore.Config{URL: "redis://" + server.Addr()})
 	require.ErrorContains(t, err, "NOAUTH")
+}
+
+func TestFormattingTellsNoCredentials(t *testing.T) {
+	t.Parallel()
+	const canary = "canary-password"
+	server := redistest.Run(t, redistest.Options{Password: canary})
+	config := redisstore.Config{URL: server.URL(), ClientOption: rueidis.ClientOption{Password: canary}}
+	s := open(t, redisstore.Config{URL: server.URL()})
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		require.NotContains(t, fmt.Sprintf(format, config), canary)
+		require.NotContains(t, fmt.Sprintf(format, &config), canary)
+		require.NotContains(t, fmt.Sprintf(format, s), canary)
+	}
 }
 
 func TestDatabaseNumber(t *testing.T) {

@@ -15,6 +15,23 @@ import (
 // bring back what a Redis that was restarted empty has lost, without bringing
 // back what somebody deleted.
 
+// Ping asks Redis for an answer, once: unlike with every other method, a lost
+// connection is an error at once, also if the next one would be better.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("redisstore: ping: %w", err)
+	}
+	if s.background.Err() != nil {
+		return ErrClosed
+	}
+	opCtx := newOpContext(ctx, s.opTimeout)
+	defer opCtx.stop()
+	if err := s.client.Do(opCtx, s.client.B().Ping().Build()).Error(); err != nil {
+		return s.failure(ctx, opCtx, "ping", withoutContents(err))
+	}
+	return nil
+}
+
 // Read is Get, with what else is known about the record.
 func (s *Store) Read(ctx context.Context, key string) (Record, error) {
 	if err := ctx.Err(); err != nil {

@@ -141,6 +141,25 @@ func TestOnChange(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestPingAsksOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	s := open(t, redisstore.Config{URL: server.URL(), OpTimeout: time.Minute})
+	require.NoError(t, s.Ping(t.Context()))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.Ping(ended), context.Canceled)
+	server.Kill()
+	start := time.Now()
+	err := s.Ping(t.Context())
+	require.True(t, redisstore.IsOutage(err), "%v", err)
+	require.Less(t, time.Since(start), 10*time.Second)
+	require.NoError(t, server.Restart())
+	require.Eventually(t, func() bool { return s.Ping(t.Context()) == nil }, 5*time.Second, time.Millisecond)
+	s.Close()
+	require.ErrorIs(t, s.Ping(t.Context()), redisstore.ErrClosed)
+}
+
 // TestIsOutage tells apart what a fallback is for and what it would hide.
 func TestIsOutage(t *testing.T) {
 	t.Parallel()

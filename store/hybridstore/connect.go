@@ -1,0 +1,286 @@
+package hybridstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
+)
+
+// connection is what run knows from one time of service to the next.
+type connection struct {
+	redis *redisstore.Store // nil until the first success
+	last  *link             // the last time of service
+	terms uint64
+}
+
+// run connects, watches and reconnects until Close. It reports the outcome of
+// the first attempt.
+func (s *Store) run(first chan<- error) {
+	c := &connection{}
+	defer func() {
+		s.link.Store(nil)
+		if c.redis != nil {
+			c.redis.Close()
+		}
+	}()
+	pause := firstRetry
+	for s.background.Err() == nil {
+		err := s.connect(c)
+		if first != nil {
+			first <- err
+			first = nil
+			if err != nil && !redisstore.IsOutage(err) {
+				return
+			}
+		}
+		if err == nil {
+			pause = firstRetry
+			s.watch(c)
+			continue
+		}
+		if !redisstore.IsOutage(err) && s.background.Err() == nil {
+			s.log.Error("❌ Redis refuses", "error", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-s.background.Done():
+		}
+		pause = min(2*pause, lastRetry)
+	}
+}
+
+// connect puts Redis into service, once everything that happened while it was
+// away has been replayed.
+func (s *Store) connect(c *connection) (err error) {
+	if c.redis == nil {
+		c.redis, err = redisstore.New(s.cfg.Redis)
+	} else {
+		err = c.redis.Ping(s.background)
+	}
+	if err != nil {
+		return err
+	}
+	epoch, err := c.redis.Epoch(s.background)
+	if err != nil {
+		return err
+	}
+	r := &replay{s: s, redis: c.redis, lost: c.last != nil && c.last.epoch != epoch}
+	if r.lost {
+		if err := r.restore(c.last.term.Load()); err != nil {
+			return err
+		}
+	}
+	c.terms++
+	l := &link{redis: c.redis, epoch: epoch}
+	l.term.Store(c.terms)
+	if err := r.changes(l); err != nil {
+		return err
+	}
+	if c.last == nil {
+		s.log.Info("✅ Redis is connected", "caching", c.redis.Caching(), "created", r.created)
+	} else {
+		s.log.Info("✅ Redis is back", "restored", r.restored, "created", r.created, "updated", r.updated,
+			"deleted", r.deleted, "conflicts", r.conflicts)
+	}
+	c.last = l
+	s.verify(l)
+	return nil
+}
+
+// watch returns when Redis is out of service.
+func (s *Store) watch(c *connection) {
+	ticker := time.NewTicker(checkInterval)
+	defer ticker.Stop()
+	for s.link.Load() == c.last {
+		kicked := false
+		select {
+		case <-s.background.Done():
+			return
+		case <-s.kick:
+			kicked = true
+		case <-ticker.C:
+		}
+		if s.link.Load() != c.last || s.epochEnded(s.background, c.last) || s.background.Err() != nil {
+			continue
+		}
+		if kicked {
+			// The connection was made anew: nobody has told of changes meanwhile.
+			c.terms++
+			c.last.term.Store(c.terms)
+			s.verify(c.last)
+		}
+	}
+}
+
+// verify reads again what is remembered from before this term, which forgets
+// what has gone and has Redis tell of changes from here on.
+func (s *Store) verify(l *link) {
+	s.mu.Lock()
+	entries := s.memory.settledEntries(0)
+	s.mu.Unlock()
+	term := l.term.Load()
+	s.work.Go(func() {
+		for _, e := range entries {
+			if s.link.Load() != l || l.term.Load() != term || s.background.Err() != nil {
+				return
+			}
+			if e.value != nil {
+				_, _ = s.Get(s.background, e.key)
+			}
+		}
+	})
+}
+
+// replay brings to Redis what it does not know.
+type replay struct {
+	s     *Store
+	redis *redisstore.Store
+	lost  bool // Redis has lost its data
+
+	restored, created, updated, deleted, conflicts int
+}
+
+// restore brings back what Redis has lost, as far as this replica was up to
+// date about it, and keeps other replicas from bringing back what was deleted.
+func (r *replay) restore(term uint64) error {
+	r.s.mu.Lock()
+	entries := r.s.memory.settledEntries(0)
+	r.s.mu.Unlock()
+	now := time.Now()
+	for _, e := range entries {
+		var err error
+		switch {
+		case !now.Before(e.expiry):
+			continue
+		case e.value == nil:
+			err = r.redis.Bury(r.s.background, e.key, e.expiry, false)
+		case e.term == term && r.redis.Caching():
+			if err = r.redis.Restore(r.s.background, e.key, e.value, e.expiry); err == nil {
+				r.restored++
+			}
+		}
+		if err != nil && !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
+	return nil
+}
+
+// changes replays the changes made in memory, also those that are made
+// meanwhile, and puts Redis into service in the moment when there are none.
+func (r *replay) changes(l *link) error {
+	for {
+		r.s.mu.Lock()
+		entries := r.s.memory.pendingEntries()
+		if len(entries) == 0 {
+			r.s.link.Store(l)
+			r.s.mu.Unlock()
+			return nil
+		}
+		r.s.mu.Unlock()
+		for _, e := range entries {
+			settled, err := r.change(r.s.background, e)
+			if err != nil {
+				r.interrupted(e)
+				return err
+			}
+			r.settle(e, settled)
+		}
+	}
+}
+
+// change replays one change and returns what is to be remembered of the record.
+// It returns nil if Redis has something else.
+func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
+	known := &entry{key: e.key, value: e.value, expiry: e.expiry}
+	err := r.apply(ctx, e)
+	if err == nil {
+		return known, nil
+	}
+	if !errors.Is(err, store.ErrConflict) {
+		return nil, err
+	}
+	record, err := r.redis.Read(ctx, e.key)
+	switch {
+	case err == nil && e.value != nil && record.Value == string(e.value):
+		return known, nil // its own first attempt
+	case err == nil && e.expects(record.Value):
+		next := *e
+		next.base, next.maybe = []byte(record.Value), nil
+		return r.change(ctx, &next)
+	case err == nil:
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	case e.value == nil:
+		return nil, nil // so it was deleted
+	case e.fresh:
+		// What it replaces had ended by itself.
+		if err = r.redis.Swap(ctx, e.key, nil, e.value, e.expiry); err == nil {
+			return known, nil
+		}
+	case r.lost:
+		if err = r.redis.Restore(ctx, e.key, e.value, e.expiry); err == nil {
+			return known, nil
+		}
+	}
+	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	r.conflicts++
+	r.s.log.Warn("⚠️ a record was changed in memory and in Redis: Redis wins")
+	return nil, nil
+}
+
+// apply makes a change in Redis.
+func (r *replay) apply(ctx context.Context, e *entry) error {
+	switch {
+	case e.value == nil && e.force:
+		r.deleted++
+		return r.redis.Bury(ctx, e.key, e.expiry, true)
+	case e.value == nil:
+		r.deleted++
+		return r.redis.Swap(ctx, e.key, e.base, nil, time.Time{})
+	case e.base == nil || e.force:
+		r.created++
+		if e.force { // deleted first, whatever was there
+			if err := r.redis.Bury(ctx, e.key, e.expiry, true); err != nil {
+				return err
+			}
+		}
+		return r.redis.Swap(ctx, e.key, nil, e.value, e.expiry)
+	}
+	r.updated++
+	return r.redis.Swap(ctx, e.key, e.base, e.value, e.expiry)
+}
+
+// interrupted remembers that a change may have arrived.
+func (r *replay) interrupted(e *entry) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	if now := r.s.memory.get(e.key); now != nil && now.pending {
+		next := *now
+		next.mayBe(e.value)
+		_ = r.s.memory.put(&next)
+	}
+}
+
+// settle remembers the outcome of a replayed change. If the record was changed
+// again meanwhile, that change is based on this one.
+func (r *replay) settle(e, settled *entry) {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	now := r.s.memory.get(e.key)
+	switch {
+	case now == e && settled == nil:
+		r.s.memory.drop(e.key)
+	case now == e:
+		_ = r.s.memory.put(settled)
+	case now != nil && now.pending && settled != nil:
+		next := *now
+		next.base, next.maybe = settled.value, nil
+		_ = r.s.memory.put(&next)
+	}
+}

@@ -1,0 +1,80 @@
+// Package hybridstore is a [store.SessionStore] on Redis that goes on in memory
+// while Redis is away.
+//
+// It is for hosts that would rather have each replica on its own for a while
+// than none of them working. A host that prefers an error uses package
+// redisstore; [Store.IsRedisConnected] tells which of the two it has just now.
+//
+// # Walk-through
+//
+//	s, err := hybridstore.Open(ctx, os.Getenv("REDIS_URL"))
+//	if err != nil {
+//		return err // a bad URL, or refused credentials
+//	}
+//	defer s.Close()
+//
+// An empty URL gives a store in memory only; one process, nothing outlives it,
+// and [Store.Ephemeral] is true. With a URL it is false, also before Redis was
+// ever reached, because records may leave the process at any time.
+//
+// A Redis that is down at the start is a warning in the log and a working store.
+// The log also has a line for each time that Redis goes (❌) and comes back (✅):
+//
+//	❌ Redis is away: going on with memory
+//	✅ Redis is back restored=0 created=3 updated=12 deleted=1 conflicts=0
+//
+// # While Redis is in service
+//
+// Everything goes through package redisstore: a warm Get costs no command, a
+// change made by another replica is seen within milliseconds. Beside that the
+// store remembers what it reads and writes, up to [Config].MaxEntries records,
+// and reads again at once what another replica has changed, so that it has
+// something to go on with.
+//
+// # While Redis is away
+//
+// An operation that gets no answer within the Redis configuration's OpTimeout
+// takes Redis out of service and is done in memory, as are all that follow. This
+// replica then knows what it had remembered and what it does itself, and
+// nothing of other replicas: a record that it does not know is not found, and
+// locks exclude its own callers only. Redis is asked again after 50 ms, and after
+// twice as long each time up to 2 s.
+//
+// Once it answers, what has changed is replayed, in the order of the changes
+// and each as the Swap or Delete that it was, and only then is Redis back in
+// service. Where Redis has something else than the change was made from,
+// another replica was there meanwhile: Redis wins, and a warning says so. A
+// Delete is different; it holds whatever others have made of the record.
+//
+// A change whose answer got lost, at the beginning of an outage or in its
+// middle, is recognized when it turns up in Redis. What cannot be decided, as
+// when nobody knows who took a record, is an error and never a success.
+//
+// # When Redis has lost its data
+//
+// A key in Redis names the life of its data; see redisstore.Store.Epoch. If it
+// has changed, every replica brings back what it remembers and was up to date
+// about, as long as Redis kept it informed until the end. What somebody has
+// deleted stays deleted: deletions are remembered too, until the record would
+// have expired, and outrank memories of other replicas whoever comes first.
+// Without client-side caching nothing is brought back but what changed while
+// Redis was away, as nobody could say what is still true.
+//
+// # Limits
+//
+// Two replicas that are both cut off may refresh the same token, which an
+// authorization server with rotating refresh tokens takes for theft: the price
+// of working on one's own. A session that was deleted through a replica that
+// has since gone, while another one was cut off, can come back from the latter's
+// memory if Redis loses its data before that one is back.
+//
+// # Concurrency
+//
+// A *Store is safe for concurrent use. It has a few goroutines until
+// [Store.Close], which is to be called after the last operation.
+//
+// # Security
+//
+// What is remembered lies in memory as it was given, which is sealed by package
+// session. Keys, values and credentials are in no error and no log record.
+package hybridstore

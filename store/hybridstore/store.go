@@ -1,0 +1,277 @@
+package hybridstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/memstore"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
+)
+
+// Store is a [store.SessionStore] on Redis with a fallback to memory, or in
+// memory only. Create one with [Open] or [New].
+type Store struct {
+	cfg   Config
+	log   *slog.Logger
+	local *memstore.Store // everything without Redis; only locks while Redis is away
+	kick  chan struct{}   // of capacity one: look at the connection now
+
+	// link is the connection in service, nil while Redis is away. It becomes
+	// nil at any moment, and something else only with mu held and nothing
+	// pending: whoever holds mu and finds nil may change the memory.
+	link atomic.Pointer[link]
+
+	mu     sync.Mutex
+	memory memory
+	busy   map[string]int // how many Swaps of a record are on their way to Redis
+	news   chan string    // records to be read again because they have changed
+
+	background context.Context
+	stop       context.CancelFunc
+	work       sync.WaitGroup
+}
+
+// link is one time of service of Redis.
+type link struct {
+	redis *redisstore.Store
+	epoch string
+	// term numbers times in which Redis told about all changes. A connection
+	// that was lost and made again begins another one.
+	term atomic.Uint64
+}
+
+var (
+	_ store.SessionStore = (*Store)(nil)
+	_ store.Ephemeral    = (*Store)(nil)
+)
+
+// errBack is why a change cannot be made in memory: Redis has come back.
+var errBack = errors.New("redis is back")
+
+// IsRedisConnected reports whether Redis is in service. While it is not, this
+// replica is on its own. It is false for a store in memory only.
+func (s *Store) IsRedisConnected() bool { return s.link.Load() != nil }
+
+// Ephemeral implements [store.Ephemeral]: it is true for a store in memory only.
+func (s *Store) Ephemeral() bool { return s.cfg.inMemory() }
+
+// Close ends the connection. What Redis does not know by then is lost, and
+// logged.
+func (s *Store) Close() {
+	s.stop()
+	s.work.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.memory.waiting.Len(); n > 0 {
+		s.log.Error("❌ closed while Redis is away: changes are lost", "changes", n)
+		s.memory = newMemory(s.cfg.MaxEntries)
+	}
+}
+
+// usable is the beginning of every method.
+func (s *Store) usable(ctx context.Context, op string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("hybridstore: %s: %w", op, err)
+	}
+	if s.background.Err() != nil {
+		return ErrClosed
+	}
+	return nil
+}
+
+// ErrClosed is returned by all methods after [Store.Close].
+var ErrClosed = errors.New("hybridstore: closed")
+
+// Get implements [store.SessionStore]. While Redis is away, a record that this
+// replica does not know is [store.ErrNotFound].
+func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
+	if err := s.usable(ctx, "get"); err != nil {
+		return nil, err
+	}
+	if err := store.CheckKey(key); err != nil {
+		return nil, err
+	}
+	if s.Ephemeral() {
+		return s.local.Get(ctx, key)
+	}
+	for {
+		l := s.link.Load()
+		if l == nil {
+			if value, err := s.remembered(key); !errors.Is(err, errBack) {
+				return value, err
+			}
+			continue
+		}
+		before := s.recall(key)
+		record, err := l.redis.Read(ctx, key)
+		switch {
+		case err == nil:
+			s.learn(ctx, l, key, before, record)
+			return []byte(record.Value), nil
+		case errors.Is(err, store.ErrNotFound):
+			if !s.dataLost(ctx, l, before) {
+				s.forget(before)
+				return nil, err
+			}
+		case !s.lost(ctx, l, err):
+			return nil, err
+		}
+	}
+}
+
+// remembered is Get while Redis is away.
+func (s *Store) remembered(key string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link.Load() != nil {
+		return nil, errBack
+	}
+	value := s.memory.get(key).live(time.Now())
+	if value == nil {
+		return nil, store.ErrNotFound
+	}
+	s.memory.touch(key)
+	return bytes.Clone(value), nil
+}
+
+// Swap implements [store.SessionStore]. An outage in the middle of it is an
+// error if Redis is back at once; otherwise the change is made in memory, and
+// later in Redis, where it finds its own first attempt if that arrived.
+func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
+	if err := s.usable(ctx, "swap"); err != nil {
+		return err
+	}
+	if err := store.CheckSwap(key, new, expiry); err != nil {
+		return err
+	}
+	if s.Ephemeral() {
+		return s.local.Swap(ctx, key, old, new, expiry)
+	}
+	return s.change(ctx, func(l *link) error {
+		s.setBusy(key, 1)
+		defer s.setBusy(key, -1)
+		err := l.redis.Swap(ctx, key, old, new, expiry)
+		remembered := s.recall(key)
+		switch {
+		case err == nil && (new == nil || !time.Now().Before(expiry)):
+			s.forget(remembered)
+		case err == nil:
+			s.wrote(ctx, l, key, new, expiry)
+		case errors.Is(err, store.ErrConflict) && old != nil && s.dataLost(ctx, l, remembered):
+			return errDataLost
+		case errors.Is(err, store.ErrConflict):
+			s.forget(remembered) // if it is current, reading it again is cheap
+		}
+		return err
+	}, func(interrupted bool) error { return s.memory.swap(key, old, new, expiry, time.Now(), interrupted) })
+}
+
+// Delete implements [store.SessionStore]. A deleted record is remembered until
+// its expiry, so that no replica's memory brings it back.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if err := s.usable(ctx, "delete"); err != nil {
+		return err
+	}
+	if err := store.CheckKey(key); err != nil {
+		return err
+	}
+	if s.Ephemeral() {
+		return s.local.Delete(ctx, key)
+	}
+	return s.change(ctx, func(l *link) error {
+		err := l.redis.Delete(ctx, key)
+		if err == nil {
+			s.bury(key)
+		}
+		return err
+	}, func(bool) error { return s.memory.delete(key, time.Now()) })
+}
+
+// errDataLost is why a change in Redis has to be made in memory after all:
+// Redis has lost its data, and is out of service until they are back.
+var errDataLost = errors.New("redis has lost its data")
+
+// change makes a change in Redis or, while that is away, in memory, which is
+// told whether Redis was tried before.
+func (s *Store) change(ctx context.Context, inRedis func(*link) error, inMemory func(interrupted bool) error) error {
+	var outage error
+	for {
+		if l := s.link.Load(); l != nil {
+			if outage != nil {
+				return outage // it may have happened; a second attempt would not know
+			}
+			err := inRedis(l)
+			if err == nil || !errors.Is(err, errDataLost) && !s.lost(ctx, l, err) {
+				return err
+			}
+			if !errors.Is(err, errDataLost) {
+				outage = err
+			}
+		}
+		err := s.away(func() error { return inMemory(outage != nil) })
+		if outage != nil && errors.Is(err, store.ErrConflict) {
+			return outage // perhaps with our own first attempt
+		}
+		if !errors.Is(err, errBack) {
+			return err
+		}
+	}
+}
+
+// away makes a change in memory, unless Redis is back.
+func (s *Store) away(change func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link.Load() != nil {
+		return errBack
+	}
+	return change()
+}
+
+// Lock implements [store.SessionStore]. While Redis is away, locks exclude the
+// callers of this Store only, and a lock that was granted before an outage, or
+// during it, excludes nobody after it began, or ended: writes still go through
+// Swap.
+func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
+	if err := s.usable(ctx, "lock"); err != nil {
+		return nil, err
+	}
+	if err := store.CheckLock(key, ttl); err != nil {
+		return nil, err
+	}
+	if l := s.link.Load(); l != nil {
+		unlock, err := l.redis.Lock(ctx, key, ttl)
+		if err == nil || !s.lost(ctx, l, err) {
+			return unlock, err
+		}
+	}
+	return s.local.Lock(ctx, key, ttl)
+}
+
+// lost takes Redis out of service if err is an outage, and tells whether the
+// operation that got it should be tried in another way.
+func (s *Store) lost(ctx context.Context, l *link, err error) bool {
+	if err == nil || ctx.Err() != nil || !redisstore.IsOutage(err) {
+		return false
+	}
+	if s.link.CompareAndSwap(l, nil) {
+		s.log.Error("❌ Redis is away: going on with memory", "error", err)
+		s.look()
+	}
+	return true
+}
+
+// look has the connection looked at now.
+func (s *Store) look() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
