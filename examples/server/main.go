@@ -7,10 +7,12 @@
 //
 //	ADDR                     where to listen; 127.0.0.1:3000
 //	PUBLIC_URL               the base URL that browsers use; http://$ADDR
-//	REDIS_URL                a store that all replicas share; none: memory
+//	REDIS_URL                a store that all replicas share; none: memory.
+//	                         While Redis is away, the host works from memory
 //	MCPOAUTH_SEAL_KEYS       keys that encrypt the sessions in the store: base64
 //	                         of 32 bytes each (openssl rand -base64 32),
-//	                         separated by commas; the first one seals, all open
+//	                         separated by commas; the first one seals, all open.
+//	                         Required with REDIS_URL
 //	MCPOAUTH_ALLOW_LOOPBACK  1 for development: MCP servers on loopback, and http
 //
 // It stops on SIGINT and SIGTERM, after the requests that are in progress.
@@ -34,8 +36,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
-	"github.com/mcpoauth/mcpoauth/store"
-	"github.com/mcpoauth/mcpoauth/store/memstore"
+	"github.com/mcpoauth/mcpoauth/store/hybridstore"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
 // After a signal, requests may go on for drainTimeout, and then have
@@ -58,7 +60,12 @@ func main() {
 
 // run serves until ctx ends.
 func run(ctx context.Context, logger *slog.Logger) error {
-	manager, err := newManager(logger)
+	sessions, err := hybridstore.New(ctx, hybridstore.Config{Redis: redisstore.Config{URL: os.Getenv("REDIS_URL")}, Logger: logger})
+	if err != nil {
+		return fmt.Errorf("REDIS_URL: %w", err)
+	}
+	defer sessions.Close()
+	manager, err := newManager(logger, sessions)
 	if err != nil {
 		return err
 	}
@@ -114,14 +121,13 @@ func run(ctx context.Context, logger *slog.Logger) error {
 }
 
 // newManager makes the session manager.
-func newManager(logger *slog.Logger) (*session.Manager, error) {
-	sessions, err := openStore()
-	if err != nil {
-		return nil, err
-	}
+func newManager(logger *slog.Logger, sessions *hybridstore.Store) (*session.Manager, error) {
 	keys, err := sealKeys(os.Getenv("MCPOAUTH_SEAL_KEYS"))
 	if err != nil {
 		return nil, err
+	}
+	if len(keys) == 0 && !sessions.Ephemeral() {
+		return nil, errors.New("MCPOAUTH_SEAL_KEYS: is required with REDIS_URL; make a key with: openssl rand -base64 32")
 	}
 	cfg := session.Config{Store: sessions, SealKeys: keys, Logger: logger}
 	switch os.Getenv("MCPOAUTH_ALLOW_LOOPBACK") {
@@ -132,14 +138,6 @@ func newManager(logger *slog.Logger) (*session.Manager, error) {
 		return nil, errors.New("MCPOAUTH_ALLOW_LOOPBACK: must be 1, 0 or empty")
 	}
 	return session.New(cfg)
-}
-
-// openStore opens the store that REDIS_URL names.
-func openStore() (store.SessionStore, error) {
-	if os.Getenv("REDIS_URL") != "" {
-		return nil, errors.New("REDIS_URL: this build has no Redis store; leave it empty to keep sessions in memory")
-	}
-	return memstore.New(memstore.Config{}), nil
 }
 
 // sealKeys decodes a list of keys. Its errors say which one is wrong, and
