@@ -15,7 +15,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
-	"github.com/mcpoauth/mcpoauth/store/redisstore"
+	"github.com/mcpoauth/mcpoauth/store/hybridstore"
 )
 
 // The environment of a host, as in examples/server. All replicas get the same,
@@ -38,7 +38,9 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return errors.New(envSealKey + ": is not base64; make a key with: openssl rand -base64 32")
 	}
-	sessions, err := redisstore.New(redisstore.Config{URL: os.Getenv(envRedisURL)})
+	// While Redis is away for longer than a few seconds, this store goes on in
+	// memory. A host that prefers an error uses redisstore.New instead.
+	sessions, err := hybridstore.Open(ctx, os.Getenv(envRedisURL))
 	if err != nil {
 		return fmt.Errorf("%s: %w", envRedisURL, err)
 	}

@@ -63,7 +63,6 @@ func TestStoryOfALoss(t *testing.T) {
 		sabotage func(w *world) error
 		want     string
 	}{
-		"Redis loses its data":      {func(w *world) error { return w.redis.RestartEmpty() }, "HTTP status 404"},
 		"consent is withdrawn":      {func(w *world) error { w.auth.RevokeAll(); return nil }, "HTTP status 401"},
 		"the MCP server is stopped": {func(w *world) error { w.mcp.FailNext(1e6, http.StatusForbidden, 0); return nil }, "HTTP status 403"},
 	} {
@@ -94,7 +93,6 @@ func TestRun(t *testing.T) {
 		"unknown flag":            {[]string{"-hots"}, nil, 2, "-hots"},
 		"stray operand":           {[]string{"host"}, nil, 2, `unexpected argument "host"`},
 		"no redis-server":         {nil, map[string]string{"PATH": ""}, 1, "no redis-server in PATH; install it with: apt-get install redis-server"},
-		"host without Redis":      {[]string{"-host"}, map[string]string{envRedisURL: "redis://127.0.0.1:1"}, 1, "REDIS_URL: "},
 		"host with a wrong key":   {[]string{"-host"}, map[string]string{envSealKey: "canary!"}, 1, "MCPOAUTH_SEAL_KEYS: is not base64; make a key with: openssl rand -base64 32"},
 		"host with another's URL": {[]string{"-host"}, map[string]string{envRedisURL: "http://canary@127.0.0.1"}, 1, "REDIS_URL: "},
 	} {

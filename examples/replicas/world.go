@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -107,6 +108,7 @@ type host struct {
 	addr string // the port stays the same over restarts
 	w    *world
 	cmd  *exec.Cmd
+	log  *bytes.Buffer // of this life; complete once it is killed
 }
 
 // start starts the host and waits until it listens.
@@ -118,7 +120,8 @@ func (h *host) start(ctx context.Context) error {
 	h.cmd = exec.Command(self, "-host")
 	h.cmd.Env = append(os.Environ(), envAddr+"="+h.addr, envPublicURL+"="+h.w.publicURL,
 		envRedisURL+"="+h.w.redis.URL(), envSealKey+"="+h.w.sealKey)
-	h.cmd.Stderr = os.Stderr
+	h.log = new(bytes.Buffer)
+	h.cmd.Stderr = h.log
 	if _, err := h.cmd.StdinPipe(); err != nil { // its end tells the host to stop
 		return err
 	}
@@ -133,7 +136,7 @@ func (h *host) start(ctx context.Context) error {
 	addr, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		h.kill()
-		return fmt.Errorf("host %s does not start: %w", h.name, err)
+		return fmt.Errorf("host %s does not start: %w\n%s", h.name, err, h.log)
 	}
 	h.addr = strings.TrimSpace(addr)
 	return nil
