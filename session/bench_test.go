@@ -1,0 +1,33 @@
+package session_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// A sealed record is written when something changes and opened when a replica
+// sees it for the first time; a warm call does neither.
+func BenchmarkSeal(b *testing.B) {
+	sealer, err := session.NewSealer([][]byte{bytes.Repeat([]byte{1}, 32)})
+	require.NoError(b, err)
+	record := bytes.Repeat([]byte("r"), 1500)
+	sealed := sealer.Seal("session:k", record)
+	b.Run("seal", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			sealer.Seal("session:k", record)
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := sealer.Open("session:k", sealed); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

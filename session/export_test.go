@@ -1,0 +1,10 @@
+package session
+
+// NewSealer and its methods are what the benchmarks of sealing need.
+func NewSealer(keys [][]byte) (sealer, error) { return newSealer(keys) }
+
+// Seal is seal.
+func (s sealer) Seal(storeKey string, plaintext []byte) []byte { return s.seal(storeKey, plaintext) }
+
+// Open is open.
+func (s sealer) Open(storeKey string, value []byte) ([]byte, error) { return s.open(storeKey, value) }
