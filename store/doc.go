@@ -50,6 +50,8 @@
 // A lease can run out while its holder is still busy. Keep the Swap: it turns
 // the late writer's result into an ErrConflict instead of a lost write.
 //
+// A store may also count, for limits that replicas share; see [Counter].
+//
 // # Writing a backend
 //
 // Every method works on one key, so a backend needs no transactions over
