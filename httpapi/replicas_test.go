@@ -83,8 +83,8 @@ func TestReplicasShareABudgetAtOnce(t *testing.T) {
 	require.Positive(t, allowed.Load())
 }
 
-// A warm tool call costs Redis nothing with the limiter off, and next to nothing
-// with it on.
+// What the limiter adds to warm tool calls, which otherwise cost Redis nothing
+// (package chaos shows that): nothing, or a command per portion.
 func TestRateLimitCostsOfWarmCalls(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -116,9 +116,6 @@ func TestRateLimitCostsOfWarmCalls(t *testing.T) {
 			stats, err := server.CommandStats()
 			require.NoError(t, err)
 			require.LessOrEqual(t, stats["evalsha"]+stats["eval"], tc.budget+btoi(tc.budget > 0), "%v", stats)
-			if tc.budget == 0 {
-				require.Zero(t, stats.Total(), "%v", stats)
-			}
 		})
 	}
 }
