@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -222,4 +223,41 @@ func TestMaxRedirects(t *testing.T) {
 	})
 	hops.Store(5)
 	w.begin(w.client(func(cfg *oauthclient.Config) { cfg.MaxRedirects = 6 }))
+}
+
+// Lists as long as the limits allow must not cost more than reading them.
+func TestEndlessListsOfScopes(t *testing.T) {
+	t.Parallel()
+	var many strings.Builder
+	for i := range 100_000 {
+		many.WriteString(" " + strconv.Itoa(i))
+	}
+	scopes := strings.Fields(many.String())
+	for name, aim := range map[string]func(*world){
+		"scopes_supported": func(w *world) { w.mcp.SetMetadata(mcptest.Metadata{ScopesSupported: scopes}) },
+		"challenge":        func(w *world) { w.challenge(`Bearer scope="` + strings.Join(scopes[:10_000], " ") + `"`) },
+		"client_id": func(w *world) {
+			w.as.SetOutage(authtest.EndpointRegister, authtest.Body(201, "application/json", `{"client_id":"`+strings.Repeat("x", 100_000)+`"}`))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			aim(w)
+			began := time.Now()
+			var discovery *oauthclient.DiscoveryError
+			require.ErrorAs(t, w.client().Connect(t.Context()), &discovery)
+			require.Contains(t, discovery.Reason, "authorization URL")
+			require.Less(t, time.Since(began), boundTime)
+		})
+	}
+}
+
+// A header of the largest size is read in one go, not once for every word.
+func TestChallengeOfManyWords(t *testing.T) {
+	t.Parallel()
+	line := strings.Repeat("a,", 1<<20)
+	began := time.Now()
+	require.Zero(t, oauthclient.ParseChallenge(http.Header{"Www-Authenticate": {line}}))
+	require.Less(t, time.Since(began), boundTime)
 }
