@@ -59,11 +59,8 @@ func FuzzSealedRecord(f *testing.F) {
 		}
 		refuse := func(keys opener, place string, value []byte, why string) {
 			opened, err := keys.Open(place, value)
-			require.Error(t, err, why)
+			require.EqualError(t, err, "session: a stored record cannot be opened with any of Config.SealKeys", why)
 			require.Nil(t, opened)
-			if len(place) > 8 {
-				require.NotContains(t, err.Error(), place)
-			}
 		}
 		refuse(sealer(t, second), place, sealed, "another key")
 		refuse(sealer(t), place, sealed, "no key")
