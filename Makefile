@@ -38,6 +38,9 @@ conformance: ## the official MCP conformance suite, through two replicas
 bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...
 
+fuzz: ## every fuzz target for FUZZTIME=10s each; crashes become seeds in testdata
+	@scripts/fuzz
+
 quickstart: ## run the main job once, narrated
 	go run ./examples/quickstart
 
