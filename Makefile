@@ -4,13 +4,14 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt vuln chaos conformance bench fuzz quickstart clean
+.PHONY: help test check fmt vuln chaos conformance types openapi bench fuzz quickstart clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 test: ## all tests, with the race detector; installs what they need
 	@scripts/need cc redis-server
+	@scripts/frontend
 	go test -race -shuffle=on -timeout 15m ./...
 
 check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules
@@ -34,6 +35,13 @@ chaos: ## the long form of the chaos suite (the short form is in `test`)
 
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance
+
+types: ## types.ts and mcp-oauth.js: type-checked, and run against the Go server
+	@scripts/frontend
+	CI=true go test -count=1 ./internal/frontend
+
+openapi: ## openapi.json: valid, and true of every answer in the tests of httpapi
+	cd internal/openapi && go test -count=1 ./... && go mod tidy -diff
 
 bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...

@@ -116,6 +116,8 @@ const (
 	routeListTools      = "/tool/list"
 	routeCallTool       = "/tool/call"
 	routeClientMetadata = "/client-metadata.json"
+	routeScript         = "/mcp-oauth.js"
+	routeOpenAPI        = "/openapi.json"
 )
 
 // withDefaults returns the config completed, or all mistakes at once.

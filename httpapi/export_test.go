@@ -1,6 +1,9 @@
 package httpapi
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // Manager lets tests put a fake in place of a *session.Manager.
 type Manager = manager
@@ -23,3 +26,11 @@ func (h *Handler) RateKeys() (connects, callbacks, requests int) {
 
 // ClientAddress is who a request counts for without an owner.
 func (h *Handler) ClientAddress(r *http.Request) string { return h.clientAddress(r) }
+
+// Routes are the routes below a prefix.
+func (h *Handler) Routes(prefix string) (routes []string) {
+	for path := range h.routes {
+		routes = append(routes, strings.TrimPrefix(path, prefix))
+	}
+	return routes
+}

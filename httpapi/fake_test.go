@@ -32,6 +32,7 @@ type fake struct {
 	err      error
 	info     session.Info
 	infos    []session.Info
+	attempt  session.AttemptInfo
 	tools    []*oauthclient.Tool
 	result   *oauthclient.CallToolResult
 	progress func(ctx context.Context, push func(mcp.ProgressNotificationParams)) error
@@ -103,6 +104,11 @@ func (f *fake) Status(_ context.Context, caller session.Caller, id string) (sess
 	return f.info, f.err
 }
 
+func (f *fake) Attempt(_ context.Context, caller session.Caller, id, attemptID string) (session.AttemptInfo, error) {
+	f.note("attempt "+attemptID, caller, id)
+	return f.attempt, f.err
+}
+
 func (f *fake) Sessions(_ context.Context, owner string) ([]session.Info, error) {
 	f.note("sessions", session.Caller{Owner: owner}, "")
 	return f.infos, f.err
@@ -148,6 +154,7 @@ func request(t testing.TB, h http.Handler, method, path, body string, pairs ...s
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
+	record(t, exchange{method, path, r.Header, body, w.Code, w.Header(), w.Body.String()})
 	return w
 }
 

@@ -38,6 +38,7 @@ type Handler struct {
 	requests    *limiter // all others
 	proxyNote   sync.Once
 	routes      map[string]http.HandlerFunc
+	openAPI     []byte    // the document
 	buffers     sync.Pool // of *bytes.Buffer
 }
 
@@ -50,6 +51,7 @@ type manager interface {
 	CallTool(ctx context.Context, caller session.Caller, sessionID, name string, args any) (*oauthclient.CallToolResult, error)
 	CallToolProgress(ctx context.Context, caller session.Caller, sessionID, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)
 	Status(context.Context, session.Caller, string) (session.Info, error)
+	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
 	Sessions(ctx context.Context, owner string) ([]session.Info, error)
 	ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata)
 	Counter() store.Counter
@@ -92,11 +94,15 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 			return nil, err // validated above
 		}
 	}
+	if h.openAPI, err = openAPIFor(cfg.PublicURL + cfg.Prefix); err != nil {
+		return nil, err // a mistake in openapi.json
+	}
 	h.routes = make(map[string]http.HandlerFunc)
 	for route, serve := range map[string]http.HandlerFunc{
 		routeConnect: h.Connect, routeCallback: h.Callback, routeDisconnect: h.Disconnect,
 		routeStatus: h.Status, routeSessions: h.Sessions, routeListTools: h.ListTools,
 		routeCallTool: h.CallTool, routeClientMetadata: h.ClientMetadata,
+		routeScript: h.Script, routeOpenAPI: h.OpenAPI,
 	} {
 		h.routes[public.Path+cfg.Prefix+route] = serve
 		h.routes[cfg.Prefix+route] = serve // a proxy may have taken the path of PublicURL off
@@ -140,7 +146,8 @@ func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
 }
 
 // Status serves GET auth/status?sessionId=: it answers [SessionStatus] without
-// asking the MCP server anything.
+// asking the MCP server anything. With attemptId=, from an [AuthRequired], it
+// also tells how that authorization stands.
 func (h *Handler) Status(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, endpoint{name: "status", methods: getOrHead, run: (*call).status, caller: required, budget: h.requests})
 }
