@@ -7,7 +7,7 @@ REVIVE      = go run github.com/mgechev/revive@v1.15.0
 MODULES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt vuln chaos conformance bench fuzz quickstart readme clean
+.PHONY: help test check fmt tidy vuln chaos conformance bench fuzz quickstart readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 
 fmt: ## format the code
 	gofmt -w .
+
+tidy: ## go mod tidy, in every module
+	@set -e; for dir in . $(MODULES); do (set -x; go mod tidy -C $$dir); done
 
 vuln: ## known vulnerabilities in what the library uses
 	@scripts/vulncheck

@@ -1,6 +1,7 @@
 package docscheck_test
 
 import (
+	"encoding/json"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/stretchr/testify/require"
 )
 
 var (
@@ -72,4 +75,37 @@ func anchors(text string) map[string]bool {
 		found[slug.String()] = true
 	}
 	return found
+}
+
+// TestEverythingIsListed keeps what exists findable: examples from the README,
+// pages from the index.
+func TestEverythingIsListed(t *testing.T) {
+	t.Parallel()
+	examples, err := filepath.Glob(filepath.Join(root, "examples", "*", "main.go"))
+	require.NoError(t, err)
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	require.NoError(t, err)
+	readme, index := read(t, "README.md"), read(t, "docs/README.md")
+	for _, path := range examples {
+		name := filepath.Base(filepath.Dir(path))
+		require.Contains(t, readme, "[`"+name+"`](examples/"+name+"/main.go)", "README.md: a row for the example %s", name)
+	}
+	for _, path := range pages {
+		if name := filepath.Base(path); name != "README.md" {
+			require.Contains(t, index, "]("+name+")", "docs/README.md: a link to %s", name)
+		}
+	}
+}
+
+// TestJSONIsValid makes sure that what is shown as JSON can be copied.
+func TestJSONIsValid(t *testing.T) {
+	t.Parallel()
+	for _, path := range documents(t) {
+		found, _ := blocks(t, path)
+		for _, b := range found {
+			if b.language == "json" {
+				require.True(t, json.Valid([]byte(b.text)), "%s:%d: this is no JSON", b.path, b.line)
+			}
+		}
+	}
 }
