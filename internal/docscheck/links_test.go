@@ -88,11 +88,11 @@ func TestEverythingIsListed(t *testing.T) {
 	readme, index := read(t, "README.md"), read(t, "docs/README.md")
 	for _, path := range examples {
 		name := filepath.Base(filepath.Dir(path))
-		require.Contains(t, readme, "[`"+name+"`](examples/"+name+"/main.go)", "README.md: a row for the example %s", name)
+		require.True(t, strings.Contains(readme, "[`"+name+"`](examples/"+name+"/main.go)"), "README.md: a row for the example %s is missing", name)
 	}
 	for _, path := range pages {
 		if name := filepath.Base(path); name != "README.md" {
-			require.Contains(t, index, "]("+name+")", "docs/README.md: a link to %s", name)
+			require.True(t, strings.Contains(index, "]("+name+")"), "docs/README.md: a link to %s is missing", name)
 		}
 	}
 }
