@@ -54,6 +54,8 @@
 //
 // # Writing a backend
 //
+// A small one, in a directory, is in examples/customstore.
+//
 // Every method works on one key, so a backend needs no transactions over
 // several records and a cluster needs no co-location. What it must have is an
 // atomic compare-and-write: a script in Redis, UPDATE … WHERE in SQL, a
