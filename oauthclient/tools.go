@@ -63,9 +63,19 @@ func completeResult(raw json.RawMessage) (json.RawMessage, error) {
 	}
 	hasContent := bytes.HasPrefix(content, []byte("["))
 	hasIsError := string(isError) == "true" || string(isError) == "false"
-	if hasContent && hasIsError {
+	switch {
+	case hasContent && hasIsError:
 		return raw, nil
+	case hasContent && isError == nil: // most servers leave it out
+		body := bytes.TrimRight(raw, " \t\r\n")
+		return append(body[:len(body)-1:len(body)-1], `,"isError":false}`...), nil
 	}
+	return replaceMembers(raw, hasContent, hasIsError)
+}
+
+// replaceMembers is completeResult for the rare result that has no content, or
+// something else under these names.
+func replaceMembers(raw json.RawMessage, hasContent, hasIsError bool) (json.RawMessage, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {
 		return nil, errMalformed
