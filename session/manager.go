@@ -43,6 +43,7 @@ func New(cfg Config) (*Manager, error) {
 	if ownHTTP {
 		cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{})
 	}
+	cfg.Client.HTTPClient = withGoodbyes(cfg.Client.HTTPClient)
 	if cfg.Client.MCPClient == nil {
 		cfg.Client.MCPClient = mcp.NewClient(&mcp.Implementation{Name: "mcpoauth", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
 	}
