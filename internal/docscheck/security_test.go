@@ -1,4 +1,3 @@
-// Package docscheck_test keeps documents true that name parts of the code.
 package docscheck_test
 
 import (
@@ -12,10 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const root = "../.."
-
 var (
-	declared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	declaredTests = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	named    = regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
 	path     = regexp.MustCompile("`((?:[a-z]+/)+[a-z_]+\\.go|internal/[a-z]+)`")
 )
@@ -29,7 +26,7 @@ func tests(t *testing.T) map[string]bool {
 			return err
 		}
 		source, err := os.ReadFile(file)
-		for _, match := range declared.FindAllSubmatch(source, -1) {
+		for _, match := range declaredTests.FindAllSubmatch(source, -1) {
 			names[string(match[1])] = true
 		}
 		return err
@@ -41,16 +38,15 @@ func tests(t *testing.T) map[string]bool {
 // Every test and every file that SECURITY.md names is there.
 func TestSecurityNamesWhatExists(t *testing.T) {
 	t.Parallel()
-	document, err := os.ReadFile(filepath.Join(root, "SECURITY.md"))
-	require.NoError(t, err)
+	document := read(t, "SECURITY.md")
 	known := tests(t)
-	matches := named.FindAllSubmatch(document, -1)
+	matches := named.FindAllStringSubmatch(document, -1)
 	require.Greater(t, len(matches), 50, "the document names its tests")
 	for _, match := range matches {
-		require.True(t, known[string(match[1])], "SECURITY.md names %s, which does not exist", match[1])
+		require.True(t, known[match[1]], "SECURITY.md names %s, which does not exist", match[1])
 	}
-	for _, match := range path.FindAllSubmatch(document, -1) {
-		_, err := os.Stat(filepath.Join(root, string(match[1])))
+	for _, match := range path.FindAllStringSubmatch(document, -1) {
+		_, err := os.Stat(filepath.Join(root, match[1]))
 		require.NoError(t, err, "SECURITY.md names %s", match[1])
 	}
 }
@@ -58,10 +54,9 @@ func TestSecurityNamesWhatExists(t *testing.T) {
 // Every attack and every requirement of SECURITY.md has a test beside it.
 func TestSecurityRowsNameATest(t *testing.T) {
 	t.Parallel()
-	document, err := os.ReadFile(filepath.Join(root, "SECURITY.md"))
-	require.NoError(t, err)
+	document := read(t, "SECURITY.md")
 	rows, evidence := 0, false
-	for line := range strings.Lines(string(document)) {
+	for line := range strings.Lines(document) {
 		switch {
 		case !strings.HasPrefix(line, "|"):
 			evidence = false
