@@ -66,7 +66,10 @@ type Config struct {
 	// process; only its Transport is used (nil: http.DefaultTransport, which
 	// reaches every address). Defaults to a new
 	// [NewHTTPClient] with the zero [NetworkPolicy], which reaches public
-	// addresses over https only. Clients that share one share connections.
+	// addresses over https only. Clients that share one share connections. A
+	// transport that a host puts around that one needs a method Unwrap()
+	// [http.RoundTripper], or the policy is not seen for the one URL that the
+	// user's browser visits: the authorization endpoint.
 	HTTPClient *http.Client
 
 	// MCPClient is the SDK client to connect with; many MCPOAuthClients may

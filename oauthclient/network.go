@@ -218,16 +218,22 @@ func endsInNumber(host string) bool {
 }
 
 // checkBrowserURL applies the policy of a guarded transport to a URL that the
-// user's browser is to visit. Another transport is the host's own, and so is
-// its policy then.
+// user's browser is to visit. What a host put around that transport is looked
+// through, as [http.ResponseController] does with ResponseWriters. Another
+// transport is the host's own, and so is its policy then.
 func checkBrowserURL(transport http.RoundTripper, raw string) error {
-	guarded, ok := transport.(*guardedTransport)
-	if !ok {
-		return nil
+	for {
+		switch t := transport.(type) {
+		case *guardedTransport:
+			u, err := url.Parse(raw)
+			if err != nil {
+				return forbidden("it is no URL")
+			}
+			return t.checkURL(u)
+		case interface{ Unwrap() http.RoundTripper }:
+			transport = t.Unwrap()
+		default:
+			return nil
+		}
 	}
-	u, err := url.Parse(raw)
-	if err != nil {
-		return forbidden("it is no URL")
-	}
-	return guarded.checkURL(u)
 }

@@ -36,6 +36,9 @@ func (g *goodbyes) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
+// Unwrap shows the network policy below; see [oauthclient.Config].
+func (g *goodbyes) Unwrap() http.RoundTripper { return g.base }
+
 // CloseIdleConnections serves [http.Client.CloseIdleConnections].
 func (g *goodbyes) CloseIdleConnections() {
 	(&http.Client{Transport: g.base}).CloseIdleConnections()
