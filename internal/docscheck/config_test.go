@@ -20,7 +20,7 @@ var publicPackages = []string{"oauthclient", "session", "httpapi", "store", "sto
 // syntax parses the source files of a package, tests aside.
 func syntax(t *testing.T, dir string) (files []*ast.File) {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+	paths, err := filepath.Glob(filepath.Join(repository, dir, "*.go"))
 	require.NoError(t, err)
 	require.NotEmpty(t, paths, dir)
 	for _, path := range paths {

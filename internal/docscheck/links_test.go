@@ -38,7 +38,7 @@ func TestLinks(t *testing.T) {
 			if target.Path != "" {
 				file = filepath.Join(filepath.Dir(path), target.Path)
 			}
-			if _, err := os.Stat(filepath.Join(root, file)); err != nil {
+			if _, err := os.Stat(filepath.Join(repository, file)); err != nil {
 				t.Errorf("%s: %s leads nowhere", path, match[1])
 				continue
 			}
@@ -81,9 +81,9 @@ func anchors(text string) map[string]bool {
 // pages from the index.
 func TestEverythingIsListed(t *testing.T) {
 	t.Parallel()
-	examples, err := filepath.Glob(filepath.Join(root, "examples", "*", "main.go"))
+	examples, err := filepath.Glob(filepath.Join(repository, "examples", "*", "main.go"))
 	require.NoError(t, err)
-	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	pages, err := filepath.Glob(filepath.Join(repository, "docs", "*.md"))
 	require.NoError(t, err)
 	readme, index := read(t, "README.md"), read(t, "docs/README.md")
 	for _, path := range examples {

@@ -15,22 +15,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// root is the repository's, seen from here.
-const root = "../.."
+// repository is the root directory, seen from here.
+const repository = "../.."
 
-// documents returns the paths of all Markdown files, relative to root.
+// documents returns the paths of all Markdown files, relative to repository.
 func documents(t *testing.T) (paths []string) {
 	t.Helper()
-	require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	require.NoError(t, filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		name := entry.Name()
-		if entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "results" || name == "testdata") {
+		if entry.IsDir() && path != repository && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "results" || name == "testdata") {
 			return filepath.SkipDir
 		}
 		if filepath.Ext(name) == ".md" {
-			relative, err := filepath.Rel(root, path)
+			relative, err := filepath.Rel(repository, path)
 			paths = append(paths, relative)
 			return err
 		}
@@ -43,7 +43,7 @@ func documents(t *testing.T) (paths []string) {
 // read returns a file of the repository.
 func read(t *testing.T, path string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root, path))
+	data, err := os.ReadFile(filepath.Join(repository, path))
 	require.NoError(t, err)
 	return string(data)
 }

@@ -30,7 +30,7 @@ var imports = []string{
 // package of its own that exists for this build only.
 func TestSnippetsCompile(t *testing.T) {
 	t.Parallel()
-	dir, err := filepath.Abs(root)
+	dir, err := filepath.Abs(repository)
 	require.NoError(t, err)
 	overlay := struct{ Replace map[string]string }{make(map[string]string)}
 	scratch := t.TempDir()
@@ -83,15 +83,15 @@ func complete(t *testing.T, b block) (source, pkg string) {
 	file, err := parser.ParseFile(fileSet, b.path, begin+function+b.text+"\nreturn nil }", parser.SkipObjectResolution)
 	require.NoError(t, err, "%s:%d: this is no Go, neither a file nor declarations nor statements", b.path, b.line)
 	var uses strings.Builder // what a fragment declares may be for the reader to use
-	for _, name := range declared(file) {
+	for _, name := range declarations(file) {
 		fmt.Fprintf(&uses, "_ = %s\n", name)
 	}
 	return begin + importsFor(file) + function + where + b.text + uses.String() + "return nil\n}\n", "snippet"
 }
 
-// declared returns the variables that the statements of a fragment declare, in
+// declarations returns the variables that the statements of a fragment declare, in
 // its outermost block.
-func declared(file *ast.File) (names []string) {
+func declarations(file *ast.File) (names []string) {
 	for _, statement := range file.Decls[0].(*ast.FuncDecl).Body.List {
 		assign, ok := statement.(*ast.AssignStmt)
 		if !ok || assign.Tok != token.DEFINE {
@@ -152,7 +152,7 @@ func TestReadmeCommands(t *testing.T) {
 	require.Contains(t, read(t, "Makefile"), "\t@scripts/readme\n")
 	for _, command := range commands {
 		if path, ok := strings.CutPrefix(command, "go run ./"); ok {
-			require.FileExists(t, filepath.Join(root, strings.Fields(path)[0], "main.go"), command)
+			require.FileExists(t, filepath.Join(repository, strings.Fields(path)[0], "main.go"), command)
 		}
 	}
 }
