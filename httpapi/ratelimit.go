@@ -23,6 +23,10 @@ type limiter struct {
 	name  string
 	rate  *httprate.RateLimiter
 	count *rateCounter
+	// blank is what the limiter gets for a request. It would look for other
+	// limits in its context, where a host that uses the same package for its
+	// own routes may have put its.
+	blank *http.Request
 }
 
 // newLimiter allows perMinute; nil for a negative number. With shared, which
@@ -32,7 +36,7 @@ func newLimiter(name string, perMinute int, shared store.Counter) *limiter {
 		return nil
 	}
 	count := newRateCounter(name, perMinute, shared)
-	return &limiter{name: name, count: count, rate: httprate.NewRateLimiter(perMinute, rateWindow,
+	return &limiter{name: name, count: count, blank: new(http.Request), rate: httprate.NewRateLimiter(perMinute, rateWindow,
 		httprate.WithLimitCounter(count),
 		httprate.WithResponseHeaders(httprate.ResponseHeaders{
 			Limit: rateHeaders[0], Remaining: rateHeaders[1], Reset: rateHeaders[2],
@@ -57,9 +61,7 @@ func (c *call) limit(l *limiter) error {
 	sum := sha256.Sum256([]byte(l.name + " " + who))
 	key := string(sum[:rateKeyLen])
 	l.count.settle(c.r.Context(), key)
-	// The limiter looks for other limits in the request's context, where a
-	// host that uses the same package for its own routes may have put its.
-	if !l.rate.OnLimit(c.w, new(http.Request), key) {
+	if !l.rate.OnLimit(c.w, l.blank, key) {
 		return nil
 	}
 	c.w.Header().Set(rateHeaders[1], "0") // others may have used more than there is
