@@ -17,6 +17,10 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
+// limitOf is the limit that ends a hostile answer of an authorization server:
+// a part of the error. A time-out ends those that are not in it.
+var limitOf = map[string]string{"endless body": "too large", "gzip bomb": "too large", "huge header": "header"}
+
 // hostile are answers that are made to use up memory or time. They go on for as
 // long as the other side reads, half a minute at most.
 var hostile = map[string]http.HandlerFunc{
@@ -41,7 +45,7 @@ var hostile = map[string]http.HandlerFunc{
 		_, _ = rw.Write([]byte("{}"))
 	},
 	"slow-drip header": func(rw http.ResponseWriter, r *http.Request) {
-		conn, buffered, err := rw.(http.Hijacker).Hijack()
+		conn, buffered, err := http.NewResponseController(rw).Hijack()
 		if err != nil {
 			return
 		}
@@ -69,8 +73,8 @@ func repeat(r *http.Request, w io.Writer, text string, pause time.Duration) {
 		if _, err := io.WriteString(w, text); err != nil {
 			return
 		}
-		if f, ok := w.(http.Flusher); ok && pause > 0 {
-			f.Flush()
+		if rw, ok := w.(http.ResponseWriter); ok && pause > 0 && http.NewResponseController(rw).Flush() != nil {
+			return
 		}
 	}
 }
@@ -112,13 +116,31 @@ func TestHostileAnswersOfAuthorizationServers(t *testing.T) {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, authtest.Options{}, mcptest.Options{})
-				c := w.client(func(cfg *oauthclient.Config) { cfg.RequestTimeout = time.Second })
+				limit := limitOf[kind]
+				c := w.client(func(cfg *oauthclient.Config) {
+					if limit == "" {
+						cfg.RequestTimeout = time.Second
+					}
+				})
 				began := time.Now()
-				requireTemporary(t, ask(t, w, c, answer))
+				temporary := requireTemporary(t, ask(t, w, c, answer))
 				require.Less(t, time.Since(began), boundTime)
+				require.Equal(t, limit == "", temporary.Timeout, temporary)
+				require.ErrorContains(t, temporary, limit)
 			})
 		}
 	}
+}
+
+// RequestTimeout is for each request, not only for all that an operation makes.
+func TestRequestTimeoutIsForOneRequest(t *testing.T) {
+	t.Parallel()
+	const timeout = 3 * time.Second
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	w.mcp.SetMetadataOutage(hostile["slow-drip body"])
+	began := time.Now()
+	requireTemporary(t, w.client(func(cfg *oauthclient.Config) { cfg.RequestTimeout = timeout }).Connect(t.Context()))
+	require.Less(t, time.Since(began), 3*timeout)
 }
 
 // Disconnecting does not depend on the authorization server.
@@ -183,17 +205,19 @@ func TestHostileAnswersOfMCPServers(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
-			c := w.connected(func(cfg *oauthclient.Config) {
-				cfg.CallTimeout, cfg.ConnectTimeout, cfg.MaxResponseBytes = time.Second, time.Second, 4<<20
-			})
+			bounded := func(cfg *oauthclient.Config) {
+				cfg.MaxResponseBytes = 4 << 20
+				if strings.HasPrefix(kind, "slow-drip") { // the others reach a limit before
+					cfg.CallTimeout, cfg.ConnectTimeout = 2*time.Second, 2*time.Second
+				}
+			}
+			c := w.connected(bounded)
 			w.mcp.SetOutage(answer)
 			began := time.Now()
 			require.Error(t, w.call(c))
 			require.Less(t, time.Since(began), boundTime)
 			began = time.Now()
-			require.Error(t, w.client(func(cfg *oauthclient.Config) {
-				cfg.CallTimeout, cfg.ConnectTimeout, cfg.MaxResponseBytes = time.Second, time.Second, 4<<20
-			}).Connect(t.Context()))
+			require.Error(t, w.client(bounded).Connect(t.Context()))
 			require.Less(t, time.Since(began), boundTime)
 			w.mcp.SetOutage(nil)
 			require.NoError(t, w.call(c), "the connection survives")

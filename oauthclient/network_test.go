@@ -81,6 +81,19 @@ func TestPublicAddressesAreAllowed(t *testing.T) {
 	}
 }
 
+// Plain http is refused by its URL, so also where only a browser would go.
+func TestPlainHTTPIsRefusedUnseen(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []oauthclient.NetworkPolicy{
+		{}, {AllowAnyPort: true}, {AllowLoopback: true, AllowAnyPort: true}, {AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, AllowAnyPort: true},
+	} {
+		client := oauthclient.NewHTTPClient(policy)
+		for _, url := range []string{"http://mcp.example/", "http://mcp.example:443/", "http://10.0.0.1/", "http://8.8.8.8/", "ftp://mcp.example/", "//mcp.example/"} {
+			require.ErrorIs(t, oauthclient.CheckURL(client, url), oauthclient.ErrForbiddenAddress, url)
+		}
+	}
+}
+
 // A host must not be a scanner for other machines' ports.
 func TestPortsOfOtherServices(t *testing.T) {
 	t.Parallel()
@@ -278,8 +291,10 @@ const proxyAddress = "MCPOAUTH_TEST_PROXY"
 func TestProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(proxyAddress) != "" {
-		client := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
-		for _, url := range []string{"https://10.0.0.1/", "https://169.254.169.254/", "https://192.0.2.1/", "http://10.0.0.1/", "http://mcp.example/"} {
+		names := new(zone)
+		names.set("mcp.example", "10.0.0.1")
+		client := oauthclient.NewHTTPClientWith(oauthclient.NetworkPolicy{AllowLoopback: true}, names.serve(t), nil)
+		for _, url := range []string{"https://mcp.example/", "https://10.0.0.1/", "http://mcp.example/"} {
 			require.ErrorIs(t, get(t, client, url), oauthclient.ErrForbiddenAddress, url)
 		}
 		return
