@@ -48,8 +48,9 @@ type rateKey [rateKeyLen]byte
 
 // tally is what is known of one caller's requests in one window.
 type tally struct {
-	total   int32 // of the store, when it was last heard of
+	total   int32 // of the store, when it was last heard of; the limit at most
 	credit  int32 // in total, but not used yet
+	asking  int32 // requests that were told in advance and not decided yet
 	local   int32 // not in total
 	sending int32 // perhaps in total: on the way
 }
@@ -69,20 +70,34 @@ func newRateCounter(name string, limit int, shared store.Counter) *rateCounter {
 
 // settle tells the store what it does not know of a caller, if that is enough
 // by now, and hears what others have counted. The request that is about to be
-// counted is told in advance, as a credit, so that replicas that are asked at
-// the same time see each other. Whatever goes wrong, requests are counted here.
-func (c *rateCounter) settle(ctx context.Context, key string) {
+// counted is told in advance, as a credit if it is within the limit, so that
+// replicas that are asked at the same time see each other. Whatever goes wrong,
+// requests are counted here. Call decided when the request was counted or
+// refused.
+func (c *rateCounter) settle(ctx context.Context, key string) (decided func()) {
 	if c.shared == nil {
-		return
+		return func() {}
 	}
+	decided = func() { c.decided(key) }
 	window, sent, ok := c.send(key, time.Now())
 	if !ok {
-		return
+		return decided
 	}
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	total, err := c.shared.Add(ctx, c.storeKey(key, window), int64(sent)+1, window.Add(2*rateWindow))
 	c.sent(key, window, sent, total, err)
+	return decided
+}
+
+// decided ends what send began for one request.
+func (c *rateCounter) decided(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t, ok := c.current[keyOf(key)]; ok {
+		t.asking = max(t.asking-1, 0) // a new window begins with 0
+		c.put(key, t)
+	}
 }
 
 func (c *rateCounter) storeKey(key string, window time.Time) string {
@@ -95,13 +110,15 @@ func (c *rateCounter) send(key string, now time.Time) (window time.Time, n int32
 	defer c.mu.Unlock()
 	c.turn(now.Truncate(rateWindow))
 	t := c.current[keyOf(key)]
-	// Of a caller over the limit there is no more to know in this window.
-	if now.Before(c.pause) || t.credit > 0 || t.local+1 < c.portion || t.count() >= c.limit {
-		return window, 0, false
+	t.asking++
+	// Of a caller over the limit there is no more to know in this window, and
+	// what was told for a request that was then refused serves the next one.
+	ok = !now.Before(c.pause) && t.credit < t.asking && t.local+1 >= c.portion && t.count() < c.limit
+	if ok {
+		n, t.local, t.sending = t.local, 0, t.sending+t.local
 	}
-	n, t.local, t.sending = t.local, 0, t.sending+t.local
 	c.put(key, t)
-	return c.window, n, true
+	return c.window, n, ok
 }
 
 // sent notes the store's answer.
@@ -119,9 +136,11 @@ func (c *rateCounter) sent(key string, window time.Time, n int32, total int64, e
 	if err != nil {
 		t.local += n
 	} else {
-		t.total = max(t.total, int32(min(total, math.MaxInt32/4)))
-		t.credit++
-		t.balance()
+		t.total = max(t.total, int32(min(total, int64(c.limit))))
+		if total <= int64(c.limit) {
+			t.credit++ // whatever others have taken since then, this one was in time
+			t.balance()
+		}
 	}
 	c.put(key, t)
 }

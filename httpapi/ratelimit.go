@@ -60,7 +60,7 @@ func (c *call) limit(l *limiter) error {
 	// Of one length, so that memory is bounded, and saying nothing in a store.
 	sum := sha256.Sum256([]byte(l.name + " " + who))
 	key := string(sum[:rateKeyLen])
-	l.count.settle(c.r.Context(), key)
+	defer l.count.settle(c.r.Context(), key)()
 	if !l.rate.OnLimit(c.w, l.blank, key) {
 		return nil
 	}

@@ -62,9 +62,10 @@ func TestReplicasShareABudget(t *testing.T) {
 	}
 }
 
-// Requests at the same time see each other, on whichever replica they are.
+// Requests at the same time see each other, on whichever replica they are: as
+// many are let through as may be, neither more nor none. Not in parallel with
+// the floods, which would make the store too slow to be waited for.
 func TestReplicasShareABudgetAtOnce(t *testing.T) {
-	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	replicas := onRedis(t, w, 2, server, byHeader, func(c *httpapi.Config) { c.RequestsPerMinute = 20 })
@@ -79,8 +80,7 @@ func TestReplicasShareABudgetAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.LessOrEqual(t, allowed.Load(), int64(20))
-	require.Positive(t, allowed.Load())
+	require.EqualValues(t, 20, allowed.Load())
 }
 
 // What the limiter adds to warm tool calls, which otherwise cost Redis nothing

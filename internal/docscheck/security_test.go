@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	declaredTests = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	declared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	named    = regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
 	path     = regexp.MustCompile("`((?:[a-z]+/)+[a-z_]+\\.go|internal/[a-z]+)`")
 )
@@ -21,12 +21,12 @@ var (
 func tests(t *testing.T) map[string]bool {
 	t.Helper()
 	names := make(map[string]bool)
-	err := filepath.WalkDir(root, func(file string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(repository, func(file string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(file, "_test.go") {
 			return err
 		}
 		source, err := os.ReadFile(file)
-		for _, match := range declaredTests.FindAllSubmatch(source, -1) {
+		for _, match := range declared.FindAllSubmatch(source, -1) {
 			names[string(match[1])] = true
 		}
 		return err
@@ -46,7 +46,7 @@ func TestSecurityNamesWhatExists(t *testing.T) {
 		require.True(t, known[match[1]], "SECURITY.md names %s, which does not exist", match[1])
 	}
 	for _, match := range path.FindAllStringSubmatch(document, -1) {
-		_, err := os.Stat(filepath.Join(root, match[1]))
+		_, err := os.Stat(filepath.Join(repository, match[1]))
 		require.NoError(t, err, "SECURITY.md names %s", match[1])
 	}
 }
