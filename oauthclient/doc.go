@@ -107,8 +107,10 @@
 // bind the two, with a cookie for instance: otherwise an attacker can have a
 // victim authorize the attacker's connection. Packages session and httpapi do.
 //
-// The default HTTP client reaches public addresses over https only; see
-// [NewHTTPClient]. Bearer tokens do not follow a redirect to another origin.
+// The default HTTP client reaches public addresses over https only, on ports
+// 443 and 8443; see [NetworkPolicy]. Bearer tokens do not follow a redirect to
+// another origin.
+//
 // Secrets are of type [Secret], which no log, error or format verb shows. The
 // one exception is [AuthorizationRequiredError].AuthURL, which holds the state
 // and is for the browser alone.
