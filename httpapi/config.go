@@ -96,6 +96,7 @@ const (
 	routeListTools      = "/tool/list"
 	routeCallTool       = "/tool/call"
 	routeClientMetadata = "/client-metadata.json"
+	routeScript         = "/mcp-oauth.js"
 )
 
 // withDefaults returns the config completed, or all mistakes at once.

@@ -61,7 +61,7 @@ func (c *call) answerTo(err error) answer {
 	required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
 	_, store := errors.AsType[*session.StoreError](err)
 	if ok && !store && !errors.Is(err, session.ErrNotFound) {
-		body := AuthRequired{RequiresAuth: true, AuthURL: required.AuthURL, SessionID: c.sessionID}
+		body := AuthRequired{RequiresAuth: true, AuthURL: required.AuthURL, SessionID: c.sessionID, AttemptID: required.AttemptID}
 		if c.endpoint != "connect" {
 			body.Error = "Authorization is required."
 		}

@@ -31,6 +31,7 @@ type fake struct {
 	err      error
 	info     session.Info
 	infos    []session.Info
+	attempt  session.AttemptInfo
 	tools    []*oauthclient.Tool
 	result   *oauthclient.CallToolResult
 	progress func(ctx context.Context, push func(mcp.ProgressNotificationParams)) error
@@ -99,6 +100,11 @@ func (f *fake) CallToolProgress(ctx context.Context, caller session.Caller, id, 
 func (f *fake) Status(_ context.Context, caller session.Caller, id string) (session.Info, error) {
 	f.note("status", caller, id)
 	return f.info, f.err
+}
+
+func (f *fake) Attempt(_ context.Context, caller session.Caller, id, attemptID string) (session.AttemptInfo, error) {
+	f.note("attempt "+attemptID, caller, id)
+	return f.attempt, f.err
 }
 
 func (f *fake) Sessions(_ context.Context, owner string) ([]session.Info, error) {

@@ -45,6 +45,7 @@ type manager interface {
 	CallTool(ctx context.Context, caller session.Caller, sessionID, name string, args any) (*oauthclient.CallToolResult, error)
 	CallToolProgress(ctx context.Context, caller session.Caller, sessionID, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)
 	Status(context.Context, session.Caller, string) (session.Info, error)
+	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
 	Sessions(ctx context.Context, owner string) ([]session.Info, error)
 	ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata)
 }
@@ -89,6 +90,7 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 		routeConnect: h.Connect, routeCallback: h.Callback, routeDisconnect: h.Disconnect,
 		routeStatus: h.Status, routeSessions: h.Sessions, routeListTools: h.ListTools,
 		routeCallTool: h.CallTool, routeClientMetadata: h.ClientMetadata,
+		routeScript: h.Script,
 	} {
 		h.routes[public.Path+cfg.Prefix+route] = serve
 		h.routes[cfg.Prefix+route] = serve // a proxy may have taken the path of PublicURL off
@@ -132,7 +134,8 @@ func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
 }
 
 // Status serves GET auth/status?sessionId=: it answers [SessionStatus] without
-// asking the MCP server anything.
+// asking the MCP server anything. With attemptId=, from an [AuthRequired], it
+// also tells how that authorization stands.
 func (h *Handler) Status(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, endpoint{name: "status", methods: getOrHead, run: (*call).status})
 }

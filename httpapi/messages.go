@@ -36,6 +36,9 @@ type AuthRequired struct {
 	// confidential.
 	AuthURL   string `json:"authUrl"`
 	SessionID string `json:"sessionId,omitempty"`
+	// AttemptID names this authorization, for auth/status; it gives nothing
+	// away.
+	AttemptID string `json:"attemptId,omitempty"`
 	// Error is a text for a person; absent where nothing went wrong.
 	Error string `json:"error,omitempty"`
 }
@@ -110,6 +113,19 @@ type SessionStatus struct {
 	Error string `json:"error,omitempty"`
 	// ExpiresAt is when the session ends unless it is used.
 	ExpiresAt time.Time `json:"expiresAt"`
+	// Attempt is the authorization that the request named, if it named one.
+	Attempt *AttemptStatus `json:"attempt,omitempty"`
+}
+
+// AttemptStatus tells how one authorization stands. The session's status alone
+// does not: a session may be connected while its user is away allowing more.
+type AttemptStatus struct {
+	// Status is one of the values of [session.AttemptStatus].
+	Status string `json:"status"`
+	// Code is [CodeAccessDenied] or [CodeAuthorizationFailed], and Error a text
+	// for a person, for status "failed".
+	Code  string `json:"code,omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 // SessionSummary is a session in a [SessionList].

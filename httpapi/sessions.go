@@ -75,11 +75,40 @@ func (c *call) status() error {
 	if err != nil {
 		return err
 	}
+	// Before the session's own status, which so is never older than the
+	// attempt's: whoever reads "succeeded" also reads what came of it.
+	attempt, err := c.attempt(caller)
+	if err != nil {
+		return err
+	}
 	info, err := c.h.manager.Status(c.r.Context(), caller, c.sessionID)
 	if err != nil {
 		return err
 	}
-	return c.writeJSON(http.StatusOK, sessionStatus(info))
+	answer := sessionStatus(info)
+	answer.Attempt = attempt
+	return c.writeJSON(http.StatusOK, answer)
+}
+
+// attempt tells how the authorization stands that the request names, if any.
+func (c *call) attempt(caller session.Caller) (*AttemptStatus, error) {
+	id := c.r.URL.Query().Get("attemptId")
+	if id == "" {
+		return nil, nil // none was asked for
+	}
+	info, err := c.h.manager.Attempt(c.r.Context(), caller, c.sessionID, id)
+	if err != nil {
+		return nil, err
+	}
+	attempt := &AttemptStatus{Status: string(info.Status), Error: info.Reason}
+	switch {
+	case info.Status != session.AttemptFailed:
+	case info.Code == CodeAccessDenied: // RFC 6749 section 4.1.2.1
+		attempt.Code = CodeAccessDenied
+	default:
+		attempt.Code = CodeAuthorizationFailed
+	}
+	return attempt, nil
 }
 
 // sessionStatus is what a session's owner sees of it. Info.Key stays inside.

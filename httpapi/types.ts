@@ -30,6 +30,8 @@ export interface ConnectAuthRequired {
   requiresAuth: true;
   authUrl: string;
   sessionId?: string;
+  /** Names this authorization, for auth/status. */
+  attemptId?: string;
   error?: string;
 }
 
@@ -94,6 +96,16 @@ export interface SessionStatus {
   error?: string;
   /** RFC 3339. */
   expiresAt: string;
+  /** How the authorization stands that the request named with attemptId. */
+  attempt?: AttemptStatus;
+}
+
+/** The session itself may be connected while its user is away allowing more. */
+export interface AttemptStatus {
+  status: "pending" | "succeeded" | "failed" | "expired";
+  /** "access_denied" or "authorization_failed", for status "failed". */
+  code?: string;
+  error?: string;
 }
 
 export interface SessionSummary extends SessionStatus {

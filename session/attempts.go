@@ -21,6 +21,54 @@ const (
 	attemptFailed    attemptState = "failed"
 )
 
+// AttemptStatus says how far an authorization attempt has come.
+type AttemptStatus string
+
+const (
+	// AttemptPending means that the user has not come back yet.
+	AttemptPending AttemptStatus = "pending"
+	// AttemptSucceeded means that the user has authorized.
+	AttemptSucceeded AttemptStatus = "succeeded"
+	// AttemptFailed means that the user or the authorization server refused,
+	// or that the tokens could not be had; AttemptInfo.Reason says which.
+	AttemptFailed AttemptStatus = "failed"
+	// AttemptExpired means that the attempt can no longer be finished, and how
+	// it ended, if it did, is no longer known.
+	AttemptExpired AttemptStatus = "expired"
+)
+
+// AttemptInfo describes an authorization attempt to the session's owner.
+type AttemptInfo struct {
+	Status AttemptStatus
+	// Code is the OAuth error code of a refusal, such as "access_denied".
+	Code string
+	// Reason is a text for people without secrets, for AttemptFailed.
+	Reason string
+}
+
+// Attempt tells how one authorization attempt of a session stands, named by
+// [oauthclient.AuthorizationRequiredError.AttemptID]. The session's own status
+// cannot tell: it may be connected, and in use, while its user is away
+// allowing more. Errors: [ErrNotFound] for the session, [*StoreError].
+func (m *Manager) Attempt(ctx context.Context, caller Caller, sessionID, attemptID string) (AttemptInfo, error) {
+	key, _, err := m.lookup(ctx, caller, sessionID)
+	if err != nil {
+		return AttemptInfo{}, err
+	}
+	a, _, err := m.readAttempt(ctx, attemptID)
+	switch {
+	case errors.Is(err, oauthclient.ErrNoAttempt), err == nil && a.SessionKey != key:
+		return AttemptInfo{Status: AttemptExpired}, nil
+	case err != nil:
+		return AttemptInfo{}, err
+	case a.State == attemptSucceeded:
+		return AttemptInfo{Status: AttemptSucceeded}, nil
+	case a.State == attemptFailed:
+		return AttemptInfo{Status: AttemptFailed, Code: a.Code, Reason: a.Reason}, nil
+	}
+	return AttemptInfo{Status: AttemptPending}, nil
+}
+
 // attemptRecord is an authorization attempt as it is stored, under the hash of
 // its state. Once taken it no longer holds the attempt's secrets.
 type attemptRecord struct {
@@ -28,6 +76,7 @@ type attemptRecord struct {
 	Owner      string       `json:"owner,omitempty"`
 	Binding    string       `json:"binding,omitempty"` // a hash of Caller.Binding
 	State      attemptState `json:"state"`
+	Code       string       `json:"code,omitempty"`   // of a failure that is a refusal
 	Reason     string       `json:"reason,omitempty"` // of a failure
 	Expires    time.Time    `json:"expires"`
 	Attempt    []byte       `json:"attempt,omitempty"` // oauthclient.Attempt.MarshalBinary
@@ -171,6 +220,9 @@ func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) (
 	r.State = attemptSucceeded
 	if outcome != nil {
 		r.State, r.Reason = attemptFailed, failureReason(outcome)
+		if refused, ok := errors.AsType[*oauthclient.AuthorizationError](outcome); ok {
+			r.Code = refused.Code
+		}
 	}
 	if err := m.swapAttempt(ctx, id, value, r); err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the outcome of an authorization", "attempt", id, "error", err)

@@ -1,0 +1,388 @@
+// The browser's side of the API: connect, authorize in a popup, list and call
+// tools. A module without dependencies, served as it is.
+//
+//   import { MCPOAuth } from "/api/mcp/mcp-oauth.js";
+//   const mcp = new MCPOAuth();
+//   const { sessionId } = await mcp.connect("https://mcp.example.com/mcp", { eagerPopup: true });
+//   const tools = await mcp.listTools(sessionId);
+//   const result = await mcp.callTool(sessionId, "search", { q: "x" }, { onProgress: console.log });
+//   await mcp.disconnect(sessionId);
+
+/**
+ * @typedef {import("./types").Tool} Tool
+ * @typedef {import("./types").CallToolSuccess} CallToolSuccess
+ * @typedef {import("./types").ToolProgress} ToolProgress
+ * @typedef {import("./types").SessionStatus} SessionStatus
+ * @typedef {import("./types").SessionSummary} SessionSummary
+ * @typedef {import("./types").ConnectAuthRequired} AuthRequired
+ *
+ * @typedef {object} Options
+ * @property {string} [baseUrl] where the API is; the URL of this module without its file name
+ * @property {(authUrl: string, sessionId: string) => void} [onAuthorize] called instead of opening a popup,
+ *   to redirect the page or to show a link
+ * @property {string} [popup] window.open features
+ * @property {number} [pollInterval] milliseconds between two looks at auth/status; 1000
+ * @property {boolean} [eagerPopup] open the popup before the request is sent, while the browser still knows
+ *   that the user clicked; for connect and callTool called directly in a click handler
+ *
+ * @typedef {object} CallOptions
+ * @property {AbortSignal} [signal] gives the call up, also on the MCP server
+ * @property {boolean} [eagerPopup]
+ */
+
+/** A failure. code is for programs, message for people. */
+export class MCPOAuthError extends Error {
+  /**
+   * @param {string} code the API's, or "network_error"
+   * @param {string} message
+   * @param {{ status?: number, requestId?: string, retryAfter?: number, cause?: unknown }} [more]
+   */
+  constructor(code, message, more = {}) {
+    super(message, { cause: more.cause });
+    this.name = new.target.name;
+    this.code = code;
+    /** HTTP status; 0 when there was no answer. */
+    this.status = more.status ?? 0;
+    /** Names the request in the host's log. */
+    this.requestId = more.requestId ?? "";
+    /** Seconds to wait before another try; 0 when nothing was said. */
+    this.retryAfter = more.retryAfter ?? 0;
+  }
+}
+
+/**
+ * The user has not authorized: code "popup_blocked", "popup_closed",
+ * "access_denied", "authorization_expired" or "authorization_failed". The
+ * session exists; waitAuthorized waits on, and the next call asks anew.
+ */
+export class AuthorizationError extends MCPOAuthError {
+  /**
+   * @param {string} code
+   * @param {string} message
+   * @param {string} sessionId
+   * @param {string} [authUrl]
+   */
+  constructor(code, message, sessionId, authUrl = "") {
+    super(code, message, { status: 401 });
+    this.sessionId = sessionId;
+    /** To show as a link when the popup was blocked. */
+    this.authUrl = authUrl;
+  }
+}
+
+/** How often a popup must look closed, with the user back at the page. */
+const CLOSED_POLLS = 4;
+/** How long the MCP server may take to confirm an authorization, in polls. */
+const CONFIRM_POLLS = 20;
+
+export class MCPOAuth {
+  /** @param {Options} [options] */
+  constructor(options = {}) {
+    this.options = options;
+    const base = options.baseUrl ?? new URL(".", import.meta.url).href;
+    this.baseUrl = new URL(base.replace(/\/*$/, "/"), location.href).href;
+    /** @type {Window[]} opened in advance */
+    this.popups = [];
+    /** @type {Map<string, string>} the attempt that each session waits for */
+    this.attempts = new Map();
+  }
+
+  /**
+   * Opens an empty popup, to be used by the next connect or callTool. Call it
+   * first thing in a click handler; later a browser would block it.
+   */
+  openPopup() {
+    const popup = window.open("", "_blank", this.options.popup ?? "popup,width=520,height=720");
+    if (!popup) return false;
+    try {
+      popup.opener = null; // whatever is shown there gets no hold on this page
+      popup.document.title = "Connecting…";
+      popup.document.body.textContent = "Connecting…";
+    } catch {
+      // The browser does not let us decorate it.
+    }
+    this.popups.push(popup);
+    return true;
+  }
+
+  /**
+   * Connects to an MCP server, with the user's authorization where it is needed.
+   * @param {string} serverUrl
+   * @param {CallOptions & { serverName?: string }} [options]
+   * @returns {Promise<{ sessionId: string }>}
+   */
+  connect(serverUrl, options = {}) {
+    return this.withPopup(options, async (popup) => {
+      const answer = await this.send("POST", "auth/connect", { serverUrl, serverName: options.serverName }, options);
+      if (answer.requiresAuth) await this.authorize(answer, popup, options);
+      return { sessionId: answer.sessionId };
+    });
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<Tool[]>}
+   */
+  async listTools(sessionId, options = {}) {
+    const path = "tool/list?" + new URLSearchParams({ sessionId });
+    return (await this.retrying({ eagerPopup: false, ...options }, sessionId, () => this.send("GET", path, undefined, options))).tools;
+  }
+
+  /**
+   * Calls a tool. A result with isError is the tool's own verdict, and is
+   * returned like any other.
+   * @param {string} sessionId
+   * @param {string} toolName
+   * @param {Record<string, unknown>} [toolArgs]
+   * @param {CallOptions & { onProgress?: (progress: ToolProgress) => void }} [options]
+   * @returns {Promise<CallToolSuccess>}
+   */
+  callTool(sessionId, toolName, toolArgs = {}, options = {}) {
+    const body = { sessionId, toolName, toolArgs };
+    return this.retrying(options, sessionId, () => this.send("POST", "tool/call", body, options));
+  }
+
+  /** @param {string} sessionId */
+  async disconnect(sessionId) {
+    await this.send("POST", "auth/disconnect", { sessionId });
+    this.attempts.delete(sessionId);
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {{ attemptId?: string, signal?: AbortSignal }} [options]
+   * @returns {Promise<SessionStatus>}
+   */
+  status(sessionId, { attemptId, signal } = {}) {
+    return this.send("GET", "auth/status?" + new URLSearchParams({ sessionId, ...(attemptId && { attemptId }) }), undefined, { signal });
+  }
+
+  /**
+   * The signed-in user's sessions, for hosts that have users.
+   * @returns {Promise<SessionSummary[]>}
+   */
+  async sessions() {
+    return (await this.send("GET", "auth/sessions")).sessions;
+  }
+
+  /**
+   * Waits until the user has authorized: for the callback page's word, and if
+   * that gets lost for auth/status to say so. What other windows say is only a
+   * hint to look at once.
+   * @param {string} sessionId
+   * @param {{ signal?: AbortSignal, popup?: Window | null }} [options]
+   */
+  async waitAuthorized(sessionId, { signal, popup } = {}) {
+    const attemptId = this.attempts.get(sessionId);
+    const hints = new Hints(new URL(this.baseUrl).origin);
+    try {
+      for (let closed = 0, confirming = 0; ; ) {
+        const now = await this.status(sessionId, { attemptId, signal }).catch((error) => {
+          if (error.code === "session_not_found" || error.code === "unauthenticated" || signal?.aborted) throw error;
+          return undefined; // the host or its store is away for a moment
+        });
+        if (now && ended(now, ++confirming)) {
+          this.attempts.delete(sessionId);
+          return;
+        }
+        if (now?.attempt?.status !== "succeeded") confirming = 0;
+        // A window whose page isolates itself (COOP) looks closed as well, but
+        // then the user is still in it and not here.
+        closed = popup?.closed && document.hasFocus() && !confirming ? closed + 1 : 0;
+        if (closed >= CLOSED_POLLS) throw new AuthorizationError("popup_closed", "The window was closed before the authorization was completed.", sessionId);
+        await hints.next(this.options.pollInterval ?? 1000, signal);
+      }
+    } finally {
+      hints.close();
+    }
+  }
+
+  /**
+   * @param {AuthRequired} required
+   * @param {Window | undefined} popup
+   * @param {CallOptions} options
+   */
+  async authorize({ authUrl, sessionId = "", attemptId = "" }, popup, { signal }) {
+    this.attempts.set(sessionId, attemptId);
+    if (!/^https?:$/.test(new URL(authUrl).protocol)) {
+      throw new AuthorizationError("authorization_failed", "The authorization server's address cannot be used.", sessionId);
+    }
+    if (this.options.onAuthorize) {
+      this.options.onAuthorize(authUrl, sessionId);
+    } else {
+      if (!popup && this.openPopup()) popup = this.popups.pop();
+      if (!popup) throw new AuthorizationError("popup_blocked", "The browser blocked the authorization window.", sessionId, authUrl);
+      popup.location.replace(authUrl);
+    }
+    try {
+      await this.waitAuthorized(sessionId, { signal, popup });
+    } finally {
+      popup?.close();
+    }
+  }
+
+  /**
+   * Runs a call and, if it asks for authorization, once more after that.
+   * @param {CallOptions} options
+   * @param {string} sessionId
+   * @param {() => Promise<any>} call
+   */
+  retrying(options, sessionId, call) {
+    return this.withPopup(options, async (popup) => {
+      let answer = await call();
+      if (!answer.requiresAuth) return answer;
+      await this.authorize({ ...answer, sessionId }, popup, options);
+      answer = await call();
+      if (!answer.requiresAuth) return answer;
+      this.attempts.set(sessionId, answer.attemptId);
+      throw new AuthorizationError("authorization_failed", "The server asks for authorization again.", sessionId, answer.authUrl);
+    });
+  }
+
+  /**
+   * Runs fn with the popup that was opened for it, if any, and closes that.
+   * @template T
+   * @param {CallOptions} options
+   * @param {(popup: Window | undefined) => Promise<T>} fn
+   * @returns {Promise<T>}
+   */
+  async withPopup(options, fn) {
+    if ((options.eagerPopup ?? this.options.eagerPopup) && !this.options.onAuthorize && !this.popups.length) this.openPopup();
+    const popup = this.popups.pop();
+    try {
+      return await fn(popup);
+    } finally {
+      popup?.close();
+    }
+  }
+
+  /**
+   * Sends a request; returns the answer, which is a result or asks for
+   * authorization, and throws everything else.
+   * @param {string} method
+   * @param {string} path
+   * @param {object} [body]
+   * @param {CallOptions & { onProgress?: (progress: ToolProgress) => void }} [options]
+   * @returns {Promise<any>}
+   */
+  async send(method, path, body, { signal, onProgress } = {}) {
+    /** @type {Record<string, string>} */
+    const headers = { Accept: onProgress ? "text/event-stream, application/json" : "application/json" };
+    if (body) headers["Content-Type"] = "application/json";
+    try {
+      const response = await fetch(this.baseUrl + path, { method, headers, body: JSON.stringify(body), signal, credentials: "include", cache: "no-store" });
+      const stream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
+      const [outcome, answer] = stream ? await lastEvent(response, onProgress) : [response.ok ? "result" : "error", await readJSON(response)];
+      // Only a failure can ask for authorization: what an MCP server puts into its results means nothing here.
+      if (outcome === "result" || answer.requiresAuth === true) return answer;
+      throw new MCPOAuthError(answer.code ?? "internal", answer.error ?? "Something went wrong.", {
+        status: response.status,
+        requestId: response.headers.get("X-Request-Id") ?? "",
+        retryAfter: Number(response.headers.get("Retry-After")) || 0,
+      });
+    } catch (error) {
+      if (error instanceof MCPOAuthError || signal?.aborted) throw error;
+      throw new MCPOAuthError("network_error", "The connection was interrupted. What the call did is not known.", { cause: error });
+    }
+  }
+}
+
+/**
+ * Tells whether the wait for an authorization is over; throws how it failed.
+ * @param {SessionStatus} now
+ * @param {number} confirming how many times in a row
+ */
+function ended(now, confirming) {
+  const { sessionId, status, attempt } = now;
+  const fail = (/** @type {string} */ code, /** @type {string} */ message) => new AuthorizationError(code, message, sessionId);
+  if (attempt?.status === "failed") throw fail(attempt.code ?? "authorization_failed", attempt.error ?? "The authorization failed.");
+  if (attempt?.status === "pending") return false;
+  if (status === "connected") return true;
+  if (status === "failed") throw fail("authorization_failed", now.error ?? "The authorization failed.");
+  // Authorized, and the host is asking the MCP server whether it agrees.
+  if (attempt?.status === "succeeded") return confirming > CONFIRM_POLLS;
+  if (attempt || status === "expired") throw fail("authorization_expired", "The authorization took too long. Try again.");
+  return false;
+}
+
+/** Wakes a wait up when a callback page says that it is done. */
+class Hints {
+  /** @param {string} origin the only one whose messages count */
+  constructor(origin) {
+    this.wake = () => {};
+    this.hinted = false;
+    this.listeners = new AbortController();
+    /** @param {MessageEvent} event */
+    const hear = (event) => {
+      if (event.origin !== origin || event.data?.source !== "mcpoauth") return;
+      this.hinted = true;
+      this.wake();
+    };
+    const { signal } = this.listeners;
+    window.addEventListener("message", hear, { signal });
+    // Timers sleep in a tab that is in the background.
+    document.addEventListener("visibilitychange", () => this.wake(), { signal });
+    this.channel = typeof BroadcastChannel === "function" ? new BroadcastChannel("mcpoauth") : undefined;
+    this.channel?.addEventListener("message", hear);
+  }
+
+  /**
+   * @param {number} milliseconds
+   * @param {AbortSignal | undefined} signal
+   * @returns {Promise<void>}
+   */
+  async next(milliseconds, signal) {
+    signal?.throwIfAborted();
+    if (!this.hinted) {
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, milliseconds);
+        this.wake = () => (clearTimeout(timer), resolve(undefined));
+        signal?.addEventListener("abort", this.wake, { once: true });
+      });
+    }
+    this.hinted = false;
+    signal?.throwIfAborted();
+  }
+
+  close() {
+    this.listeners.abort();
+    this.channel?.close();
+  }
+}
+
+/**
+ * Reads an answer; a proxy's error page counts as an empty one.
+ * @param {Response} response
+ */
+async function readJSON(response) {
+  return response.ok ? response.json() : response.json().catch(() => ({}));
+}
+
+/**
+ * Reads server-sent events to the last one: "result" or "error", and its data.
+ * @param {Response} response
+ * @param {((progress: ToolProgress) => void) | undefined} onProgress
+ * @returns {Promise<[string, any]>}
+ */
+async function lastEvent(response, onProgress) {
+  const decoder = new TextDecoder();
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  for (let text = ""; ; ) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error("the stream ended before the result");
+    text += decoder.decode(value, { stream: true });
+    const events = text.split("\n\n");
+    text = events.pop() ?? "";
+    for (const event of events) {
+      const [, name = "", data = ""] = /^event: (\w+)\ndata: (.*)$/.exec(event) ?? []; // anything else is a heartbeat
+      if (!name) continue;
+      if (name !== "progress") return [name, JSON.parse(data)];
+      try {
+        onProgress?.(JSON.parse(data));
+      } catch (error) {
+        reportError(error); // the page's mistake does not end the call
+      }
+    }
+  }
+}
