@@ -65,7 +65,7 @@ func newHost(publicURL string, presets []preset) (*host, error) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(presets)
 	})
-	mux.Handle("GET /", signIn(servePage(files)))
+	mux.Handle("/", signIn(servePage(files)))
 	return &host{manager: manager, server: &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 10 * time.Second,

@@ -1,0 +1,122 @@
+package e2e_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+)
+
+func TestDenied(t *testing.T) {
+	w := newWorld(t)
+	p := w.open()
+	w.connect(p)
+	w.consent(p, "Deny")
+	p.see("You said no, so nothing was connected. You can try again.")
+	p.alone(1)
+	require.Zero(t, w.auth.Counts().Exchanges)
+
+	p.click("Connect")
+	w.consent(p, "Approve")
+	p.see("8 tools")
+	p.alone(1)
+}
+
+func TestPopupClosed(t *testing.T) {
+	w := newWorld(t)
+	p := w.open()
+	w.connect(p)
+	popup := p.popup(w.auth.URL())
+	popup.see("Allow Web example?")
+	popup.script("setTimeout(close)")
+	p.alone(1)
+	p.see("The window was closed before you answered.")
+}
+
+// TestPain12PopupBlocked: a browser that blocks the popup must not be the end.
+func TestPain12PopupBlocked(t *testing.T) {
+	w := newWorld(t)
+	p := w.open()
+	p.fill("Server URL", w.mcp.URL())
+	p.scriptClick("Connect")
+	p.see("The browser blocked the window.")
+	require.Len(t, p.targets(), 1)
+	w.shoot(p, "continue")
+	p.click("Continue")
+	w.consent(p, "Approve")
+	p.see("Connected.")
+	p.see("8 tools")
+	p.alone(1)
+}
+
+// TestPain12OpenerCut: the authorization page's Cross-Origin-Opener-Policy cuts
+// the popup off for good, and makes it look closed. The page learns of the
+// authorization all the same.
+func TestPain12OpenerCut(t *testing.T) {
+	w := newWorld(t)
+	w.isolate()
+	p := w.open()
+	w.connect(p)
+	popup := p.popup("http://127.0.0.1")
+	popup.see("Allow Web example?")
+	require.True(t, eval[bool](popup, "return window.opener === null"))
+	p.see("Connecting. If a window opens, answer there.")
+	popup.click("Approve")
+	p.see("Connected.")
+	p.see("8 tools")
+	p.alone(1)
+}
+
+// TestPain24Revoked: a token that is revoked in mid-use asks the user once more,
+// and the call that was waiting completes.
+func TestPain24Revoked(t *testing.T) {
+	w := newWorld(t)
+	p := w.connected()
+	p.click("add")
+	p.fill("a", "20")
+	p.fill("b", "22")
+	w.auth.RevokeAll()
+	p.click("Run")
+	w.consent(p, "Approve")
+	p.see(`"sum": 42`)
+	p.alone(1)
+	require.Equal(t, 1, w.mcp.Executed("add"))
+	require.Equal(t, 2, w.auth.Counts().Authorizations)
+
+	w.auth.RevokeAll()
+	p.click("Run")
+	w.consent(p, "Deny")
+	p.see("You said no")
+	require.Equal(t, 1, w.mcp.Executed("add"))
+}
+
+// TestPain24StepUp: a tool that needs more than was granted asks for it in the
+// middle of its call.
+func TestPain24StepUp(t *testing.T) {
+	w := newWorld(t)
+	p := w.connected()
+	p.click("admin")
+	p.click("Run")
+	popup := p.popup(w.auth.URL())
+	popup.see("admin")
+	popup.click("Approve")
+	p.see("done as admin")
+	p.alone(1)
+	require.Equal(t, 1, w.mcp.Executed("admin"))
+}
+
+func TestServerAway(t *testing.T) {
+	w := newWorld(t)
+	p := w.connected()
+	w.mcp.SetOutage(authtest.StatusOutage(http.StatusServiceUnavailable))
+	p.click("add")
+	p.fill("a", "1")
+	p.fill("b", "2")
+	p.click("Run")
+	p.see("upstream_unavailable")
+	w.mcp.SetOutage(nil)
+	p.click("Run")
+	p.see(`"sum": 3`)
+}
