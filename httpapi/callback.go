@@ -132,6 +132,7 @@ type outcome struct {
 	Code    string // of a failure
 	Title   string
 	Text    string
+	Next    string // what to do about a failure
 	Nonce   string
 	Origins []string // that the message is for
 }
@@ -144,7 +145,7 @@ func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 	case err != nil:
 		a := c.answerTo(err)
 		c.logAnswer(a, err)
-		o.Status, o.Code, o.Title = "failed", a.code, "Not connected"
+		o.Status, o.Code, o.Title, o.Next = "failed", a.code, "Not connected", nextStep(a.code)
 		switch body := a.body.(type) {
 		case ErrorResponse:
 			o.Text = body.Error
@@ -155,11 +156,27 @@ func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 	case info.Status != session.StatusConnected:
 		// Authorized all the same, but claiming more would be a lie.
 		o.Status, o.Code, o.Title = "failed", CodeUpstreamUnavailable, "Not connected yet"
-		o.Text = "The authorization is completed, but the server did not answer. Go back and try again."
+		o.Text, o.Next = "The authorization is completed, but the server did not answer.", "Go back to the application and try again in a moment."
 		return http.StatusOK, o
 	}
 	o.Status, o.Title, o.Text = "connected", "Connected", "You can close this window."
 	return http.StatusOK, o
+}
+
+// nextStep says what a person can do about a failure that they see on a page
+// with nothing else on it.
+func nextStep(code string) string {
+	switch code {
+	case CodeInvalidCallback:
+		return "Go back to the application and start there." // its text says "Connect again."
+	case CodeAccessDenied:
+		return "No new access was given. If that was a mistake, go back to the application and connect again."
+	case CodeUnauthenticated:
+		return "Go back to the application, sign in there, and connect again."
+	case CodeStoreUnavailable, CodeShuttingDown, CodeUpstreamUnavailable, CodeUpstreamTimeout:
+		return "Go back to the application and connect again in a moment."
+	}
+	return "Go back to the application and connect again. If it happens again, tell whoever runs it."
 }
 
 // tellBrowser shows how the authorization ended, or sends the browser on to

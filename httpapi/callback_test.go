@@ -175,6 +175,7 @@ func TestCallbackNeverClaimsMoreThanHappened(t *testing.T) {
 			require.Equal(t, tc.status, w.Code)
 			require.Contains(t, w.Body.String(), tc.page)
 			require.Contains(t, w.Body.String(), `status: "failed"`)
+			require.Contains(t, w.Body.String(), "o back to the application", "what to do next")
 			require.NotContains(t, w.Body.String(), canary)
 
 			h, _ = newFake(t, tc.f, func(c *httpapi.Config) { c.AfterCallback = "/done" })

@@ -150,6 +150,7 @@ func request(t testing.TB, h http.Handler, method, path, body string, pairs ...s
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
+	record(t, exchange{method, path, r.Header, body, w.Code, w.Header(), w.Body.String()})
 	return w
 }
 

@@ -16,7 +16,7 @@ var guards = map[string]func(httpapi.Response) bool{
 }
 
 // guardRows say which guard a body passes; none for "". The same table is run
-// against types.ts.
+// against types.ts, in internal/frontend, which reads it here.
 var guardRows = map[string]string{
 	`{"success":true,"sessionId":"s"}`:                                         "connect",
 	`{"success":true,"sessionId":"s","more":1}`:                                "connect",

@@ -83,11 +83,26 @@ export interface ToolProgress {
   message?: string;
 }
 
+/** The body of a POST auth/callback as JSON; in a query the names are the same. */
+export interface CallbackRequest {
+  code?: string;
+  state?: string;
+  iss?: string;
+  error?: string;
+  error_description?: string;
+  /** If given, must be the session that the state belongs to. */
+  sessionId?: string;
+}
+
 /** The answer of auth/disconnect, and of auth/callback as JSON. */
 export interface Done {
   success: true;
   message: string;
 }
+
+export type CallbackResponse = Done | ConnectAuthRequired | ConnectError;
+
+export type DisconnectResponse = Done | ConnectError;
 
 export interface SessionStatus {
   sessionId: string;
@@ -108,6 +123,8 @@ export interface AttemptStatus {
   error?: string;
 }
 
+export type StatusResponse = SessionStatus | ConnectError;
+
 export interface SessionSummary extends SessionStatus {
   serverName: string;
   createdAt: string;
@@ -117,6 +134,17 @@ export interface SessionSummary extends SessionStatus {
 export interface SessionList {
   sessions: SessionSummary[];
 }
+
+export type SessionsResponse = SessionList | ConnectError;
+
+/**
+ * What tool/call answers with Accept: text/event-stream: any number of
+ * "progress" events, then one "result" or "error".
+ */
+export type ToolEvent =
+  | { event: "progress"; data: ToolProgress }
+  | { event: "result"; data: CallToolSuccess }
+  | { event: "error"; data: ConnectAuthRequired | ConnectError };
 
 /**
  * What the callback page sends to window.opener and on the BroadcastChannel
@@ -155,4 +183,27 @@ export function isListToolsSuccess(r: unknown): r is ListToolsSuccess {
 
 export function isCallToolSuccess(r: unknown): r is CallToolSuccess {
   return isObject(r) && Array.isArray(r.content) && typeof r.isError === "boolean";
+}
+
+/** For auth/disconnect and auth/callback. */
+export function isDone(r: unknown): r is Done {
+  return isObject(r) && !fromServer(r) && r.success === true && !("error" in r) && !("sessionId" in r) && isText(r.message);
+}
+
+export function isSessionStatus(r: unknown): r is SessionStatus {
+  return isObject(r) && !fromServer(r) && !("success" in r) && !("requiresAuth" in r) && isText(r.sessionId) && isText(r.status) && typeof r.serverUrl === "string";
+}
+
+export function isSessionList(r: unknown): r is SessionList {
+  return isObject(r) && !fromServer(r) && Array.isArray(r.sessions);
+}
+
+/** For the data of a "progress" event. */
+export function isToolProgress(r: unknown): r is ToolProgress {
+  return isObject(r) && !fromServer(r) && typeof r.progress === "number";
+}
+
+/** For the data of a message event, whose origin is to be checked first. */
+export function isCallbackMessage(r: unknown): r is CallbackMessage {
+  return isObject(r) && r.source === "mcpoauth" && (r.status === "connected" || r.status === "failed") && typeof r.code === "string";
 }

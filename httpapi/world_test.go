@@ -154,6 +154,7 @@ func (b *browser) send(method, target, body string, headers ...string) answer {
 	resp, err := b.client.Do(r)
 	require.NoError(b.t, err)
 	a := answer{status: resp.StatusCode, header: resp.Header, body: readAll(b.t, resp.Body)}
+	record(b.t, exchange{method, r.URL.RequestURI(), r.Header, body, a.status, a.header, a.body})
 	if resp.Header.Get("Content-Type") == "application/json" {
 		require.NoError(b.t, json.Unmarshal([]byte(a.body), &a.Response), a.body)
 	}

@@ -286,3 +286,46 @@ func TestRemovalDuringCallback(t *testing.T) {
 	require.Empty(t, w.store.live("owner"))
 	requireUnknown(t, m, alice, info.ID.Reveal())
 }
+
+func requireAttempt(t *testing.T, m *session.Manager, id, attemptID string, want session.AttemptInfo) {
+	t.Helper()
+	got, err := m.Attempt(t.Context(), alice, id, attemptID)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
+// Who waits for a step-up must not take another tab's use of the session, which
+// makes it connected, for its end; nor the end of another session's attempt.
+func TestAttemptTellsWhatTheSessionCannot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{ToolScopes: map[string][]string{"admin": {"admin"}}})
+	a, b := w.manager(t), w.manager(t)
+	id, other := w.connected(t, a), w.connected(t, a)
+	stepUp := func() *oauthclient.AuthorizationRequiredError {
+		_, err := a.CallTool(t.Context(), alice, id, "admin", nil)
+		return requireAuthorization(t, err)
+	}
+
+	denied := stepUp()
+	requireAttempt(t, b, id, denied.AttemptID, session.AttemptInfo{Status: session.AttemptPending})
+	requireAttempt(t, b, other, denied.AttemptID, session.AttemptInfo{Status: session.AttemptExpired})
+	requireWorks(t, b, alice, id)
+	requireStatus(t, b, id, session.StatusConnected)
+	requireAttempt(t, b, id, denied.AttemptID, session.AttemptInfo{Status: session.AttemptPending})
+	_, err := b.FinishAuth(t.Context(), alice, "", w.deny(t, denied.AuthURL))
+	require.Error(t, err)
+	requireAttempt(t, a, id, denied.AttemptID, session.AttemptInfo{Status: session.AttemptFailed, Code: "access_denied", Reason: "Access was denied."})
+
+	granted := stepUp()
+	require.NotEqual(t, denied.AttemptID, granted.AttemptID)
+	_, err = b.FinishAuth(t.Context(), alice, "", w.approve(t, granted.AuthURL))
+	require.NoError(t, err)
+	requireAttempt(t, a, id, granted.AttemptID, session.AttemptInfo{Status: session.AttemptSucceeded})
+	requireStatus(t, a, id, session.StatusConnected)
+
+	_, err = a.Attempt(t.Context(), session.Caller{Owner: "bob"}, id, granted.AttemptID)
+	require.Equal(t, session.ErrNotFound, err)
+	w.advance(10 * time.Minute)
+	requireAttempt(t, a, id, granted.AttemptID, session.AttemptInfo{Status: session.AttemptExpired})
+	requireAttempt(t, a, id, "unknown", session.AttemptInfo{Status: session.AttemptExpired})
+}

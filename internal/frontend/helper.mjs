@@ -1,0 +1,160 @@
+// Tests mcp-oauth.js against the live servers.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { MCP, browse, control, user } from "./browser.mjs";
+import { AuthorizationError, MCPOAuth, MCPOAuthError } from "../../httpapi/mcp-oauth.js";
+
+const client = (options) => new MCPOAuth({ baseUrl: "/api/mcp", pollInterval: 20, ...options });
+const fails = (promise, code) =>
+  assert.rejects(promise, (error) => {
+    assert.equal(error.code, code, error.stack);
+    return true;
+  });
+
+test("connect, list, call, disconnect", async () => {
+  const mcp = client();
+  const { sessionId } = await mcp.connect(MCP, { serverName: "Mine" });
+  assert.equal((await mcp.status(sessionId)).status, "connected");
+  assert.ok((await mcp.listTools(sessionId)).some((tool) => tool.name === "echo"));
+  const result = await mcp.callTool(sessionId, "echo", { q: "x" });
+  assert.equal(result.isError, false);
+  assert.equal((await mcp.callTool(sessionId, "fail")).isError, true, "a tool's own failure is a result");
+  await mcp.disconnect(sessionId);
+  await fails(mcp.listTools(sessionId), "session_not_found");
+  await fails(mcp.sessions(), "not_found"); // this host has no users
+});
+
+test("errors say what a page needs", async () => {
+  await assert.rejects(client().connect("ftp://x"), (error) => {
+    assert.ok(error instanceof MCPOAuthError && !(error instanceof AuthorizationError));
+    assert.deepEqual([error.code, error.status, error.retryAfter, error.requestId.length], ["invalid_request", 400, 0, 26]);
+    return true;
+  });
+  await fails(client({ baseUrl: "http://127.0.0.1:1/api/mcp" }).connect(MCP), "network_error");
+});
+
+test("the popup gets no hold on the page", async () => {
+  user.popups = [];
+  await client().connect(MCP, { eagerPopup: true });
+  assert.equal(user.popups.length, 1);
+  assert.equal(user.popups[0].opener, null);
+  assert.equal(user.popups[0].closed, true);
+});
+
+test("no message arrives: status polling", async () => {
+  user.channel = false;
+  await client().connect(MCP);
+  user.channel = true;
+});
+
+test("denied, then tried again", async () => {
+  user.decisions = ["deny"];
+  const mcp = client();
+  let failed;
+  await assert.rejects(mcp.connect(MCP), (error) => ((failed = error), error instanceof AuthorizationError));
+  assert.equal(failed.code, "access_denied");
+  assert.ok((await mcp.listTools(failed.sessionId)).length, "the next call asks anew");
+});
+
+test("popup blocked: a link instead", async () => {
+  user.blocksPopups = true;
+  const mcp = client();
+  let failed;
+  await assert.rejects(mcp.connect(MCP, { eagerPopup: true }), (error) => ((failed = error), true));
+  user.blocksPopups = false;
+  assert.equal(failed.code, "popup_blocked");
+  const waiting = mcp.waitAuthorized(failed.sessionId);
+  await browse(await control("approve", { url: failed.authUrl }), { headers: { Accept: "text/html" } });
+  await waiting;
+  assert.ok((await mcp.listTools(failed.sessionId)).length);
+});
+
+test("popup closed by hand", async () => {
+  user.decisions = ["close"];
+  await fails(client().connect(MCP), "popup_closed");
+});
+
+test("a popup that only looks closed, because its page isolated itself", async () => {
+  document.hasFocus = () => false; // the user is in the popup
+  user.decisions = [async () => {
+    user.popups.at(-1).close();
+    await new Promise((resolve) => setTimeout(resolve, 300)); // many polls
+  }];
+  await client().connect(MCP);
+  document.hasFocus = () => true;
+});
+
+test("redirect mode, and a page that comes back without a memory", async () => {
+  const opened = [];
+  const mcp = client({ onAuthorize: (authUrl, sessionId) => opened.push([authUrl, sessionId]) });
+  const leaving = new AbortController();
+  const connecting = mcp.connect(MCP, { signal: leaving.signal });
+  while (!opened.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  leaving.abort();
+  await assert.rejects(connecting, { name: "AbortError" });
+  const [[authUrl, sessionId]] = opened;
+  const waiting = client().waitAuthorized(sessionId);
+  await browse(await control("approve", { url: authUrl }), { headers: { Accept: "text/html" } });
+  await waiting;
+});
+
+test("authorization revoked in mid-use: the call completes", async () => {
+  const mcp = client();
+  const { sessionId } = await mcp.connect(MCP);
+  await control("revoke");
+  assert.equal((await mcp.callTool(sessionId, "echo", { q: "x" }, { eagerPopup: true })).isError, false);
+});
+
+test("step-up waits for its own end, not for the session's use by another tab", async () => {
+  const mcp = client();
+  const { sessionId } = await mcp.connect(MCP);
+  let during;
+  user.decisions = [async () => {
+    await client().callTool(sessionId, "echo");
+    during = (await mcp.status(sessionId)).status;
+    await new Promise((resolve) => setTimeout(resolve, 100)); // some polls
+  }];
+  const result = await mcp.callTool(sessionId, "admin");
+  assert.equal(during, "connected");
+  assert.equal(result.isError, false);
+});
+
+test("step-up denied: the session goes on", async () => {
+  const mcp = client();
+  const { sessionId } = await mcp.connect(MCP);
+  user.decisions = ["deny"];
+  await fails(mcp.callTool(sessionId, "admin"), "access_denied");
+  assert.equal((await mcp.callTool(sessionId, "echo")).isError, false);
+});
+
+test("several sessions wait side by side", async () => {
+  const mcp = client();
+  user.decisions = ["approve", "deny", "approve"];
+  const outcomes = await Promise.allSettled([mcp.connect(MCP), mcp.connect(MCP), mcp.connect(MCP)]);
+  assert.deepEqual(outcomes.map((o) => o.status).sort(), ["fulfilled", "fulfilled", "rejected"]);
+});
+
+test("progress, with a page that makes a mistake in between", async () => {
+  user.reported = [];
+  const mcp = client();
+  const { sessionId } = await mcp.connect(MCP);
+  const steps = [];
+  const onProgress = ({ progress, total }) => {
+    steps.push(`${progress}/${total}`);
+    if (progress === 2) throw new Error("a bug of the page");
+  };
+  const result = await mcp.callTool(sessionId, "slow", { count: 3, intervalMs: 5 }, { onProgress });
+  assert.deepEqual(steps, ["1/3", "2/3", "3/3"]);
+  assert.equal(result.content[0].text, "3 steps");
+  assert.equal(user.reported.length, 1);
+  assert.equal((await mcp.callTool(sessionId, "admin", {}, { onProgress })).isError, false, "authorization is asked for in a stream as well");
+  await fails(mcp.callTool(sessionId, "protocol_error", {}, { onProgress }), "mcp_error");
+});
+
+test("cancel reaches the MCP server", async () => {
+  const mcp = client();
+  const { sessionId } = await mcp.connect(MCP);
+  const stop = new AbortController();
+  await assert.rejects(mcp.callTool(sessionId, "slow", { count: 1000, intervalMs: 20 }, { onProgress: () => stop.abort(), signal: stop.signal }), { name: "AbortError" });
+  assert.equal(await control("cancelled"), "1");
+});
