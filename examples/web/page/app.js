@@ -4,11 +4,12 @@
 
 import { MCPOAuth } from "/api/mcp/mcp-oauth.js";
 import { el } from "./dom.js";
+import { parse } from "./exact.js";
 import { explain, Notice, withPopup } from "./notice.js";
 import { SessionView } from "./session.js";
 
 const $ = (id) => document.getElementById(id);
-const client = new MCPOAuth({ baseUrl: "/api/mcp" });
+const client = new MCPOAuth({ baseUrl: "/api/mcp", parse });
 const views = new Map(); // session ID → SessionView
 const notice = new Notice($("connect-notice"));
 let presets = [];
