@@ -45,8 +45,8 @@ func startDemo() (_ *demo, err error) {
 		keep       []string // of mcptest's own tools
 	}{
 		{"Open", "No sign-in", nil, []tool{createEvent, drawChart, playTone, readManual}, []string{"echo", "fail"}},
-		{"OAuth", "Asks you once", auth, []tool{createEvent, drawChart}, []string{"whoami", "echo"}},
-		{"Step-up", "Asks again to publish", auth, []tool{publish}, []string{"whoami"}},
+		{"OAuth", "One sign-in", auth, []tool{createEvent, drawChart}, []string{"whoami", "echo"}},
+		{"Step-up", "Asks for more", auth, []tool{publish}, []string{"whoami"}},
 		{"Slow", "Long calls", auth, []tool{buildReport}, []string{"whoami"}},
 	} {
 		server, err := mcptest.Start(mcptest.Options{

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
@@ -67,6 +68,43 @@ func TestPain12OpenerCut(t *testing.T) {
 	p.see("Connected.")
 	p.see("8 tools")
 	p.alone(1)
+}
+
+// TestPain12CannotClose: where the authorization was no popup but a tab of the
+// user's own, no script may close it, and it says what to do.
+func TestPain12CannotClose(t *testing.T) {
+	w := newWorld(t)
+	p := w.open()
+	w.callbackPages(p, func(tab *page, name string) {
+		t.Helper()
+		require.Equal(t, w.url+"api/mcp/auth/callback", eval[string](tab, "return location.href"), "the code is out of the address")
+		w.shoot(tab, name)
+	})
+}
+
+// callbackPages opens the authorization page in tabs of their own, answers, and
+// shows what the callback page then stays with.
+func (w *world) callbackPages(p *page, show func(tab *page, name string)) {
+	w.t.Helper()
+	for _, answer := range []struct{ button, name, says string }{
+		{"Approve", "callback", "Connected"},
+		{"Deny", "callback-denied", "Not connected"},
+	} {
+		authURL := get(p, chromedp.Evaluate[string](`fetch("/api/mcp/auth/connect", { method: "POST", headers: { "Content-Type": "application/json" },
+			body: JSON.stringify({ serverUrl: `+quote(w.mcp.URL())+` }) }).then((r) => r.json()).then((r) => r.authUrl)`, chromedp.EvalAwaitPromise))
+		ctx, cancel := chromedp.NewContext(p.ctx)
+		tab := newPage(w.t, ctx)
+		tab.do(chromedp.Navigate(authURL))
+		tab.click(answer.button)
+		tab.see(answer.says)
+		tab.until("location.search === ''")
+		show(tab, answer.name)
+		tab.click("Close this window")
+		tab.until("document.querySelector('button').hidden") // it is still there, and stops offering
+		tab.see(answer.says)
+		require.Empty(w.t, tab.takeProblems(), "in the console")
+		cancel()
+	}
 }
 
 // TestPain24Revoked: a token that is revoked in mid-use asks the user once more,

@@ -27,7 +27,7 @@ func TestJourney(t *testing.T) {
 	p.fill("Title", "Summer party")
 	p.fill("Seats", "40")
 	p.click("Add tag")
-	p.fill("tag", "fun")
+	p.fill("Tag 1", "fun")
 	p.fill("Name", "Ada")
 	p.click("Run")
 	p.see("Created the event \"Summer party\".")

@@ -200,11 +200,16 @@ func (w *world) connected() *page {
 	return p
 }
 
-// shoot keeps a picture.
+// shoot keeps a picture of the whole page.
 func (w *world) shoot(p *page, name string) {
+	w.t.Helper()
+	w.keep(name, get(p, chromedp.FullScreenshot(100)))
+}
+
+// keep writes a picture to where CI collects them.
+func (w *world) keep(name string, picture []byte) {
 	w.t.Helper()
 	dir := filepath.Join("..", "..", "results", "e2e")
 	require.NoError(w.t, os.MkdirAll(dir, 0o755))
-	picture := get(p, chromedp.FullScreenshot(100))
 	require.NoError(w.t, os.WriteFile(filepath.Join(dir, strings.ReplaceAll(w.t.Name(), "/", "-")+"-"+name+".png"), picture, 0o644))
 }

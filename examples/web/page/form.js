@@ -80,7 +80,7 @@ function labelled({ schema, name, required, hideLabel }, input, type) {
   const parts = [el("label", { for: id, class: hideLabel && "hidden" }, schema.title ?? name, required ? el("span", { class: "required" }, " required") : undefined,
     type && el("span", { class: "type" }, type))];
   if (hideLabel) parts[0].dataset.label = schema.title ?? name;
-  const hint = [schema.description, limits(schema)].filter(Boolean).join(" ");
+  const hint = hideLabel ? "" : hintOf(schema);
   parts.push(input);
   if (hint) {
     parts.push(el("p", { class: "hint", id: `${id}-hint` }, hint));
@@ -88,6 +88,8 @@ function labelled({ schema, name, required, hideLabel }, input, type) {
   }
   return el("div", { class: "field" }, ...parts);
 }
+
+const hintOf = (schema) => [schema.description, limits(schema)].filter(Boolean).join(" ");
 
 function limits({ minimum, maximum, type }) {
   if (type !== "integer" && type !== "number") return "";
@@ -181,10 +183,10 @@ function objectField(spec) {
 function listField(spec) {
   const { schema, name, required, root, depth } = spec;
   const label = schema.title ?? name;
-  const one = label.replace(/([^s])s$/, "$1").toLowerCase();
+  const one = label.replace(/([^s])s$/, "$1");
   const rows = [];
   const list = el("ol", { class: "rows" });
-  const add = el("button", { type: "button", class: "small", onclick: () => append().querySelector("input, select, textarea")?.focus() }, `Add ${one}`);
+  const add = el("button", { type: "button", class: "small", onclick: () => append().querySelector("input, select, textarea")?.focus() }, `Add ${one.toLowerCase()}`);
   const append = (initial) => {
     const item = field({ schema: schema.items, name: one, root, depth: depth + 1, required: true, initial, hideLabel: true });
     const remove = el("button", { type: "button", class: "small quiet", onclick: () => {
@@ -201,13 +203,14 @@ function listField(spec) {
   };
   const number = () => {
     rows.forEach((row, i) => {
-      row.remove.setAttribute("aria-label", `Remove ${one} ${i + 1}`);
+      row.remove.setAttribute("aria-label", `Remove ${one.toLowerCase()} ${i + 1}`);
       const title = row.element.querySelector("[data-label]");
       if (title) title.textContent = `${title.dataset.label} ${i + 1}`;
       row.remove.hidden = rows.length <= (schema.minItems ?? 0);
     });
     add.disabled = rows.length >= (schema.maxItems ?? Infinity);
   };
+  const hint = [schema.description, hintOf(resolve(schema.items, root))].filter(Boolean).join(" ");
   const initial = Array.isArray(spec.initial) ? spec.initial : [];
   initial.forEach((value) => append(value));
   while (rows.length < (schema.minItems ?? 0)) append();
@@ -215,7 +218,7 @@ function listField(spec) {
   return {
     element: el("div", { class: "box", role: "group", "aria-labelledby": titleId },
       el("p", { class: "box-title", id: titleId }, label, required ? el("span", { class: "required" }, " required") : undefined),
-      schema.description && el("p", { class: "hint" }, schema.description), list, add),
+      hint && el("p", { class: "hint" }, hint), list, add),
     read: () => (rows.length > 0 || required ? rows.map((row) => row.read() ?? null) : undefined),
   };
 }

@@ -44,7 +44,9 @@ export class SessionView {
     this.list = el("ul", { class: "tools", "aria-label": "Tools" });
     this.panel = el("div", { class: "panel" }, el("p", { class: "placeholder" }, "Pick a tool to use it."));
     this.body = el("div", { class: "session-body", hidden: true },
-      el("div", { class: "side" }, el("label", { for: id, class: "hidden" }, "Search tools"), this.search, this.count, this.list), this.panel);
+      el("div", { class: "side" }, el("div", { class: "side-stay" },
+        el("label", { for: id, class: "hidden" }, "Search tools"), this.search, this.count, this.list)),
+      this.panel);
   }
 
   // show takes a status of the API.

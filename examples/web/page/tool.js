@@ -73,6 +73,7 @@ export class ToolPanel {
     this.stop.hidden = true;
     this.run.disabled = false;
     this.running = undefined;
+    this.element.lastChild.firstChild?.scrollIntoView({ block: "nearest" });
     // Cancel had the focus, and is gone; the result is just announced.
     if (document.activeElement === document.body) this.run.focus();
   }
@@ -88,6 +89,7 @@ export class ToolPanel {
     this.bar.removeAttribute("value");
     this.said.textContent = "Running…";
     this.progress.hidden = false;
+    this.progress.scrollIntoView({ block: "nearest" });
   }
 
   report({ progress, total, message }) {
