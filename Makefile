@@ -4,10 +4,10 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt vuln chaos conformance bench fuzz quickstart clean
+.PHONY: help test check fmt vuln chaos conformance e2e screenshots bench fuzz quickstart clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 test: ## all tests, with the race detector; installs what they need
 	@scripts/need cc redis-server
@@ -20,6 +20,7 @@ check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules
 	$(REVIVE) -config revive.toml -set_exit_status ./...
 	go mod tidy -diff
 	go mod verify
+	cd internal/e2e && go vet ./... && go mod tidy -diff
 	go test ./internal/importrules
 
 fmt: ## format the code
@@ -34,6 +35,14 @@ chaos: ## the long form of the chaos suite (the short form is in `test`)
 
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance
+
+e2e: ## examples/web in a real browser; pictures go to results/e2e
+	@scripts/need chromium
+	cd internal/e2e && go test -count=1 -timeout 10m ./...
+
+screenshots: ## the pictures in docs/images
+	@scripts/need chromium
+	cd internal/e2e && MCPOAUTH_SCREENSHOTS=$(CURDIR)/docs/images go test -count=1 -timeout 10m -run TestScreenshots ./...
 
 bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...

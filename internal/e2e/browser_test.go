@@ -266,3 +266,12 @@ func (p *page) alone(pages int) {
 	p.t.Helper()
 	require.Eventually(p.t, func() bool { return len(p.targets()) == pages }, patience, interval, "a popup stays open")
 }
+
+// choose picks an option of a list.
+func (p *page) choose(label, option string) {
+	p.t.Helper()
+	p.until("labelled(%s)", quote(label))
+	p.script("labelled(" + quote(label) + ").focus()")
+	p.press(option) // as a person does: the beginning of its name
+	p.until("labelled(%s).selectedOptions[0].text === %s", quote(label), quote(option))
+}

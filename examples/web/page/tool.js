@@ -64,6 +64,7 @@ export class ToolPanel {
       const result = await withPopup(this.client, this.notice, signal, call, call);
       this.notice.clear();
       this.result.replaceChildren(renderResult(result));
+      await Promise.allSettled([...this.result.querySelectorAll("img")].map((image) => image.decode())); // they have no height before
       this.session.show("connected");
     } catch (error) {
       if (signal.aborted) this.notice.say("Cancelled.");
