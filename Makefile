@@ -4,13 +4,14 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt vuln chaos conformance e2e screenshots bench fuzz quickstart clean
+.PHONY: help test check fmt vuln chaos conformance types openapi e2e screenshots bench fuzz quickstart clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 test: ## all tests, with the race detector; installs what they need
 	@scripts/need cc redis-server
+	@scripts/frontend
 	go test -race -shuffle=on -timeout 15m ./...
 
 check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules
@@ -35,6 +36,13 @@ chaos: ## the long form of the chaos suite (the short form is in `test`)
 
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance
+
+types: ## types.ts and mcp-oauth.js: type-checked, and run against the Go server
+	@scripts/frontend
+	CI=true go test -count=1 ./internal/frontend
+
+openapi: ## openapi.json: valid, and true of every answer in the tests of httpapi
+	cd internal/openapi && go test -count=1 ./... && go mod tidy -diff
 
 e2e: ## examples/web in a real browser; pictures go to results/e2e
 	@scripts/need chromium

@@ -97,6 +97,7 @@ const (
 	routeCallTool       = "/tool/call"
 	routeClientMetadata = "/client-metadata.json"
 	routeScript         = "/mcp-oauth.js"
+	routeOpenAPI        = "/openapi.json"
 )
 
 // withDefaults returns the config completed, or all mistakes at once.

@@ -205,7 +205,7 @@ func TestLogLevels(t *testing.T) {
 		err  error
 		want string
 	}{
-		"expected":    {&oauthclient.AuthorizationRequiredError{}, "level=DEBUG"},
+		"expected":    {&oauthclient.AuthorizationRequiredError{AuthURL: "https://as.example"}, "level=DEBUG"},
 		"the caller":  {oauthclient.ErrInvalidCallback, "level=INFO"},
 		"an upstream": {&oauthclient.ServerError{}, "level=WARN"},
 		"a bug":       {errors.New("bug"), "level=ERROR"},

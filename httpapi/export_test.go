@@ -1,6 +1,9 @@
 package httpapi
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Manager lets tests put a fake in place of a *session.Manager.
 type Manager = manager
@@ -20,3 +23,11 @@ func (l RateLimiter) Len() int { return len(l.l.fullAt) }
 const MaxRateKeys = maxRateKeys
 
 var AddressKey = addressKey
+
+// Routes are the routes below a prefix.
+func (h *Handler) Routes(prefix string) (routes []string) {
+	for path := range h.routes {
+		routes = append(routes, strings.TrimPrefix(path, prefix))
+	}
+	return routes
+}

@@ -16,7 +16,7 @@ var guards = map[string]func(httpapi.Response) bool{
 }
 
 // guardRows say which guard a body passes; none for "". The same table is run
-// against types.ts, in internal/frontend, which reads it here.
+// against types.ts, in internal/frontend.
 var guardRows = map[string]string{
 	`{"success":true,"sessionId":"s"}`:                                         "connect",
 	`{"success":true,"sessionId":"s","more":1}`:                                "connect",
@@ -60,6 +60,7 @@ var guardRows = map[string]string{
 func TestGuards(t *testing.T) {
 	t.Parallel()
 	for body, want := range guardRows {
+		record(t, exchange{Method: "guard", Target: want, Answer: body})
 		var response httpapi.Response
 		require.NoError(t, json.Unmarshal([]byte(body), &response), body)
 		for name, guard := range guards {

@@ -33,6 +33,7 @@ type Handler struct {
 	cookie      http.Cookie // of the browser binding, without a value
 	connects    *rateLimiter
 	routes      map[string]http.HandlerFunc
+	openAPI     []byte    // the document
 	buffers     sync.Pool // of *bytes.Buffer
 }
 
@@ -85,12 +86,15 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 			return nil, err // validated above
 		}
 	}
+	if h.openAPI, err = openAPIFor(cfg.PublicURL + cfg.Prefix); err != nil {
+		return nil, err // a mistake in openapi.json
+	}
 	h.routes = make(map[string]http.HandlerFunc)
 	for route, serve := range map[string]http.HandlerFunc{
 		routeConnect: h.Connect, routeCallback: h.Callback, routeDisconnect: h.Disconnect,
 		routeStatus: h.Status, routeSessions: h.Sessions, routeListTools: h.ListTools,
 		routeCallTool: h.CallTool, routeClientMetadata: h.ClientMetadata,
-		routeScript: h.Script,
+		routeScript: h.Script, routeOpenAPI: h.OpenAPI,
 	} {
 		h.routes[public.Path+cfg.Prefix+route] = serve
 		h.routes[cfg.Prefix+route] = serve // a proxy may have taken the path of PublicURL off

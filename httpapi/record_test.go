@@ -12,7 +12,8 @@ import (
 
 // exchange is one request and its answer, as the tests of this package saw
 // them. What describes the API elsewhere, types.ts and openapi.json, is checked
-// against all of them: see internal/frontend and internal/openapi.
+// against all of them: see internal/frontend and internal/openapi. A row of
+// guardRows is one as well, with the method "guard".
 type exchange struct {
 	Method, Target string
 	RequestHeader  http.Header

@@ -102,7 +102,7 @@ export interface Done {
 
 export type CallbackResponse = Done | ConnectAuthRequired | ConnectError;
 
-export type DisconnectResponse = Done | ConnectError;
+export type DisconnectResponse = Done | ConnectAuthRequired | ConnectError;
 
 export interface SessionStatus {
   sessionId: string;
@@ -123,7 +123,7 @@ export interface AttemptStatus {
   error?: string;
 }
 
-export type StatusResponse = SessionStatus | ConnectError;
+export type StatusResponse = SessionStatus | ConnectAuthRequired | ConnectError;
 
 export interface SessionSummary extends SessionStatus {
   serverName: string;
