@@ -23,6 +23,9 @@ func TestDenied(t *testing.T) {
 	w.consent(p, "Approve")
 	p.see("8 tools")
 	p.alone(1)
+	p.do(chromedp.Reload()) // of the first try nothing is left
+	p.see("8 tools")
+	require.Equal(t, 1, eval[int](p, "return document.querySelectorAll('#sessions li').length"))
 }
 
 func TestPopupClosed(t *testing.T) {
@@ -127,6 +130,26 @@ func TestPain24Revoked(t *testing.T) {
 	p.click("Run")
 	w.consent(p, "Deny")
 	p.see("You said no")
+	require.Equal(t, 1, w.mcp.Executed("add"))
+}
+
+// TestPain24RevokedAndBlocked: the same where the browser opens no windows for
+// scripts at all. A link opens a tab, and the call completes beside it.
+func TestPain24RevokedAndBlocked(t *testing.T) {
+	w := newWorld(t)
+	p := w.connected()
+	p.script("window.open = () => null")
+	p.click("add")
+	p.fill("a", "20")
+	p.fill("b", "22")
+	w.auth.RevokeAll()
+	p.click("Run")
+	p.see("The browser blocked the window.")
+	p.click("Continue")
+	tab := p.popup(w.auth.URL())
+	require.True(t, eval[bool](tab, "return window.opener === null"))
+	tab.click("Approve")
+	p.see(`"sum": 42`)
 	require.Equal(t, 1, w.mcp.Executed("add"))
 }
 

@@ -33,8 +33,9 @@ async function connect(event) {
     select(view, true);
     await view.load();
   } catch (error) {
-    if (signal.aborted) notice.say("Cancelled.");
+    if (signal.aborted) notice.say("Cancelled. If a window is still open, you can close it.");
     else notice.say(explain(error), "bad");
+    if (error.sessionId) client.disconnect(error.sessionId).then(refresh).catch(() => {}); // it never was of use; it would expire
   } finally {
     if (connecting === attempt) $("connect-button").disabled = false;
   }
@@ -79,13 +80,17 @@ function end(view) {
 }
 
 // refresh takes over what the host knows: after a reload, and when another tab
-// of this user has connected or disconnected.
+// of this user has connected or disconnected. Sessions that are on their way are
+// not shown, but neither removed: another tab may be waiting for them, or a call
+// in this one.
 async function refresh() {
-  const sessions = (await client.sessions()).filter((s) => s.status === "connected" || s.status === "authorization_required");
+  const sessions = await client.sessions();
   const known = new Set(sessions.map((session) => session.sessionId));
-  for (const session of sessions) add(session).show(session.status);
+  for (const session of sessions) {
+    if (["connected", "authorization_required", "failed"].includes(session.status)) add(session).show(session.status);
+  }
   for (const view of [...views.values()]) {
-    if (!known.has(view.id) && !view.loading) {
+    if (!known.has(view.id)) {
       view.stop();
       end(view);
     }
@@ -112,6 +117,6 @@ try {
   notice.say(explain(error), "bad");
 }
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible" && !connecting?.signal.aborted) refresh().catch(() => {}); // the next action says more
+  if (document.visibilityState === "visible") refresh().catch(() => {}); // the next action says more
 });
 document.documentElement.dataset.ready = "true";
