@@ -96,7 +96,7 @@ func (w *world) callbackPages(p *page, show func(tab *page, name string)) {
 		authURL := get(p, chromedp.Evaluate[string](`fetch("/api/mcp/auth/connect", { method: "POST", headers: { "Content-Type": "application/json" },
 			body: JSON.stringify({ serverUrl: `+quote(w.mcp.URL())+` }) }).then((r) => r.json()).then((r) => r.authUrl)`, chromedp.EvalAwaitPromise))
 		ctx, cancel := chromedp.NewContext(p.ctx)
-		tab := newPage(w.t, ctx)
+		tab := newPage(ctx, w.t)
 		tab.do(chromedp.Navigate(authURL))
 		tab.click(answer.button)
 		tab.see(answer.says)

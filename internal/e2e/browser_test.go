@@ -78,7 +78,7 @@ type page struct {
 
 // newPage wraps a tab that chromedp has, and collects what a developer would
 // see in its console in red.
-func newPage(t *testing.T, ctx context.Context) *page {
+func newPage(ctx context.Context, t *testing.T) *page {
 	t.Helper()
 	p := &page{t: t, ctx: ctx}
 	require.NoError(t, chromedp.Listen(ctx, func(event any) {
@@ -256,7 +256,7 @@ func (p *page) popup(url string) *page {
 	}, patience, interval, "no popup shows %s", url)
 	ctx, cancel := chromedp.NewContext(p.ctx, chromedp.WithTargetID(found))
 	p.t.Cleanup(cancel)
-	popup := newPage(p.t, ctx)
+	popup := newPage(ctx, p.t)
 	p.t.Cleanup(func() { require.Empty(p.t, popup.takeProblems(), "in the popup's console") })
 	return popup
 }

@@ -36,83 +36,85 @@ while (texts.nextNode()) if (/:\d/.test(texts.currentNode.data)) texts.currentNo
 // TestScreenshots takes the pictures of the docs, light and dark, wide and on a
 // phone, and checks on the way that nothing is wider than the screen.
 func TestScreenshots(t *testing.T) {
-	for _, screen := range []struct {
-		name          string
-		width, height int64
-		scale         float64
-		dark          bool
-	}{
-		{"wide-light", 1200, 800, 1.5, false},
-		{"wide-dark", 1200, 800, 1.5, true},
-		{"phone-light", 360, 740, 2, false},
-		{"phone-dark", 360, 740, 2, true},
+	for _, c := range []camera{
+		{"wide-light", 1200, 800, 1.5, "light"},
+		{"wide-dark", 1200, 800, 1.5, "dark"},
+		{"phone-light", 360, 740, 2, "light"},
+		{"phone-dark", 360, 740, 2, "dark"},
 	} {
-		t.Run(screen.name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			p := w.open()
-			dress := func(p *page) {
-				t.Helper()
-				scheme := "light"
-				if screen.dark {
-					scheme = "dark"
-				}
-				p.do(chromedp.EmulateViewport(screen.width, screen.height, chromedp.EmulateScale(screen.scale)),
-					chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-						_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-							Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
-						})
-						return err
-					}))
-			}
-			shoot := func(p *page, name string) {
-				t.Helper()
-				p.script(tidy)
-				require.LessOrEqual(t, eval[int64](p, "return document.documentElement.scrollWidth"), screen.width, "%s is wider than the screen", name)
-				picture := get(p, chromedp.CaptureScreenshot())
-				w.keep(name, picture)
-				keepImage(t, name+"-"+screen.name+".png", picture)
-			}
-			dress(p)
-			shoot(p, "start")
+			c.point(p)
+			c.shoot(w, p, "start")
 			p.click("OAuth")
 			p.click("Connect")
 			popup := p.popup("http://127.0.0.1")
-			dress(popup)
+			c.point(popup)
 			popup.see("Allow Web example?")
-			shoot(popup, "authorization")
+			c.shoot(w, popup, "authorization")
 			popup.click("Approve")
 			p.see("4 tools")
 
 			p.click("Draw a chart")
 			p.click("Run")
-			p.until("document.querySelector('.result img')?.complete")
-			shoot(p, "image")
+			p.until("document.querySelector('.result img')?.complete && !named('button', 'Cancel')")
+			c.shoot(w, p, "image")
 			p.click("Create an event")
 			p.fill("Name", "Ada Lovelace")
 			p.script("labelled('Title').scrollIntoView({ block: 'center' })")
-			shoot(p, "form")
+			c.shoot(w, p, "form")
 			p.click("Run")
 			p.see("9007199254740993")
-			shoot(p, "result")
+			p.until("!named('button', 'Cancel')")
+			c.shoot(w, p, "result")
 
 			w.callbackPages(p, func(tab *page, name string) {
 				t.Helper()
-				dress(tab)
-				shoot(tab, name)
+				c.point(tab)
+				c.shoot(w, tab, name)
 			})
 			p.script("scrollTo(0, 0)")
 			p.click("Slow")
 			p.click("Connect")
-			popup = p.popup("http://127.0.0.1")
-			popup.click("Approve")
+			p.popup("http://127.0.0.1").click("Approve")
 			p.click("Build a report")
 			p.click("Run")
 			p.until("[...document.querySelectorAll('progress')].some((bar) => shown(bar) && bar.value >= 4)")
-			shoot(p, "progress")
+			c.shoot(w, p, "progress")
 			p.click("Cancel")
 			p.see("Cancelled.")
 		})
 	}
+}
+
+// camera is a screen to take pictures of.
+type camera struct {
+	name          string
+	width, height int64
+	scale         float64
+	scheme        string
+}
+
+// point makes a page believe that it is on this screen.
+func (c camera) point(p *page) {
+	p.t.Helper()
+	p.do(chromedp.EmulateViewport(c.width, c.height, chromedp.EmulateScale(c.scale)),
+		chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: c.scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}},
+			})
+			return err
+		}))
+}
+
+func (c camera) shoot(w *world, p *page, name string) {
+	p.t.Helper()
+	p.script(tidy)
+	require.LessOrEqual(p.t, eval[int64](p, "return document.documentElement.scrollWidth"), c.width, "%s is wider than the screen", name)
+	picture := get(p, chromedp.CaptureScreenshot())
+	w.keep(name, picture)
+	keepImage(p.t, name+"-"+c.name+".png", picture)
 }
 
 // keepImage writes a picture for the docs, with 256 colours so that it is small.

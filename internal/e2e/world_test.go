@@ -134,7 +134,7 @@ func (w *world) openAnother(p *page) *page {
 
 func (w *world) visit(ctx context.Context) *page {
 	w.t.Helper()
-	p := newPage(w.t, ctx)
+	p := newPage(ctx, w.t)
 	p.do(chromedp.Navigate(w.url))
 	p.until("document.documentElement.dataset.ready")
 	w.t.Cleanup(func() {
