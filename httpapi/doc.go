@@ -37,8 +37,15 @@
 // server sends the browser to auth/callback, which shows a small page: that
 // page posts the message {source:"mcpoauth", status:"connected"|"failed"} to
 // window.opener and on the BroadcastChannel "mcpoauth", and closes itself.
-// Where both get lost, poll GET auth/status?sessionId=. Without popups, set
-// Config.AfterCallback and the browser is sent there instead.
+// Where both get lost, poll GET auth/status?sessionId=&attemptId=. Without
+// popups, set Config.AfterCallback and the browser is sent there instead.
+//
+// The module mcp-oauth.js, which is served beside the routes, does all that:
+//
+//	import { MCPOAuth } from "/api/mcp/mcp-oauth.js";
+//	const mcp = new MCPOAuth();
+//	const { sessionId } = await mcp.connect("https://mcp.example.com/mcp", { eagerPopup: true });
+//	const result = await mcp.callTool(sessionId, "search", { q: "x" });
 //
 // From then on the session ID is all that is needed, on every replica:
 //
@@ -53,7 +60,7 @@
 // # Answers
 //
 // Bodies are the types of this package; types.ts beside it has the same for
-// TypeScript. A Go client decodes a [Response] and asks what it is with
+// TypeScript, and openapi.json, which is served, describes all routes. A Go client decodes a [Response] and asks what it is with
 // [IsConnectSuccess] and its siblings. Errors are an [ErrorResponse] with a
 // text for a person and a code for a program; 429 and 503 come with
 // Retry-After. A 5xx other than 500 is about a server further on, and 500 is

@@ -219,6 +219,7 @@ func TestOversizedBodies(t *testing.T) {
 			change(r)
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
+			record(t, exchange{r.Method, r.URL.RequestURI(), r.Header, "", w.Code, w.Header(), w.Body.String()})
 			require.Equal(t, 413, w.Code, name)
 			require.Equal(t, httpapi.CodeBodyTooLarge, errorOf(t, w).Code)
 		}

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -245,4 +250,81 @@ func TestStreamPanicsInTheHandler(t *testing.T) {
 	require.PanicsWithError(t, "bug", func() {
 		request(t, h, "POST", pathCall, anyCall, "Accept", "text/event-stream")
 	})
+}
+
+// Closing the request ends the tool call at the MCP server, and not only here:
+// on a wire with sessions it is told in a message of its own, on one without by
+// the end of its request. The session goes on.
+func TestClosingTheRequestReachesTheMCPServer(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string]mcptest.Options{"with sessions": {Stateful: true}, "without": {}} {
+		for kind, accept := range map[string]string{"stream": "text/event-stream", "plain": "application/json"} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, authtest.Options{}, opts)
+				w.replica(t)
+				b := w.browser(t, "")
+				id := b.authorized()
+				ctx, cancel := context.WithCancel(t.Context())
+				r, err := http.NewRequestWithContext(ctx, "POST", w.url+pathCall, strings.NewReader(callBody(t, id, "slow", `{"count":60,"intervalMs":1000}`)))
+				require.NoError(t, err)
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("Accept", accept)
+				ended := make(chan error, 1)
+				go func() {
+					resp, err := b.client.Do(r)
+					if err == nil {
+						_, err = io.Copy(io.Discard, resp.Body)
+						_ = resp.Body.Close()
+					}
+					ended <- err
+				}()
+				require.Eventually(t, func() bool { return w.mcp.Executed("slow") == 1 }, 20*time.Second, time.Millisecond)
+				require.Zero(t, w.mcp.Cancelled())
+				cancel()
+				require.ErrorIs(t, <-ended, context.Canceled)
+				require.Eventually(t, func() bool { return w.mcp.Cancelled() == 1 }, 20*time.Second, time.Millisecond)
+				if opts.Stateful {
+					notices := w.mcp.RPC("notifications/cancelled")
+					require.Len(t, notices, 1)
+					require.Contains(t, string(notices[0].Params), string(w.mcp.RPC("tools/call")[0].RPCID), "about this call")
+				}
+				require.Equal(t, 200, b.call(id, "echo", `{}`).status)
+			})
+		}
+	}
+}
+
+// A host in front of which everything waits, or in which nobody reads, is the
+// same to the tool: its progress never waits, and memory stays bounded, however
+// long each message is.
+func TestManySlowReadersStayBounded(t *testing.T) {
+	t.Parallel()
+	const readers, size, steps = 8, 64 << 10, 2000 // 1 GB of progress in all
+	release := make(chan struct{})
+	var pushed, done sync.WaitGroup
+	pushed.Add(readers)
+	flood := func(_ context.Context, push push) error {
+		for i := range steps {
+			push(mcp.ProgressNotificationParams{Progress: float64(i + 1), Message: strings.Repeat("x", size)})
+		}
+		pushed.Done()
+		<-release
+		return nil
+	}
+	for range readers {
+		h, _ := newFake(t, &fake{progress: flood})
+		w := &blockedWriter{ResponseRecorder: httptest.NewRecorder(), release: release}
+		r := httptest.NewRequestWithContext(t.Context(), "POST", pathCall, strings.NewReader(anyCall))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept", "text/event-stream")
+		done.Go(func() { h.ServeHTTP(w, r) })
+	}
+	pushed.Wait()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	require.Less(t, m.HeapAlloc, uint64(200<<20), "at most 18 messages wait for each reader")
+	close(release)
+	done.Wait()
 }

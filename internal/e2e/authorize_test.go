@@ -66,10 +66,31 @@ func TestPain12OpenerCut(t *testing.T) {
 	popup := p.popup("http://127.0.0.1")
 	popup.see("Allow Web example?")
 	require.True(t, eval[bool](popup, "return window.opener === null"))
+	// The user takes time to read, and the page keeps waiting. Without a screen
+	// all windows believe that they have the focus; a person's is in the popup.
+	p.script(`document.hasFocus = () => false;
+		window.polls = 0; new PerformanceObserver((list) => { polls += list.getEntries().filter((e) => e.name.includes("/auth/status")).length })
+		.observe({ type: "resource" })`)
+	p.until("polls >= 6")
 	p.see("Connecting. If a window opens, answer there.")
 	popup.click("Approve")
 	p.see("Connected.")
 	p.see("8 tools")
+	p.alone(1)
+}
+
+// TestPain12AnsweredLate: somebody who went back to the page is told that the
+// popup was closed, and answers it after all.
+func TestPain12AnsweredLate(t *testing.T) {
+	w := newWorld(t)
+	w.isolate()
+	p := w.open()
+	w.connect(p)
+	popup := p.popup("http://127.0.0.1")
+	p.see("The window was closed before you answered.")
+	popup.click("Approve")
+	p.see("8 tools")
+	p.gone("The window was closed")
 	p.alone(1)
 }
 

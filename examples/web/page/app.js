@@ -35,7 +35,8 @@ async function connect(event) {
   } catch (error) {
     if (signal.aborted) notice.say("Cancelled. If a window is still open, you can close it.");
     else notice.say(explain(error), "bad");
-    if (error.sessionId) client.disconnect(error.sessionId).then(refresh).catch(() => {}); // it never was of use; it would expire
+    // A window that isolates itself looks closed, and may still be answered.
+    if (error.sessionId && error.code !== "popup_closed") client.disconnect(error.sessionId).then(refresh).catch(() => {}); // it never was of use; it would expire
   } finally {
     if (connecting === attempt) $("connect-button").disabled = false;
   }
@@ -87,7 +88,9 @@ async function refresh() {
   const sessions = await client.sessions();
   const known = new Set(sessions.map((session) => session.sessionId));
   for (const session of sessions) {
-    if (["connected", "authorization_required", "failed"].includes(session.status)) add(session).show(session.status);
+    if (!["connected", "authorization_required", "failed"].includes(session.status)) continue;
+    if (!views.has(session.sessionId)) notice.clear();
+    add(session).show(session.status);
   }
   for (const view of [...views.values()]) {
     if (!known.has(view.id)) {
@@ -116,6 +119,8 @@ try {
 } catch (error) {
   notice.say(explain(error), "bad");
 }
+// The callback page says here that somebody has answered.
+new BroadcastChannel("mcpoauth").addEventListener("message", () => refresh().catch(() => {}));
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "visible") refresh().catch(() => {}); // the next action says more
 });
