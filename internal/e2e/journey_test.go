@@ -42,6 +42,25 @@ func TestJourney(t *testing.T) {
 	p.gone("Sessions")
 }
 
+// TestDemoStepUp is the demo server that asks for more.
+func TestDemoStepUp(t *testing.T) {
+	w := newWorld(t)
+	p := w.open()
+	p.click("Step-up")
+	p.click("Connect")
+	p.popup("http://127.0.0.1").click("Approve")
+	p.see("2 tools")
+	p.click("Publish")
+	p.click("Run")
+	popup := p.popup("http://127.0.0.1")
+	popup.see("publish")
+	popup.click("Approve")
+	p.see("Published: Hello, world")
+	p.click("whoami")
+	p.click("Run")
+	p.see(`"publish"`)
+}
+
 // TestKinds shows what tools can return.
 func TestKinds(t *testing.T) {
 	w := newWorld(t)

@@ -17,7 +17,7 @@ let connecting; // the AbortController of the connect in progress
 
 async function connect(event) {
   event.preventDefault();
-  connecting?.abort();
+  if (connecting) return;
   const attempt = (connecting = new AbortController());
   const { signal } = attempt;
   const serverUrl = $("url").value.trim();
@@ -36,9 +36,10 @@ async function connect(event) {
     if (signal.aborted) notice.say("Cancelled. If a window is still open, you can close it.");
     else notice.say(explain(error), "bad");
     // A window that isolates itself looks closed, and may still be answered.
-    if (error.sessionId && error.code !== "popup_closed") client.disconnect(error.sessionId).then(refresh).catch(() => {}); // it never was of use; it would expire
+    if (error.sessionId && error.code !== "popup_closed") await client.disconnect(error.sessionId).catch(() => {}); // else it expires
   } finally {
-    if (connecting === attempt) $("connect-button").disabled = false;
+    connecting = undefined;
+    $("connect-button").disabled = false;
   }
 }
 
@@ -68,15 +69,18 @@ function select(view, focus) {
   if (view.status === "connected" && view.tools.length === 0) view.load();
 }
 
-function end(view) {
-  const shown = !view.element.hidden;
+function remove(view) {
   views.delete(view.id);
   view.item.remove();
   view.element.remove();
   $("sessions-section").hidden = views.size === 0;
-  if (!shown) return;
+  if (!view.element.hidden) select([...views.values()].at(-1));
+}
+
+// end is for when a person has disconnected.
+function end(view) {
   notice.say(`Disconnected from ${view.name}.`);
-  select([...views.values()].at(-1));
+  remove(view);
   $("url").focus();
 }
 
@@ -95,7 +99,7 @@ async function refresh() {
   for (const view of [...views.values()]) {
     if (!known.has(view.id)) {
       view.stop();
-      end(view);
+      remove(view);
     }
   }
   if ([...views.values()].every((view) => view.element.hidden)) select([...views.values()].at(-1));
@@ -119,9 +123,10 @@ try {
 } catch (error) {
   notice.say(explain(error), "bad");
 }
-// The callback page says here that somebody has answered.
-new BroadcastChannel("mcpoauth").addEventListener("message", () => refresh().catch(() => {}));
-document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible") refresh().catch(() => {}); // the next action says more
-});
+
+// Something may have changed: the callback page says that somebody has answered,
+// or the user comes back from another tab. A connect of this page waits itself.
+const sync = () => connecting || refresh().catch(() => {}); // the next action says more
+new BroadcastChannel("mcpoauth").addEventListener("message", sync);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && sync());
 document.documentElement.dataset.ready = "true";
