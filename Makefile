@@ -3,8 +3,11 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
+# Examples that need other modules are modules of their own.
+MODULES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
+
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt vuln chaos conformance types openapi e2e screenshots bench fuzz quickstart clean
+.PHONY: help test check fmt tidy vuln chaos conformance types openapi e2e screenshots bench fuzz quickstart readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -13,19 +16,23 @@ test: ## all tests, with the race detector; installs what they need
 	@scripts/need cc redis-server
 	@scripts/frontend
 	go test -race -shuffle=on -timeout 15m ./...
+	@set -e; for dir in $(MODULES); do (set -x; go test -C $$dir -race -shuffle=on ./...); done
 
-check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules
+check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 	@test -z "$$(gofmt -l .)" || { echo "gofmt needed:"; gofmt -l .; exit 1; }
 	go vet ./...
 	$(STATICCHECK) ./...
 	$(REVIVE) -config revive.toml -set_exit_status ./...
 	go mod tidy -diff
 	go mod verify
-	cd internal/e2e && go vet ./... && go mod tidy -diff
-	go test ./internal/importrules
+	go test ./internal/importrules ./internal/docscheck
+	@set -e; for dir in $(MODULES) internal/e2e; do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff); done
 
 fmt: ## format the code
 	gofmt -w .
+
+tidy: ## go mod tidy, in every module
+	@set -e; for dir in . $(MODULES); do (set -x; go mod tidy -C $$dir); done
 
 vuln: ## known vulnerabilities in what the library uses
 	@scripts/vulncheck
@@ -55,8 +62,14 @@ screenshots: ## the pictures in docs/images
 bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...
 
+fuzz: ## every fuzz target for FUZZTIME=10s each; crashes become seeds in testdata
+	@scripts/fuzz
+
 quickstart: ## run the main job once, narrated
 	go run ./examples/quickstart
+
+readme: ## run the commands of the README, as a reader would
+	@scripts/readme
 
 clean: ## remove what the targets made
 	rm -rf .tools results

@@ -75,7 +75,6 @@ func (c *call) repeatAsGet() error {
 			query[name] = form[name]
 		}
 	}
-	c.w.Header().Set("Referrer-Policy", "no-referrer")
 	// Relative, so that it holds behind every proxy.
 	c.w.Header().Set("Location", "?"+query.Encode())
 	c.w.WriteHeader(http.StatusSeeOther)
@@ -145,6 +144,7 @@ func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 	case err != nil:
 		a := c.answerTo(err)
 		c.logAnswer(a, err)
+		c.unify(a)
 		o.Status, o.Code, o.Title, o.Next = "failed", a.code, "Not connected", nextStep(a.code)
 		switch body := a.body.(type) {
 		case ErrorResponse:
@@ -183,7 +183,6 @@ func nextStep(code string) string {
 // Config.AfterCallback.
 func (c *call) tellBrowser(info session.Info, err error) error {
 	status, o := c.outcome(info, err)
-	c.w.Header().Set("Referrer-Policy", "no-referrer") // this URL has the code in it
 	if c.h.cfg.AfterCallback == "" {
 		return c.showPage(status, o)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -60,19 +61,38 @@ type Config struct {
 	// and cookies can then be read on the way.
 	InsecureHTTP bool
 
-	// ConnectsPerMinute bounds the connect requests of one owner or, without
-	// Identify, of one client address; each makes this host talk to servers
-	// of the caller's choice. A private or loopback address, which is a
-	// proxy's, is not counted, unless RateKey tells clients apart. Negative
-	// means no limit. Defaults to 30.
+	// ConnectsPerMinute bounds the connect requests of one caller, each of
+	// which makes this host talk to servers of the caller's choice. A caller is
+	// an owner or, where nobody is signed in, a client address (of IPv6, its
+	// /64). At a limit the answer is 429, with Retry-After and X-RateLimit
+	// headers. Replicas share the limits if the store counts (see
+	// [store.Counter]), up to a twentieth each. Negative means no limit.
+	// Defaults to 30.
 	ConnectsPerMinute int
-	// RateKey names who a connect request counts for; the empty string is not
-	// counted. Defaults to the owner, else the address of the connection
-	// (for IPv6 its /64).
+	// CallbacksPerMinute bounds the callbacks of one caller in the same way.
+	// Defaults to 60.
+	CallbacksPerMinute int
+	// RequestsPerMinute bounds all other requests of one caller together, in
+	// the same way: tool lists and calls, disconnects, statuses. The client
+	// metadata document is not counted. Defaults to 600.
+	RequestsPerMinute int
+	// TrustedProxies are the networks of the reverse proxies before this host.
+	// From them, and from nobody else, X-Forwarded-For is believed. Behind a
+	// proxy that is missing here all clients count as one address. Defaults to
+	// none: the client is whoever opened the connection.
+	TrustedProxies []netip.Prefix
+	// RateKey names who a request counts for, in place of owner and address;
+	// the empty string is not counted. Defaults to none.
 	RateKey func(*http.Request) string
 
 	// MaxBodyBytes bounds a request's body. Defaults to 1 MiB.
 	MaxBodyBytes int64
+	// MaxQueryBytes bounds a request's query, as it is sent. Defaults to
+	// 16 KiB.
+	MaxQueryBytes int
+	// MaxJSONDepth bounds how deeply objects and arrays are nested in a body,
+	// which includes the arguments of a tool. Defaults to 100.
+	MaxJSONDepth int
 	// HeartbeatInterval is the longest silence on an event stream; a comment
 	// is sent then, so that no proxy takes it for dead. Defaults to 15
 	// seconds.
@@ -114,8 +134,13 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.AllowedCallbackURLs = slices.Clone(c.AllowedCallbackURLs)
 	c.TrustedOrigins = slices.Clone(c.TrustedOrigins)
+	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 	setDefault(&c.ConnectsPerMinute, 30)
+	setDefault(&c.CallbacksPerMinute, 60)
+	setDefault(&c.RequestsPerMinute, 600)
 	setDefault(&c.MaxBodyBytes, 1<<20)
+	setDefault(&c.MaxQueryBytes, 16<<10)
+	setDefault(&c.MaxJSONDepth, 100)
 	setDefault(&c.HeartbeatInterval, 15*time.Second)
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	if c.Logger == nil {
@@ -151,8 +176,19 @@ func (c Config) validate() error {
 	if c.AfterCallback != "" {
 		check("AfterCallback", checkAfterCallback(c.AfterCallback))
 	}
+	for i, proxy := range c.TrustedProxies {
+		if !proxy.IsValid() || proxy.Addr().Is4In6() {
+			check(fmt.Sprintf("TrustedProxies[%d]", i), errors.New("must be an IPv4 or IPv6 network"))
+		}
+	}
 	if c.MaxBodyBytes < 0 {
 		check("MaxBodyBytes", errNegative)
+	}
+	if c.MaxQueryBytes < 0 {
+		check("MaxQueryBytes", errNegative)
+	}
+	if c.MaxJSONDepth < 0 {
+		check("MaxJSONDepth", errNegative)
 	}
 	if c.HeartbeatInterval < 0 {
 		check("HeartbeatInterval", errNegative)

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,8 +35,14 @@ func TestConfigMistakesNameTheirField(t *testing.T) {
 		"after: a backslash":         {func(c *httpapi.Config) { c.AfterCallback = `/\evil.example` }, "Config.AfterCallback"},
 		"after: a script":            {func(c *httpapi.Config) { c.AfterCallback = "javascript:alert(1)" }, "Config.AfterCallback"},
 		"negative body limit":        {func(c *httpapi.Config) { c.MaxBodyBytes = -1 }, "Config.MaxBodyBytes"},
-		"negative heartbeat":         {func(c *httpapi.Config) { c.HeartbeatInterval = -1 }, "Config.HeartbeatInterval"},
-		"negative write timeout":     {func(c *httpapi.Config) { c.WriteTimeout = -1 }, "Config.WriteTimeout"},
+		"negative query limit":       {func(c *httpapi.Config) { c.MaxQueryBytes = -1 }, "Config.MaxQueryBytes"},
+		"negative depth":             {func(c *httpapi.Config) { c.MaxJSONDepth = -1 }, "Config.MaxJSONDepth"},
+		"no proxy network":           {func(c *httpapi.Config) { c.TrustedProxies = []netip.Prefix{{}} }, "Config.TrustedProxies[0]"},
+		"mapped proxy network": {func(c *httpapi.Config) {
+			c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}
+		}, "Config.TrustedProxies[0]"},
+		"negative heartbeat":     {func(c *httpapi.Config) { c.HeartbeatInterval = -1 }, "Config.HeartbeatInterval"},
+		"negative write timeout": {func(c *httpapi.Config) { c.WriteTimeout = -1 }, "Config.WriteTimeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

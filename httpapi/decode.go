@@ -105,7 +105,34 @@ func (c *call) decode(into any) error {
 	if err := c.readBody(buf); err != nil {
 		return err
 	}
+	if deeperThan(buf.Bytes(), c.h.cfg.MaxJSONDepth) {
+		return invalid(fmt.Sprintf("The request body is nested more than %d levels deep.", c.h.cfg.MaxJSONDepth))
+	}
 	return decodeObject(buf.Bytes(), into)
+}
+
+// deeperThan tells whether brackets in JSON are nested more than most levels,
+// before anything that calls itself looks at it, here or further on. In what is
+// no JSON, it may be wrong about what a bracket is.
+func deeperThan(data []byte, most int) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch b := data[i]; {
+		case b == '"':
+			inString = !inString
+		case inString:
+			if b == '\\' {
+				i++
+			}
+		case b == '{' || b == '[':
+			if depth++; depth > most {
+				return true
+			}
+		case b == '}' || b == ']':
+			depth--
+		}
+	}
+	return false
 }
 
 // decodeObject decodes and, failing that, says in the client's terms what is

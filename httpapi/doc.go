@@ -76,9 +76,13 @@
 //
 // # Hosts
 //
-// Behind a proxy nothing needs to be configured but PublicURL: forwarded
-// headers are not looked at. The callback must be reachable without a header
-// or a SameSite=Strict cookie, because the browser comes from another site.
+// Behind a proxy, Config.PublicURL is what browsers see, and Config.TrustedProxies
+// has the proxy's network: X-Forwarded-For is read for the rate limits, from the
+// right and as far as those networks wrote it. Without it the proxy is taken for
+// a client, with one budget for everybody behind it, and the log says so. No
+// other forwarded header is looked at. The callback must be reachable without a
+// header or a SameSite=Strict cookie, because the browser comes from another
+// site.
 //
 // The host's other middleware applies as always; only two things need a
 // thought. Compression must flush with the events. And a CORS policy is needed
@@ -93,9 +97,22 @@
 //
 // # Security
 //
-// Every answer is no-store and nosniff. POSTs from pages of other origins are
-// refused ([http.CrossOriginProtection]), and so is what is not JSON, except
-// that the callback also takes a form. Bodies are bounded.
+// Every answer is no-store, no-referrer and nosniff, and may not be framed.
+// POSTs from pages of other origins are refused ([http.CrossOriginProtection]),
+// and so is what is not JSON, except that the callback also takes a form. Bodies
+// are bounded in size and depth, queries in length. How long a client may take to
+// send them is for the host's [http.Server] to say: set ReadHeaderTimeout,
+// ReadTimeout and MaxHeaderBytes, but no WriteTimeout, which would end event
+// streams; those have Config.WriteTimeout.
+//
+// Each caller has three budgets a minute, for connects, callbacks and all the
+// rest: an owner, or the address of a client that nobody is signed in at, and so
+// a flood without a login uses up no user's budget. Requests are counted after
+// Identify and before their body is read. Counting happens in memory, in bounded
+// memory, and is settled with the store in portions, if that counts (see
+// [session.Manager.Counter]): replicas share the budgets, and a tool call waits
+// for no store. A store that is away limits nobody. Answers say what is left in
+// X-RateLimit-Limit, -Remaining and -Reset, and at the limit Retry-After.
 //
 // An authorization belongs to the browser in which it was begun: connect sets
 // an HttpOnly, SameSite=Lax cookie with a random value (named __Host-mcpoauth
@@ -105,7 +122,8 @@
 // user is signed in by now is refused as well.
 //
 // callbackUrl is compared with the host's own configuration, byte for byte.
-// Another owner's session is answered exactly like one that does not exist.
+// Another owner's session is answered exactly like one that does not exist, byte
+// for byte, and whatever is wrong with a callback has one answer too.
 // Without Identify a session ID is a bearer secret: keep it as you would keep
 // a login. Two routes have it in their query, as the front ends that this API
 // is made for expect; no query is ever logged here, and a host should not log

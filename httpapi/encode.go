@@ -83,10 +83,33 @@ func (c *call) fail(err error) {
 	if _, ok := a.body.(AuthRequired); ok {
 		c.setBinding()
 	}
+	c.unify(a)
 	if a.retryAfter > 0 {
 		c.w.Header().Set("Retry-After", retryAfter(a.retryAfter))
 	}
 	_ = c.writeJSON(a.status, a.body) // strings and a number always encode
+}
+
+// unify takes off what would tell one answer from another where there must be
+// but one: how many requests a caller has left says how many there were.
+func (c *call) unify(a answer) {
+	if a.code == CodeSessionNotFound || a.code == CodeInvalidCallback {
+		for _, name := range rateHeaders {
+			c.w.Header().Del(name)
+		}
+	}
+}
+
+// refuse answers a request that is not looked at any further. A browser that
+// comes back from an authorization server is told so on the page.
+func (c *call) refuse(err error) {
+	if c.endpoint != "callback" || !accepts(c.r, htmlType) {
+		c.fail(err)
+		return
+	}
+	if err := c.tellBrowser(session.Info{}, err); err != nil {
+		c.fail(err)
+	}
 }
 
 // retryAfter is the header's value: whole seconds, rounded up.

@@ -30,8 +30,8 @@ const (
 	CodeMethodNotAllowed     = "method_not_allowed"     // 405
 	CodeBodyTooLarge         = "body_too_large"         // 413
 	CodeUnsupportedMediaType = "unsupported_media_type" // 415
-	CodeLimitReached         = "limit_reached"          // 429: too many sessions
-	CodeRateLimited          = "rate_limited"           // 429: too many connects
+	CodeLimitReached         = "limit_reached"          // 429: too many sessions, or attempts
+	CodeRateLimited          = "rate_limited"           // 429: too many requests in a minute
 	CodeMCPError             = "mcp_error"              // 400 or 502: the MCP server's own JSON-RPC error
 	CodeDiscoveryFailed      = "discovery_failed"       // 502: the authorization metadata cannot be used
 	CodeRegistrationRequired = "registration_required"  // 502: a client must be registered by hand
@@ -86,6 +86,7 @@ var (
 	errMethod          = &failure{status: http.StatusMethodNotAllowed, code: CodeMethodNotAllowed, text: "This method is not allowed here."}
 	errCrossOrigin     = &failure{status: http.StatusForbidden, code: CodeCrossOrigin, text: "Requests from other sites are not allowed."}
 	errUnauthenticated = &failure{status: http.StatusUnauthorized, code: CodeUnauthenticated, text: "Sign in first."}
+	errQueryTooLong    = &failure{status: http.StatusBadRequest, code: CodeInvalidRequest, text: "The query is too long."}
 	errBodyTooLarge    = &failure{status: http.StatusRequestEntityTooLarge, code: CodeBodyTooLarge, text: "The request body is too large."}
 	errMediaType       = &failure{status: http.StatusUnsupportedMediaType, code: CodeUnsupportedMediaType, text: "The request body must be application/json."}
 	errSessionNotFound = &failure{status: http.StatusNotFound, code: CodeSessionNotFound, text: "There is no such session. Connect again."}
@@ -122,8 +123,12 @@ func sessionFailure(err error, _ bool) *failure {
 	if input, ok := errors.AsType[*session.InputError](err); ok {
 		return invalid(jsonField(input.Field) + " " + input.Reason + ".")
 	}
-	if _, ok := errors.AsType[*session.LimitError](err); ok {
-		return &failure{status: http.StatusTooManyRequests, code: CodeLimitReached, text: "There are too many sessions. Disconnect one, or try again later.", retryAfter: time.Minute}
+	if limit, ok := errors.AsType[*session.LimitError](err); ok {
+		f := &failure{status: http.StatusTooManyRequests, code: CodeLimitReached, text: "There are too many sessions. Disconnect one, or try again later.", retryAfter: time.Minute}
+		if limit.Limit == "MaxAttemptsPerSession" {
+			f.text = "There are too many authorizations of this session that nobody has finished. Finish one, or try again later."
+		}
+		return f
 	}
 	_, store := errors.AsType[*session.StoreError](err)
 	_, storage := errors.AsType[*oauthclient.StorageError](err)

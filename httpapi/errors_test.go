@@ -44,6 +44,7 @@ func errorTable() map[string]errorRow {
 		"disconnected meanwhile":       {oauthclient.ErrNotConnected, 404, httpapi.CodeSessionNotFound, "", ""},
 		"bad input":                    {&session.InputError{Field: "ServerURL", Reason: "has no host"}, 400, httpapi.CodeInvalidRequest, "", "serverUrl has no host."},
 		"too many sessions":            {&session.LimitError{Limit: "MaxSessionsPerOwner", Value: 7}, 429, httpapi.CodeLimitReached, "60", "too many sessions"},
+		"too many attempts":            {&session.LimitError{Limit: "MaxAttemptsPerSession", Value: 7}, 429, httpapi.CodeLimitReached, "60", "authorizations of this session"},
 		"store away":                   {&session.StoreError{Op: "reading", Err: hidden}, 503, httpapi.CodeStoreUnavailable, "5", ""},
 		"credential store away":        {&oauthclient.StorageError{Err: hidden}, 503, httpapi.CodeStoreUnavailable, "5", ""},
 		"shutting down":                {session.ErrClosed, 503, httpapi.CodeShuttingDown, "1", ""},

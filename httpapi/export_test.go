@@ -1,8 +1,8 @@
 package httpapi
 
 import (
+	"net/http"
 	"strings"
-	"time"
 )
 
 // Manager lets tests put a fake in place of a *session.Manager.
@@ -11,18 +11,21 @@ type Manager = manager
 // NewWith is New with a fake.
 func NewWith(m Manager, cfg Config) (*Handler, error) { return newHandler(m, cfg) }
 
-// RateLimiter lets tests choose the time.
-type RateLimiter struct{ l *rateLimiter }
-
-func NewRateLimiter(perMinute int) RateLimiter { return RateLimiter{newRateLimiter(perMinute)} }
-
-func (l RateLimiter) Take(key string, now time.Time) time.Duration { return l.l.take(key, now) }
-
-func (l RateLimiter) Len() int { return len(l.l.fullAt) }
-
+// MaxRateKeys is the bound of the callers that are counted.
 const MaxRateKeys = maxRateKeys
 
-var AddressKey = addressKey
+// RateKeys is how many callers are counted in this minute, by budget.
+func (h *Handler) RateKeys() (connects, callbacks, requests int) {
+	size := func(l *limiter) int {
+		l.count.mu.Lock()
+		defer l.count.mu.Unlock()
+		return len(l.count.current)
+	}
+	return size(h.connects), size(h.callbacks), size(h.requests)
+}
+
+// ClientAddress is who a request counts for without an owner.
+func (h *Handler) ClientAddress(r *http.Request) string { return h.clientAddress(r) }
 
 // Routes are the routes below a prefix.
 func (h *Handler) Routes(prefix string) (routes []string) {

@@ -19,6 +19,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 const publicURL = "https://app.example"
@@ -37,6 +38,7 @@ type fake struct {
 	progress func(ctx context.Context, push func(mcp.ProgressNotificationParams)) error
 	clientID string
 	metadata oauthex.ClientRegistrationMetadata
+	counter  store.Counter
 
 	mu       sync.Mutex
 	calls    []string
@@ -115,6 +117,8 @@ func (f *fake) Sessions(_ context.Context, owner string) ([]session.Info, error)
 func (f *fake) ClientMetadata() (string, oauthex.ClientRegistrationMetadata) {
 	return f.clientID, f.metadata
 }
+
+func (f *fake) Counter() store.Counter { return f.counter }
 
 // newFake returns a handler on a fake, and where its log goes.
 func newFake(t testing.TB, f *fake, change ...func(*httpapi.Config)) (*httpapi.Handler, *bytes.Buffer) {

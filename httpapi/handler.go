@@ -16,6 +16,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // Handler serves the endpoints. As an [http.Handler] it serves all of them
@@ -23,7 +24,8 @@ import (
 // routes for itself, and are just as well protected.
 //
 // A Handler is safe for concurrent use. It holds no state beyond the counters
-// of Config.ConnectsPerMinute: all replicas are equal.
+// of the rate limits, and those are shared where the store counts: all replicas
+// are equal.
 type Handler struct {
 	cfg         Config
 	manager     manager
@@ -31,7 +33,10 @@ type Handler struct {
 	origins     []string // of PublicURL, then Config.TrustedOrigins
 	crossOrigin *http.CrossOriginProtection
 	cookie      http.Cookie // of the browser binding, without a value
-	connects    *rateLimiter
+	connects    *limiter
+	callbacks   *limiter
+	requests    *limiter // all others
+	proxyNote   sync.Once
 	routes      map[string]http.HandlerFunc
 	openAPI     []byte    // the document
 	buffers     sync.Pool // of *bytes.Buffer
@@ -49,6 +54,7 @@ type manager interface {
 	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
 	Sessions(ctx context.Context, owner string) ([]session.Info, error)
 	ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata)
+	Counter() store.Counter
 }
 
 // New validates cfg and returns a Handler. It does no I/O. The error, if any,
@@ -78,7 +84,9 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 		origins:     append([]string{originOf(public)}, cfg.TrustedOrigins...),
 		crossOrigin: http.NewCrossOriginProtection(),
 		cookie:      bindingCookie(public.Scheme == "https"),
-		connects:    newRateLimiter(cfg.ConnectsPerMinute),
+		connects:    newLimiter("connect", cfg.ConnectsPerMinute, manager.Counter()),
+		callbacks:   newLimiter("callback", cfg.CallbacksPerMinute, manager.Counter()),
+		requests:    newLimiter("request", cfg.RequestsPerMinute, manager.Counter()),
 		buffers:     sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, origin := range h.origins {
@@ -128,32 +136,32 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Connect serves POST auth/connect: it takes a [ConnectRequest] and answers
 // [ConnectSuccess], or 401 with [AuthRequired].
 func (h *Handler) Connect(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, endpoint{name: "connect", methods: post, run: (*call).connect})
+	h.serve(w, r, endpoint{name: "connect", methods: post, run: (*call).connect, caller: required, budget: h.connects})
 }
 
 // Disconnect serves POST auth/disconnect: it takes a [DisconnectRequest], ends
 // the session, revokes its tokens, and answers [Done].
 func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, endpoint{name: "disconnect", methods: post, run: (*call).disconnect})
+	h.serve(w, r, endpoint{name: "disconnect", methods: post, run: (*call).disconnect, caller: required, budget: h.requests})
 }
 
 // Status serves GET auth/status?sessionId=: it answers [SessionStatus] without
 // asking the MCP server anything. With attemptId=, from an [AuthRequired], it
 // also tells how that authorization stands.
 func (h *Handler) Status(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, endpoint{name: "status", methods: getOrHead, run: (*call).status})
+	h.serve(w, r, endpoint{name: "status", methods: getOrHead, run: (*call).status, caller: required, budget: h.requests})
 }
 
 // Sessions serves GET auth/sessions: it answers [SessionList] with the
 // caller's own sessions. Without Config.Identify there is no such route.
 func (h *Handler) Sessions(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, endpoint{name: "sessions", methods: getOrHead, run: (*call).sessions})
+	h.serve(w, r, endpoint{name: "sessions", methods: getOrHead, run: (*call).sessions, caller: required, budget: h.requests})
 }
 
 // ListTools serves GET tool/list?sessionId=: it answers [ListToolsSuccess]
 // with the tools of every page, each exactly as the MCP server describes it.
 func (h *Handler) ListTools(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, endpoint{name: "list_tools", methods: getOrHead, run: (*call).listTools})
+	h.serve(w, r, endpoint{name: "list_tools", methods: getOrHead, run: (*call).listTools, caller: required, budget: h.requests})
 }
 
 // CallTool serves POST tool/call: it takes a [CallToolRequest] and answers
@@ -162,14 +170,14 @@ func (h *Handler) ListTools(w http.ResponseWriter, r *http.Request) {
 // that ends with one "result" or "error" event; a failure before the first
 // event is a plain answer.
 func (h *Handler) CallTool(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, endpoint{name: "call_tool", methods: post, run: (*call).callTool})
+	h.serve(w, r, endpoint{name: "call_tool", methods: post, run: (*call).callTool, caller: required, budget: h.requests})
 }
 
 // Callback serves GET and POST auth/callback, where authorization servers send
 // the browser back to. It answers [Done]; a browser (Accept: text/html) gets a
 // page, or Config.AfterCallback.
 func (h *Handler) Callback(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, endpoint{name: "callback", methods: getOrPost, run: (*call).callback, takesForm: true})
+	h.serve(w, r, endpoint{name: "callback", methods: getOrPost, run: (*call).callback, caller: looked, budget: h.callbacks, takesForm: true})
 }
 
 // ClientMetadata serves GET client-metadata.json, the Client ID Metadata
@@ -192,11 +200,24 @@ type endpoint struct {
 	name    string   // for the log
 	methods []string // nil for any
 	run     func(*call) error
+	caller  need     // for Config.Identify
+	budget  *limiter // nil for none
 	// takesForm lets a form through from any site: an authorization server's
 	// response in form_post mode comes from another site by nature, and state
 	// and binding protect it.
 	takesForm bool
 }
+
+// need is what an endpoint needs to know about who is asking.
+type need int
+
+const (
+	nothing need = iota
+	// looked asks, and leaves it to the endpoint when to insist: a form that
+	// an authorization server's page posts comes without cookies.
+	looked
+	required
+)
 
 // call is one request on its way.
 type call struct {
@@ -205,6 +226,8 @@ type call struct {
 	r         *http.Request
 	endpoint  string
 	requestID string
+	owner     string // as Config.Identify says
+	noOwner   error  // why there is none, though Config.Identify exists
 	sessionID string // once known, for an answer that requires authorization
 	binding   string // the browser's, once bind was called
 	newCookie bool   // the browser does not have it yet
@@ -216,6 +239,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer") // session IDs and codes are in some URLs
+	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	header.Set("X-Request-Id", c.requestID)
 	if e.methods != nil && !slices.Contains(e.methods, r.Method) {
 		header.Set("Allow", strings.Join(e.methods, ", "))
@@ -228,25 +253,44 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 		c.fail(errCrossOrigin.because(err))
 		return
 	}
+	if len(r.URL.RawQuery) > h.cfg.MaxQueryBytes {
+		c.fail(errQueryTooLong)
+		return
+	}
+	if e.caller != nothing {
+		c.identify()
+	}
+	if err := c.limit(e.budget); err != nil {
+		c.refuse(err)
+		return
+	}
+	if c.noOwner != nil && e.caller == required {
+		c.fail(c.noOwner)
+		return
+	}
 	if err := e.run(c); err != nil {
 		c.fail(err)
+	}
+}
+
+// identify asks the host who is signed in.
+func (c *call) identify() {
+	if c.h.cfg.Identify == nil {
+		return
+	}
+	owner, err := c.h.cfg.Identify(c.r)
+	switch {
+	case err != nil:
+		c.noOwner = errUnauthenticated.because(err)
+	case owner == "":
+		c.noOwner = errUnauthenticated.because(errors.New("Config.Identify returned an empty owner"))
+	default:
+		c.owner = owner
 	}
 }
 
 // caller says on whose behalf the request is.
 func (c *call) caller() (session.Caller, error) {
 	c.bind()
-	caller := session.Caller{Binding: c.binding}
-	if c.h.cfg.Identify == nil {
-		return caller, nil
-	}
-	owner, err := c.h.cfg.Identify(c.r)
-	if err != nil {
-		return caller, errUnauthenticated.because(err)
-	}
-	if owner == "" {
-		return caller, errUnauthenticated.because(errors.New("Config.Identify returned an empty owner"))
-	}
-	caller.Owner = owner
-	return caller, nil
+	return session.Caller{Owner: c.owner, Binding: c.binding}, c.noOwner
 }

@@ -314,56 +314,6 @@ func TestMissingLoginIsRefused(t *testing.T) {
 	}
 }
 
-func TestConnectsAreRateLimited(t *testing.T) {
-	t.Parallel()
-	f := &fake{}
-	h, _ := newFake(t, f, func(c *httpapi.Config) {
-		c.ConnectsPerMinute = 2
-		c.Identify = func(r *http.Request) (string, error) { return r.Header.Get("User"), nil }
-	})
-	for range 2 {
-		require.Equal(t, 200, request(t, h, "POST", pathConnect, anyConnect, "User", "alice").Code)
-	}
-	w := request(t, h, "POST", pathConnect, anyConnect, "User", "alice")
-	require.Equal(t, 429, w.Code)
-	require.Equal(t, httpapi.CodeRateLimited, errorOf(t, w).Code)
-	require.Equal(t, "30", w.Header().Get("Retry-After"))
-	require.Len(t, f.called(), 2)
-	require.Equal(t, 200, request(t, h, "POST", pathConnect, anyConnect, "User", "bob").Code, "others are not affected")
-	require.Equal(t, 200, request(t, h, "POST", pathCall, anyCall, "User", "alice").Code, "calls are not counted")
-}
-
-func TestConnectsAreCountedByAddressOrKey(t *testing.T) {
-	t.Parallel()
-	connect := func(h http.Handler, remote, key string) int {
-		r := httptest.NewRequestWithContext(t.Context(), "POST", pathConnect, strings.NewReader(anyConnect))
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Key", key)
-		r.RemoteAddr = remote
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, r)
-		return w.Code
-	}
-	once := func(c *httpapi.Config) { c.ConnectsPerMinute = 1 }
-	h, _ := newFake(t, &fake{}, once)
-	require.Equal(t, 200, connect(h, "8.8.8.8:1", ""))
-	require.Equal(t, 429, connect(h, "8.8.8.8:2", ""))
-	require.Equal(t, 200, connect(h, "8.8.4.4:1", ""))
-	for range 3 {
-		require.Equal(t, 200, connect(h, "10.0.0.1:1", ""), "a proxy is not a client")
-	}
-	h, _ = newFake(t, &fake{}, once, func(c *httpapi.Config) {
-		c.RateKey = func(r *http.Request) string { return r.Header.Get("Key") }
-	})
-	require.Equal(t, 200, connect(h, "10.0.0.1:1", "a"))
-	require.Equal(t, 429, connect(h, "10.0.0.2:1", "a"))
-	require.Equal(t, 200, connect(h, "10.0.0.1:1", "b"))
-	h, _ = newFake(t, &fake{}, func(c *httpapi.Config) { c.ConnectsPerMinute = -1 })
-	for range 100 {
-		require.Equal(t, 200, connect(h, "8.8.8.8:1", ""))
-	}
-}
-
 // Without Identify the answer to another's session can only be the manager's,
 // and every reason looks the same.
 func TestNotFoundIsOneAnswer(t *testing.T) {

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
@@ -30,9 +29,6 @@ func (c *call) connect() error {
 	caller, err := c.caller()
 	if err != nil {
 		return err
-	}
-	if wait := c.h.connects.take(c.rateKey(caller.Owner), time.Now()); wait > 0 {
-		return &failure{status: http.StatusTooManyRequests, code: CodeRateLimited, text: "There are too many attempts to connect. Try again later.", retryAfter: wait}
 	}
 	c.setBinding()
 	info, err := c.h.manager.Connect(c.r.Context(), caller, session.ConnectParams{

@@ -37,9 +37,8 @@ func (c *call) listTools() error {
 	return nil
 }
 
-// callTool checks the request in full before it looks at who sent it, so that
-// a front end's mistakes show also while nobody is signed in, and only then
-// decides between one answer and a stream of events.
+// callTool checks the request in full, and only then decides between one answer
+// and a stream of events.
 func (c *call) callTool() error {
 	var req CallToolRequest
 	if err := c.decode(&req); err != nil {

@@ -191,8 +191,16 @@ func authorizationURL(endpoint string, a Attempt, state Secret) (string, error) 
 		q.Set("prompt", "consent") // OpenID Connect Core section 11 requires it with offline_access
 	}
 	u.RawQuery = q.Encode()
+	if len(u.RawQuery) > maxAuthQueryBytes {
+		return "", &DiscoveryError{Source: a.Issuer, Reason: "it and the server together ask for more than an authorization URL can carry"}
+	}
 	return u.String(), nil
 }
+
+// maxAuthQueryBytes bounds the query of an authorization URL. Most servers take
+// 8 KiB at most; a server that announces a megabyte of scopes would have it
+// stored and sent to browsers.
+const maxAuthQueryBytes = 16 << 10
 
 // FinishAuth completes the attempt that the response belongs to: it checks
 // state and iss, ends the attempt, and exchanges the code for tokens.

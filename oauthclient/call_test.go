@@ -101,6 +101,7 @@ func TestResultMembersMadeExplicit(t *testing.T) {
 		{"null", `{"content":null,"isError":null}`, `{"content":[],"isError":false}`},
 		{"structured only", `{"structuredContent":{"n":9007199254740993}}`, `{"content":[],"isError":false,"structuredContent":{"n":9007199254740993}}`},
 		{"complete", `{"isError":true,"content":[]}`, `{"isError":true,"content":[]}`},
+		{"no isError", " { \"content\" : [ {\"type\":\"text\",\"text\":\"}\"} ] , \"z\":{\"isError\":true} } ", `{"content":[{"type":"text","text":"}"}],"z":{"isError":true},"isError":false}`},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

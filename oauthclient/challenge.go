@@ -42,7 +42,7 @@ func eachParam(line string, fn func(scheme, name, value string)) {
 	const space = " \t"
 	scheme := ""
 	for line = strings.TrimLeft(line, space+","); line != ""; line = strings.TrimLeft(line, space+",") {
-		end := strings.IndexAny(line+",", space+`,="`)
+		end := indexAny(line, space+`,="`)
 		if end == 0 {
 			return
 		}
@@ -64,7 +64,7 @@ func eachParam(line string, fn func(scheme, name, value string)) {
 // paramValue reads a token or quoted-string and returns what follows it.
 func paramValue(s string) (value, rest string, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
-		end := strings.IndexAny(s+",", " \t,")
+		end := indexAny(s, " \t,")
 		return s[:end], s[end:], true
 	}
 	var b strings.Builder
@@ -80,11 +80,22 @@ func paramValue(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// union returns the scopes of a and b, each once, in order of appearance.
+// indexAny returns where the first of chars is in s, or where s ends.
+func indexAny(s, chars string) int {
+	if i := strings.IndexAny(s, chars); i >= 0 {
+		return i
+	}
+	return len(s)
+}
+
+// union returns the scopes of a and b, each once, in order of appearance. Both
+// may be as long as a server likes.
 func union(a, b []string) []string {
 	out := make([]string, 0, len(a)+len(b))
+	seen := make(map[string]bool, len(a)+len(b))
 	for _, scope := range slices.Concat(a, b) {
-		if !slices.Contains(out, scope) {
+		if !seen[scope] {
+			seen[scope] = true
 			out = append(out, scope)
 		}
 	}
@@ -93,5 +104,9 @@ func union(a, b []string) []string {
 
 // containsAll tells whether every scope of sub is in set.
 func containsAll(set, sub []string) bool {
-	return !slices.ContainsFunc(sub, func(scope string) bool { return !slices.Contains(set, scope) })
+	known := make(map[string]bool, len(set))
+	for _, scope := range set {
+		known[scope] = true
+	}
+	return !slices.ContainsFunc(sub, func(scope string) bool { return !known[scope] })
 }

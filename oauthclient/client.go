@@ -45,7 +45,7 @@ func New(cfg Config) (*MCPOAuthClient, error) {
 	provider := newOAuthProvider(cfg)
 	return &MCPOAuthClient{
 		cfg: cfg, provider: provider, pages: make(map[string]toolPage),
-		http: newMCPHTTPClient(&transport{base: cfg.HTTPClient.Transport, provider: provider, limit: cfg.MaxResponseBytes}),
+		http: newMCPHTTPClient(&transport{base: cfg.HTTPClient.Transport, provider: provider, limit: cfg.MaxResponseBytes}, cfg.MaxRedirects),
 	}, nil
 }
 

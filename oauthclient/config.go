@@ -95,6 +95,13 @@ type Config struct {
 	// MaxResponseBytes bounds each answer of the MCP server, decompressed.
 	// Defaults to 32 MiB.
 	MaxResponseBytes int64
+	// MaxAuthResponseBytes bounds each answer of an authorization server and
+	// each metadata document, decompressed. Defaults to 1 MiB.
+	MaxAuthResponseBytes int64
+	// MaxRedirects bounds the redirects that one request follows: those of
+	// metadata requests to anywhere that HTTPClient reaches, those of the MCP
+	// server within its origin, all others never. Defaults to 3.
+	MaxRedirects int
 	// MaxTools bounds ListTools over all pages. Defaults to 10,000.
 	MaxTools int
 
@@ -169,6 +176,8 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ConnectTimeout, 30*time.Second)
 	setDefault(&c.CallTimeout, 5*time.Minute)
 	setDefault(&c.MaxResponseBytes, 32<<20)
+	setDefault(&c.MaxAuthResponseBytes, 1<<20)
+	setDefault(&c.MaxRedirects, 3)
 	setDefault(&c.MaxTools, 10_000)
 	if c.Now == nil {
 		c.Now = time.Now
@@ -250,8 +259,8 @@ func (c Config) validate() error {
 			bad("Servers", "TokenEndpointAuthMethod: %v", err)
 		}
 	}
-	if c.RefreshAhead < 0 || c.AttemptTTL < 0 || c.RequestTimeout < 0 || c.ConnectTimeout < 0 || c.CallTimeout < 0 || c.MaxResponseBytes < 0 || c.MaxTools < 0 {
-		bad("RefreshAhead, AttemptTTL, RequestTimeout, ConnectTimeout, CallTimeout, MaxResponseBytes, MaxTools", "must not be negative")
+	if c.RefreshAhead < 0 || c.AttemptTTL < 0 || c.RequestTimeout < 0 || c.ConnectTimeout < 0 || c.CallTimeout < 0 || c.MaxResponseBytes < 0 || c.MaxAuthResponseBytes < 0 || c.MaxRedirects < 0 || c.MaxTools < 0 {
+		bad("RefreshAhead, AttemptTTL, RequestTimeout, ConnectTimeout, CallTimeout, MaxResponseBytes, MaxAuthResponseBytes, MaxRedirects, MaxTools", "must not be negative")
 	}
 	return errors.Join(errs...)
 }

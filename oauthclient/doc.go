@@ -9,8 +9,8 @@
 // it is called again after [MCPOAuthClient.FinishAuth].
 //
 // The package can be used alone, by a command-line tool or by a host with its
-// own storage. Package session builds on it for web applications with many
-// users.
+// own storage; examples/cli is a whole program. Package session builds on it
+// for web applications with many users.
 //
 // # Walk-through
 //

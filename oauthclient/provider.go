@@ -51,7 +51,7 @@ func NewOAuthProvider(cfg Config) (*OAuthProvider, error) {
 func newOAuthProvider(cfg Config) *OAuthProvider {
 	policy := cfg.Servers(cfg.ServerURL)
 	policy.Scopes = slices.Clone(policy.Scopes)
-	return &OAuthProvider{cfg: cfg, policy: policy, authHTTP: newAuthHTTPClient(cfg.HTTPClient.Transport)}
+	return &OAuthProvider{cfg: cfg, policy: policy, authHTTP: newAuthHTTPClient(cfg)}
 }
 
 // Format implements [fmt.Formatter]. A provider in use cannot be printed field

@@ -49,19 +49,41 @@ func (r CallToolResult) MarshalJSON() ([]byte, error) {
 // compared exactly, unlike in encoding/json's structs: a reader that tells a
 // result by these members must find them, not some other spelling.
 func completeResult(raw json.RawMessage) (json.RawMessage, error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
+	var content, isError []byte
+	ok := eachMember(raw, func(name, value []byte) {
+		switch string(name) {
+		case "content":
+			content = value
+		case "isError":
+			isError = value
+		}
+	})
+	if !ok {
 		return nil, &ServerError{Reason: "a tool result is not an object"}
 	}
-	hasContent := bytes.HasPrefix(members["content"], []byte("["))
-	isError := string(members["isError"])
-	if hasContent && (isError == "true" || isError == "false") {
+	hasContent := bytes.HasPrefix(content, []byte("["))
+	hasIsError := string(isError) == "true" || string(isError) == "false"
+	switch {
+	case hasContent && hasIsError:
 		return raw, nil
+	case hasContent && isError == nil: // most servers leave it out
+		body := bytes.TrimRight(raw, " \t\r\n")
+		return append(body[:len(body)-1:len(body)-1], `,"isError":false}`...), nil
+	}
+	return replaceMembers(raw, hasContent, hasIsError)
+}
+
+// replaceMembers is completeResult for the rare result that has no content, or
+// something else under these names.
+func replaceMembers(raw json.RawMessage, hasContent, hasIsError bool) (json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil {
+		return nil, errMalformed
 	}
 	if !hasContent {
 		members["content"] = json.RawMessage("[]")
 	}
-	if isError != "true" {
+	if !hasIsError {
 		members["isError"] = json.RawMessage("false")
 	}
 	return json.Marshal(members)
@@ -128,25 +150,34 @@ type toolPage struct {
 // pairTools joins the SDK's tools, of which some may have been left out, with
 // the server's JSON for them, which has the same order.
 func pairTools(tools []*mcp.Tool, result json.RawMessage) []*Tool {
-	var page struct {
-		Tools []json.RawMessage `json:"tools"`
+	out := make([]*Tool, len(tools))
+	for i, tool := range tools {
+		out[i] = &Tool{Tool: tool}
 	}
-	_ = json.Unmarshal(result, &page) // absent or odd: the SDK's view alone remains
-	out := make([]*Tool, 0, len(tools))
-	for _, tool := range tools {
-		t := &Tool{Tool: tool}
-		for len(page.Tools) > 0 && t.raw == nil {
-			var name struct {
-				Name string `json:"name"`
-			}
-			if json.Unmarshal(page.Tools[0], &name) == nil && name.Name == tool.Name {
-				t.raw = page.Tools[0]
-			}
-			page.Tools = page.Tools[1:]
+	var list []byte // absent or odd: the SDK's view alone remains
+	eachMember(result, func(name, value []byte) {
+		if string(name) == "tools" {
+			list = value
 		}
-		out = append(out, t)
-	}
+	})
+	next := 0
+	eachElement(list, func(raw []byte) {
+		if next < len(out) && toolName(raw) == out[next].Name {
+			out[next].raw = raw
+			next++
+		}
+	})
 	return out
+}
+
+// toolName returns the name in a tool's JSON.
+func toolName(raw []byte) (s string) {
+	eachMember(raw, func(name, value []byte) {
+		if string(name) == "name" {
+			s = string(unquote(value))
+		}
+	})
+	return s
 }
 
 // CallTool calls a tool. args is anything that encodes to a JSON object; a

@@ -118,8 +118,18 @@ func (t *transport) check(req *http.Request, resp *http.Response, sent Secret, m
 
 // readable tells whether the SDK can read an answer.
 func readable(resp *http.Response) bool {
-	mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	return mediaType == "application/json" || mediaType == "text/event-stream" || resp.StatusCode >= 300
+	t := mediaType(resp)
+	return t == "application/json" || t == "text/event-stream" || resp.StatusCode >= 300
+}
+
+// mediaType returns an answer's content type without parameters.
+func mediaType(resp *http.Response) string {
+	value := resp.Header.Get("Content-Type")
+	if value == "application/json" || value == "text/event-stream" { // the hot path
+		return value
+	}
+	t, _, _ := mime.ParseMediaType(value)
+	return t
 }
 
 // isCall tells a request that needs an answer from a notification or response.

@@ -123,6 +123,9 @@ func (s attempts) Create(ctx context.Context, a oauthclient.Attempt) error {
 	if err != nil {
 		return err
 	}
+	if most := s.l.m.cfg.MaxAttemptsPerSession; len(r.pendingAttempts(s.l.m.cfg.Now())) >= most {
+		return &LimitError{Limit: "MaxAttemptsPerSession", Value: most}
+	}
 	encoded, err := a.MarshalBinary()
 	if err != nil {
 		return err
@@ -134,6 +137,22 @@ func (s attempts) Create(ctx context.Context, a oauthclient.Attempt) error {
 		s.l.noteBegun(a.ID)
 	}
 	return err
+}
+
+// attemptMark is an attempt in the record of its session.
+type attemptMark struct {
+	ID      string    `json:"id"`
+	Expires time.Time `json:"expires"`
+}
+
+// pendingAttempts returns the attempts that may still be finished, as a copy.
+func (r *record) pendingAttempts(now time.Time) (pending []attemptMark) {
+	for _, a := range r.Attempts {
+		if now.Before(a.Expires) {
+			pending = append(pending, a)
+		}
+	}
+	return pending
 }
 
 // Load returns a pending attempt. To a caller from another browser an attempt

@@ -3,6 +3,8 @@ package session
 import (
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"golang.org/x/oauth2"
@@ -247,7 +249,7 @@ func (m *Manager) noteRequired(ctx context.Context, l *liveSession, before *reco
 		// to keep the user from it.
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", l.key, "error", err)
 		now := *before
-		now.require(required)
+		now.require(required, m.cfg.Now())
 		r = &now
 	}
 	info := r.info(l.key, m.cfg.Now())
@@ -264,7 +266,7 @@ func (m *Manager) setRequired(ctx context.Context, key string, before *record, r
 		if r.Grants > before.Grants && r.creds.Authorized() {
 			return errUnchanged
 		}
-		if !r.require(required) {
+		if !r.require(required, m.cfg.Now()) {
 			return errUnchanged
 		}
 		return nil
@@ -273,17 +275,21 @@ func (m *Manager) setRequired(ctx context.Context, key string, before *record, r
 
 // require sets what required implies; false if it was set already. Of several
 // attempts, which two tabs or two replicas begin, the last to expire counts.
-func (r *record) require(required *oauthclient.AuthorizationRequiredError) (changed bool) {
+func (r *record) require(required *oauthclient.AuthorizationRequiredError, now time.Time) (changed bool) {
 	status := StatusAuthorizing
 	if r.creds.Issuer != "" {
 		status = StatusAuthorizationRequired
 	}
-	if r.Status == status && !required.Expires.After(r.AttemptExpires) {
+	known := slices.ContainsFunc(r.Attempts, func(a attemptMark) bool { return a.ID == required.AttemptID })
+	if r.Status == status && known && !required.Expires.After(r.AttemptExpires) {
 		return false
 	}
 	r.Status, r.Reason = status, ""
 	if required.Expires.After(r.AttemptExpires) {
 		r.AttemptExpires = required.Expires
+	}
+	if !known {
+		r.Attempts = append(r.pendingAttempts(now), attemptMark{required.AttemptID, required.Expires})
 	}
 	return true
 }

@@ -54,9 +54,16 @@ type Config struct {
 	// MaxLiveClients bounds the live clients of this Manager; the least
 	// recently used is closed for a new one. Defaults to 10,000.
 	MaxLiveClients int
-	// MaxSessionsPerOwner bounds the sessions of one owner; it does not apply
-	// to the empty owner. Defaults to 100.
+	// MaxSessionsPerOwner bounds the sessions of one owner. The empty owner is
+	// no one in particular, and has no such bound: there it is package
+	// httpapi's ConnectsPerMinute for each client address, together with TTL,
+	// that bounds them, and the store's own size. Defaults to 100.
 	MaxSessionsPerOwner int
+	// MaxAttemptsPerSession bounds the authorization attempts of a session that
+	// wait for their user, of which each browser that uses the session may
+	// begin some. Replicas that begin one at the same moment may exceed it.
+	// Defaults to 20.
+	MaxAttemptsPerSession int
 
 	// OnAuthorized, if set, is called after a user has authorized and the
 	// tokens are stored, on the replica that got the callback. A chat back end
@@ -84,6 +91,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.IdleTimeout, 15*time.Minute)
 	setDefault(&c.MaxLiveClients, 10_000)
 	setDefault(&c.MaxSessionsPerOwner, 100)
+	setDefault(&c.MaxAttemptsPerSession, 20)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -144,6 +152,7 @@ func (c Config) validate() error {
 	}{
 		{"TTL", int64(c.TTL)}, {"AttemptTTL", int64(c.AttemptTTL)}, {"TouchInterval", int64(c.TouchInterval)}, {"LockTTL", int64(c.LockTTL)},
 		{"IdleTimeout", int64(c.IdleTimeout)}, {"MaxLiveClients", int64(c.MaxLiveClients)}, {"MaxSessionsPerOwner", int64(c.MaxSessionsPerOwner)},
+		{"MaxAttemptsPerSession", int64(c.MaxAttemptsPerSession)},
 	} {
 		if field.value < 0 {
 			bad(field.name, "must not be negative")

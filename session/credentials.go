@@ -57,6 +57,7 @@ func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentia
 	}
 	if isFinishing(ctx) {
 		next.Grants++
+		next.Attempts = nil
 	}
 	// fn may have used up a refresh token: the caller's context must not keep
 	// its result from being saved.
@@ -92,6 +93,9 @@ func (l *liveSession) save(ctx context.Context, base *record, value []byte, next
 			default:
 				merged := *current
 				merged.creds, merged.Grants = next.creds, current.Grants+next.Grants-base.Grants
+				if next.Grants > base.Grants {
+					merged.Attempts = nil
+				}
 				base, next = current, &merged
 				continue
 			}

@@ -7,6 +7,10 @@
 // gets the answer, perhaps on another replica and after a restart. Everything
 // in between is in the store.
 //
+// Package httpapi is this package as HTTP routes, which is all that most hosts
+// need to look at. A host that calls it directly, such as a chat bot, finds a
+// whole program in examples/agent.
+//
 // # Walk-through
 //
 // Make one [Manager] per process. All replicas need the same store, the same
@@ -30,13 +34,16 @@
 //		ServerURL:   "https://mcp.example.com/mcp",
 //		CallbackURL: "https://app.example.com/callback",
 //	})
-//	var required *oauthclient.AuthorizationRequiredError
-//	if errors.As(err, &required) {
-//		http.Redirect(w, r, required.AuthURL, http.StatusFound)
+//	if required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err); ok {
+//		http.Redirect(w, r, required.AuthURL, http.StatusFound) // info is valid: the session exists
 //	}
 //
-// Keep info.ID, which is what the front end needs for everything else. In the
-// handler of the callback URL, on whichever replica:
+// Keep the session's ID, which is what the front end needs for everything else.
+// It is a Secret, so that it gets into no log by accident:
+//
+//	sessionID := info.ID.Reveal()
+//
+// In the handler of the callback URL, on whichever replica:
 //
 //	response := oauthclient.ParseAuthorizationResponse(r.URL.Query())
 //	info, err := m.FinishAuth(ctx, caller, "", response)

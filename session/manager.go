@@ -10,6 +10,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // Manager joins the sessions in the store, which all replicas share, with the
@@ -42,6 +43,7 @@ func New(cfg Config) (*Manager, error) {
 	if ownHTTP {
 		cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{})
 	}
+	cfg.Client.HTTPClient = withGoodbyes(cfg.Client.HTTPClient)
 	if cfg.Client.MCPClient == nil {
 		cfg.Client.MCPClient = mcp.NewClient(&mcp.Implementation{Name: "mcpoauth", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
 	}
@@ -76,6 +78,13 @@ func (m *Manager) clientConfig(serverURL, callbackURL string, l *liveSession) oa
 // the template has no ClientMetadataURL.
 func (m *Manager) ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata) {
 	return m.cfg.Client.ClientMetadataURL, cloneMetadata(m.cfg.Client.ClientMetadata)
+}
+
+// Counter returns what counts for all replicas, for limits such as requests per
+// minute; nil when the store does not count, and each replica is on its own.
+func (m *Manager) Counter() store.Counter {
+	counter, _ := m.cfg.Store.(store.Counter)
+	return counter
 }
 
 // lookup finds a caller's session. Every reason why the caller may not have it

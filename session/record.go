@@ -42,6 +42,8 @@ type record struct {
 	AttemptExpires time.Time `json:"attempt_expires"`  // of the attempt begun last
 	Grants         int       `json:"grants,omitempty"` // how often the user has authorized
 
+	Attempts []attemptMark `json:"attempts,omitempty"` // begun since the last grant
+
 	creds oauthclient.Credentials
 }
 

@@ -42,3 +42,12 @@ func CheckLock(key string, ttl time.Duration) error {
 	}
 	return CheckKey(key)
 }
+
+// CheckAdd does for [Counter] what [CheckKey] does for Get: a key is not empty,
+// and a count has an expiry.
+func CheckAdd(key string, expiry time.Time) error {
+	if expiry.IsZero() {
+		return errZeroExpiry
+	}
+	return CheckKey(key)
+}

@@ -48,6 +48,13 @@ func TestCheckSwap(t *testing.T) {
 	}
 }
 
+func TestCheckAdd(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, store.CheckAdd("k", time.Unix(0, 0)))
+	requireInvalid(t, store.CheckAdd("", time.Unix(0, 0)), "store: empty key")
+	requireInvalid(t, store.CheckAdd("k", time.Time{}), "store: zero expiry")
+}
+
 func TestCheckLock(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -50,7 +50,11 @@
 // A lease can run out while its holder is still busy. Keep the Swap: it turns
 // the late writer's result into an ErrConflict instead of a lost write.
 //
+// A store may also count, for limits that replicas share; see [Counter].
+//
 // # Writing a backend
+//
+// A small one, in a directory, is in examples/customstore.
 //
 // Every method works on one key, so a backend needs no transactions over
 // several records and a cluster needs no co-location. What it must have is an

@@ -134,3 +134,19 @@ type Ephemeral interface {
 	// Ephemeral reports whether no value outlives, or leaves, the process.
 	Ephemeral() bool
 }
+
+// Counter is implemented by stores that also count, for limits that all
+// replicas share, such as requests per minute. It is optional: without it each
+// replica counts for itself. Counts are approximate by nature, so losing some
+// is allowed, and blocking for long is not.
+type Counter interface {
+	// Add adds n to the count under key in one atomic step and returns the new
+	// total. A count that does not exist, or whose expiry has passed, begins
+	// at zero. From now on it expires at expiry. An n of zero asks for the
+	// total.
+	//
+	// Keys are as in [SessionStore], in a space of their own. After an error
+	// n may or may not have been counted; it is never counted twice. A bounded
+	// store may return [ErrFull].
+	Add(ctx context.Context, key string, n int64, expiry time.Time) (total int64, err error)
+}

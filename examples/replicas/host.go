@@ -56,7 +56,11 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 	defer manager.Close() // before the store, which it still uses
 
 	// The address that browsers use is the load balancer's, on all replicas.
-	api, err := httpapi.New(manager, httpapi.Config{PublicURL: os.Getenv(envPublicURL)})
+	api, err := httpapi.New(manager, httpapi.Config{
+		PublicURL: os.Getenv(envPublicURL),
+		// All users of this example are at one address, and in a hurry.
+		ConnectsPerMinute: -1, CallbacksPerMinute: -1, RequestsPerMinute: -1,
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", envPublicURL, err)
 	}

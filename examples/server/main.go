@@ -13,7 +13,14 @@
 //	                         of 32 bytes each (openssl rand -base64 32),
 //	                         separated by commas; the first one seals, all open.
 //	                         Required with REDIS_URL
+//	MCPOAUTH_RATE_LIMIT      requests per minute and caller, for each of connects,
+//	                         callbacks and all others; 0: no limits; none: the
+//	                         library's defaults
+//	TRUSTED_PROXIES          networks of the reverse proxies before it, such as
+//	                         10.0.0.0/8,fd00::/8; X-Forwarded-For is believed from
+//	                         them alone
 //	MCPOAUTH_ALLOW_LOOPBACK  1 for development: MCP servers on loopback, and http
+//	                         there; all other protections stay
 //
 // It stops on SIGINT and SIGTERM, after the requests that are in progress.
 package main
@@ -27,8 +34,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -77,12 +86,16 @@ func run(ctx context.Context, logger *slog.Logger) error {
 		return fmt.Errorf("ADDR: %w", err)
 	}
 	defer listener.Close()
-	mcp, err := httpapi.New(manager, httpapi.Config{
+	cfg := httpapi.Config{
 		PublicURL: cmp.Or(os.Getenv("PUBLIC_URL"), "http://"+addr),
 		Logger:    logger,
 		// Identify: who is signed in? A host with users of its own sets it;
 		// without it a session belongs to whoever has its ID.
-	})
+	}
+	if err := setLimits(&cfg); err != nil {
+		return err
+	}
+	mcp, err := httpapi.New(manager, cfg)
 	if err != nil {
 		return fmt.Errorf("PUBLIC_URL (default http://$ADDR): %w", err)
 	}
@@ -116,6 +129,31 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	if err := server.Shutdown(bound); err != nil {
 		logger.Warn("requests are cut off", "error", err)
 		_ = server.Close()
+	}
+	return nil
+}
+
+// setLimits reads what has to do with rate limits.
+func setLimits(cfg *httpapi.Config) error {
+	if value := os.Getenv("MCPOAUTH_RATE_LIMIT"); value != "" {
+		limit, err := strconv.ParseUint(value, 10, 31)
+		if err != nil {
+			return errors.New("MCPOAUTH_RATE_LIMIT: must be a number of requests per minute, or 0 for no limits")
+		}
+		perMinute := int(limit)
+		if perMinute == 0 {
+			perMinute = -1 // to package httpapi, 0 is the default
+		}
+		cfg.ConnectsPerMinute, cfg.CallbacksPerMinute, cfg.RequestsPerMinute = perMinute, perMinute, perMinute
+	}
+	if value := os.Getenv("TRUSTED_PROXIES"); value != "" {
+		for _, entry := range strings.Split(value, ",") {
+			network, err := netip.ParsePrefix(strings.TrimSpace(entry))
+			if err != nil {
+				return fmt.Errorf("TRUSTED_PROXIES: %w", err)
+			}
+			cfg.TrustedProxies = append(cfg.TrustedProxies, network)
+		}
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func BenchmarkToolCall(b *testing.B) {
 			}
 		})
 		m := w.manager(b)
-		api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example"})
+		api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example", RequestsPerMinute: -1})
 		require.NoError(b, err)
 		body = mustJSON(b, map[string]any{"sessionId": w.adopt(b, m), "toolName": "echo", "toolArgs": args})
 		b.Run(wire.name+"/mcpoauth", func(b *testing.B) {
@@ -206,7 +206,7 @@ func BenchmarkToolList(b *testing.B) {
 			}
 		})
 		m := w.manager(b)
-		api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example"})
+		api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example", RequestsPerMinute: -1})
 		require.NoError(b, err)
 		target := "/api/mcp/tool/list?sessionId=" + w.adopt(b, m)
 		b.Run(wire.name+"/mcpoauth", func(b *testing.B) {

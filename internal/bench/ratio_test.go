@@ -20,7 +20,7 @@ func BenchmarkBesideHandler(b *testing.B) {
 		bare := w.bare(b, newSDKClient(), oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}).Transport)
 		floor := bareHandler(bare)
 		m := w.manager(b)
-		api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example"})
+		api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example", RequestsPerMinute: -1})
 		require.NoError(b, err)
 		id := w.adopt(b, m)
 		body := mustJSON(b, map[string]any{"sessionId": id, "toolName": "echo", "toolArgs": map[string]any{"text": "hello", "n": 42}})

@@ -74,7 +74,7 @@ func BenchmarkWarmToolCall(b *testing.B) {
 			for _, s := range sharedStores {
 				first, _ := s.open(b)
 				m := replica(b, first)
-				api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example"})
+				api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example", RequestsPerMinute: -1})
 				require.NoError(b, err)
 				body := mustJSON(b, map[string]any{"sessionId": w.adopt(b, m), "toolName": "echo", "toolArgs": map[string]any{"text": "hello", "n": 42}})
 				call := func() { serve(b, api, http.MethodPost, "/api/mcp/tool/call", body) }

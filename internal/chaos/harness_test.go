@@ -206,7 +206,7 @@ func newAPI(t testing.TB, m *session.Manager) http.Handler {
 func apiConfig() httpapi.Config {
 	return httpapi.Config{
 		PublicURL:         publicURL,
-		ConnectsPerMinute: -1,
+		ConnectsPerMinute: -1, CallbacksPerMinute: -1, RequestsPerMinute: -1,
 		Identify: func(r *http.Request) (string, error) {
 			if user := r.Header.Get(userHeader); user != "" {
 				return user, nil

@@ -52,6 +52,10 @@ var (
 	_ store.Ephemeral    = (*Store)(nil)
 )
 
+// Format implements [fmt.Formatter]: the configuration in a Store holds the
+// credentials for Redis.
+func (s *Store) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("hybridstore.Store")) }
+
 // errBack is why a change cannot be made in memory: Redis has come back.
 var errBack = errors.New("redis is back")
 

@@ -23,8 +23,8 @@ const (
 
 // Config configures a [Store]. The zero value is ready for use.
 type Config struct {
-	// MaxEntries bounds how many records the store holds. Values below one
-	// stand for the default. Defaults to 100,000.
+	// MaxEntries bounds how many records the store holds, and beside them how
+	// many counts. Values below one stand for the default. Defaults to 100,000.
 	MaxEntries int
 
 	// MaxValueBytes bounds the length of one value, in bytes. Values below
@@ -44,6 +44,7 @@ type Store struct {
 	maxValueBytes int
 	now           func() time.Time
 	locks         lockTable
+	counts        *Store // whose entries are counts; nil in itself
 
 	mu       sync.RWMutex
 	entries  map[string]*entry
@@ -53,6 +54,7 @@ type Store struct {
 var (
 	_ store.SessionStore = (*Store)(nil)
 	_ store.Ephemeral    = (*Store)(nil)
+	_ store.Counter      = (*Store)(nil)
 )
 
 // New returns an empty store. Changing cfg later has no effect on it.
@@ -66,6 +68,13 @@ func New(cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	s := newTable(cfg)
+	s.counts = newTable(cfg)
+	return s
+}
+
+// newTable returns an empty store that does not count.
+func newTable(cfg Config) *Store {
 	return &Store{
 		maxEntries:    cfg.MaxEntries,
 		maxValueBytes: cfg.MaxValueBytes,
@@ -194,7 +203,7 @@ func (s *Store) Len() int {
 	return len(s.entries)
 }
 
-// Sweep drops every record that has expired, and ends every lease that has run
+// Sweep drops every record and count that has expired, and ends every lease that has run
 // out, which lets the next waiter in. A store works without it; it is for
 // hosts that want expired values out of memory soon, and for tests that have
 // moved an injected clock. It costs time in proportion to what it drops and to
@@ -204,6 +213,9 @@ func (s *Store) Sweep() {
 	s.mu.Lock()
 	s.reclaim(now, len(s.entries))
 	s.mu.Unlock()
+	s.counts.mu.Lock()
+	s.counts.reclaim(now, len(s.counts.entries))
+	s.counts.mu.Unlock()
 	s.locks.sweep(now)
 }
 

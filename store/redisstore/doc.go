@@ -31,6 +31,7 @@
 //	Delete        one round trip: DEL and EXISTS
 //	Lock          one round trip when it is free, one more with Cluster
 //	unlock        one round trip
+//	Add           one round trip: a script (GET and SET)
 //
 // The EXISTS is what makes a replica see its own writes at once: Redis tells a
 // client about a change after having answered it, and the second answer shows

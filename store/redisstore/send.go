@@ -62,6 +62,14 @@ if now and ARGV[3] ~= '1' and string.sub(now, 17, 17) == 'v' then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
 return 1`)
 
+	// countScript adds ARGV[1] to a count, which lives until ARGV[2] in
+	// milliseconds, and returns the total. It needs no command that records
+	// do not need, for the sake of restricted users.
+	countScript = newScript(`
+local total = (tonumber(redis.call('GET', KEYS[1])) or 0) + tonumber(ARGV[1])
+redis.call('SET', KEYS[1], string.format('%.0f', total), 'PXAT', ARGV[2])
+return total`)
+
 	// lockScript grants the lease KEYS[1] to the token ARGV[1] for ARGV[2]
 	// milliseconds. It returns 0, or how many milliseconds somebody else's
 	// lease has left.

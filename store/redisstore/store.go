@@ -87,10 +87,11 @@ func (s *Store) goWork(f func(ctx context.Context)) {
 	}
 }
 
-// What the names of records and of locks begin with after the prefix.
+// What the names of records, of locks and of counts begin with after the prefix.
 const (
 	recordSpace = "v:"
 	lockSpace   = "l:"
+	countSpace  = "n:"
 )
 
 func (s *Store) recordKey(key string) string { return s.prefix + recordSpace + key }

@@ -1,0 +1,144 @@
+package httpapi_test
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/session"
+	"github.com/mcpoauth/mcpoauth/store/hybridstore"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
+)
+
+// withinAMinute waits for the next minute if this one is about to end: the
+// numbers of these tests are those of one window.
+func withinAMinute() {
+	if left := time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)); left < 5*time.Second {
+		time.Sleep(left)
+	}
+}
+
+// onRedis returns n replicas, each with a store and a manager of its own.
+func onRedis(t *testing.T, w *world, n int, server *redistest.Server, change ...any) (replicas []*httpapi.Handler) {
+	t.Helper()
+	for range n {
+		s, err := hybridstore.New(t.Context(), hybridstore.Config{Logger: slog.New(slog.DiscardHandler), Redis: redisstore.Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond}})
+		require.NoError(t, err)
+		t.Cleanup(s.Close)
+		replicas = append(replicas, w.replica(t, append([]any{func(c *session.Config) { c.Store, c.InsecurePlaintext = s, true }}, change...)...))
+	}
+	return replicas
+}
+
+// Two replicas do not give a caller two budgets.
+func TestReplicasShareABudget(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	for name, tc := range map[string]struct{ limit, most int }{
+		"small, exact":                      {10, 10},
+		"large, up to a portion each":       {200, 200 + 2*9},
+		"no more than a portion when small": {40, 40 + 2*1},
+	} {
+		replicas := onRedis(t, w, 2, server, byHeader, func(c *httpapi.Config) { c.RequestsPerMinute = tc.limit })
+		withinAMinute()
+		allowed := 0
+		for i := range 2 * tc.limit {
+			if from(t, replicas[i%2], "status", someone, userHeader, name).Code != http.StatusTooManyRequests {
+				allowed++
+			}
+		}
+		require.GreaterOrEqual(t, allowed, tc.limit, name)
+		require.LessOrEqual(t, allowed, tc.most, name)
+	}
+}
+
+// Requests at the same time see each other, on whichever replica they are.
+func TestReplicasShareABudgetAtOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	replicas := onRedis(t, w, 2, server, byHeader, func(c *httpapi.Config) { c.RequestsPerMinute = 20 })
+	withinAMinute()
+	var allowed atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			if from(t, replicas[i%2], "status", someone, userHeader, "alice").Code != http.StatusTooManyRequests {
+				allowed.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	require.LessOrEqual(t, allowed.Load(), int64(20))
+	require.Positive(t, allowed.Load())
+}
+
+// What the limiter adds to warm tool calls, which otherwise cost Redis nothing
+// (package chaos shows that): nothing, or a command per portion.
+func TestRateLimitCostsOfWarmCalls(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		limit  int
+		budget int64 // of commands for 200 calls
+	}{
+		"off":                           {-1, 0},
+		"far away":                      {1_000_000, 0},
+		"at hand: portions of 30":       {600, 6},
+		"within reach: portions of 200": {4000, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Run(t, redistest.Options{})
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			s, err := redisstore.New(redisstore.Config{URL: server.URL()})
+			require.NoError(t, err)
+			t.Cleanup(s.Close)
+			w.replica(t, byHeader, func(c *session.Config) { c.Store, c.InsecurePlaintext = s, true },
+				func(c *httpapi.Config) { c.RequestsPerMinute = tc.limit })
+			b := w.browser(t, "alice")
+			id := b.authorized()
+			require.Equal(t, 200, b.call(id, "echo", `{}`).status)
+			withinAMinute()
+			require.NoError(t, server.ResetStats())
+			for range 200 {
+				require.Equal(t, 200, b.call(id, "echo", `{}`).status)
+			}
+			stats, err := server.CommandStats()
+			require.NoError(t, err)
+			require.LessOrEqual(t, stats["evalsha"]+stats["eval"], tc.budget+btoi(tc.budget > 0), "%v", stats)
+		})
+	}
+}
+
+func btoi(b bool) int64 {
+	if b {
+		return 1 // the script is sent once
+	}
+	return 0
+}
+
+// Redis going away refuses nobody.
+func TestRateLimitWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	onRedis(t, w, 1, server, byHeader, func(c *httpapi.Config) { c.RequestsPerMinute = 20 })
+	b := w.browser(t, "alice")
+	id := b.authorized()
+	withinAMinute()
+	require.Equal(t, 200, b.call(id, "echo", `{}`).status)
+	server.Kill()
+	for range 10 {
+		require.Equal(t, 200, b.call(id, "echo", `{}`).status, w.log)
+	}
+}

@@ -1,0 +1,7 @@
+package redisstore
+
+// Encode is encode.
+var Encode = encode
+
+// Decode is decode.
+var Decode = decode
