@@ -7,10 +7,10 @@ REVIVE      = go run github.com/mgechev/revive@v1.15.0
 MODULES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt tidy vuln chaos conformance types openapi bench fuzz quickstart readme clean
+.PHONY: help test check fmt tidy vuln chaos conformance types openapi e2e screenshots bench fuzz quickstart readme clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 test: ## all tests, with the race detector; installs what they need
 	@scripts/need cc redis-server
@@ -26,7 +26,7 @@ check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 	go mod tidy -diff
 	go mod verify
 	go test ./internal/importrules ./internal/docscheck
-	@set -e; for dir in $(MODULES); do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff); done
+	@set -e; for dir in $(MODULES) internal/e2e; do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff); done
 
 fmt: ## format the code
 	gofmt -w .
@@ -50,6 +50,14 @@ types: ## types.ts and mcp-oauth.js: type-checked, and run against the Go server
 
 openapi: ## openapi.json: valid, and true of every answer in the tests of httpapi
 	cd internal/openapi && go test -count=1 ./... && go mod tidy -diff
+
+e2e: ## examples/web in a real browser; pictures go to results/e2e
+	@scripts/need chromium
+	cd internal/e2e && go test -count=1 -timeout 10m ./...
+
+screenshots: ## the pictures in docs/images
+	@scripts/need chromium
+	cd internal/e2e && MCPOAUTH_SCREENSHOTS=$(CURDIR)/docs/images go test -count=1 -timeout 10m -run TestScreenshots ./...
 
 bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...

@@ -22,6 +22,8 @@
  *   to redirect the page or to show a link
  * @property {string} [popup] window.open features
  * @property {number} [pollInterval] milliseconds between two looks at auth/status; 1000
+ * @property {(text: string) => any} [parse] reads the JSON of an answer, for instance without rounding integers above
+ *   2^53; JSON.parse
  * @property {boolean} [eagerPopup] open the popup before the request is sent, while the browser still knows
  *   that the user clicked; for connect and callTool called directly in a click handler
  *
@@ -218,7 +220,7 @@ export class MCPOAuth {
     try {
       await this.waitAuthorized(sessionId, { signal, popup });
     } finally {
-      popup?.close();
+      close(popup);
     }
   }
 
@@ -253,7 +255,7 @@ export class MCPOAuth {
     try {
       return await fn(popup);
     } finally {
-      popup?.close();
+      close(popup);
     }
   }
 
@@ -273,7 +275,8 @@ export class MCPOAuth {
     try {
       const response = await fetch(this.baseUrl + path, { method, headers, body: JSON.stringify(body), signal, credentials: "include", cache: "no-store" });
       const stream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
-      const [outcome, answer] = stream ? await lastEvent(response, onProgress) : [response.ok ? "result" : "error", await readJSON(response)];
+      const parse = this.options.parse ?? JSON.parse;
+      const [outcome, answer] = stream ? await lastEvent(response, parse, onProgress) : [response.ok ? "result" : "error", await readJSON(response, parse)];
       // Only a failure can ask for authorization: what an MCP server puts into its results means nothing here.
       if (outcome === "result" || answer.requiresAuth === true) return answer;
       throw new MCPOAuthError(answer.code ?? "internal", answer.error ?? "Something went wrong.", {
@@ -352,20 +355,41 @@ class Hints {
 }
 
 /**
+ * Closes a popup that shows a page of this origin. While it shows another one
+ * a browser would refuse, since openPopup gave up being its opener.
+ * @param {Window | undefined} popup
+ */
+function close(popup) {
+  try {
+    if (popup?.location.href) popup.close();
+  } catch {
+    // The user closes it.
+  }
+}
+
+/**
  * Reads an answer; a proxy's error page counts as an empty one.
  * @param {Response} response
+ * @param {(text: string) => any} parse
  */
-async function readJSON(response) {
-  return response.ok ? response.json() : response.json().catch(() => ({}));
+async function readJSON(response, parse) {
+  const text = await response.text();
+  try {
+    return parse(text);
+  } catch (error) {
+    if (response.ok) throw error;
+    return {};
+  }
 }
 
 /**
  * Reads server-sent events to the last one: "result" or "error", and its data.
  * @param {Response} response
+ * @param {(text: string) => any} parse
  * @param {((progress: ToolProgress) => void) | undefined} onProgress
  * @returns {Promise<[string, any]>}
  */
-async function lastEvent(response, onProgress) {
+async function lastEvent(response, parse, onProgress) {
   const decoder = new TextDecoder();
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
   for (let text = ""; ; ) {
@@ -377,7 +401,7 @@ async function lastEvent(response, onProgress) {
     for (const event of events) {
       const [, name = "", data = ""] = /^event: (\w+)\ndata: (.*)$/.exec(event) ?? []; // anything else is a heartbeat
       if (!name) continue;
-      if (name !== "progress") return [name, JSON.parse(data)];
+      if (name !== "progress") return [name, parse(data)];
       try {
         onProgress?.(JSON.parse(data));
       } catch (error) {

@@ -13,9 +13,20 @@ var consentPage = template.Must(template.New("consent").Parse(`<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Allow {{.Client}}?</title>
 <style>
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 4rem auto; padding: 0 1rem; }
-button { font: inherit; padding: .5rem 1.5rem; margin-right: 1rem; }
-dd { overflow-wrap: anywhere; }
+:root { color-scheme: light dark; }
+* { box-sizing: border-box; }
+body { font: 1rem/1.5 Inter, system-ui, sans-serif; margin: 0; padding: 8vh 1.25rem 2rem; background: light-dark(#f4f4f2, #16161a); color: light-dark(#1c1c1f, #ececf0); }
+main { max-width: 26rem; margin: 0 auto; padding: 1.75rem; border: 1px solid light-dark(#dcdcd8, #33333b); border-radius: 12px; background: light-dark(#fff, #1e1e24); }
+h1 { font-size: 1.375rem; line-height: 1.3; letter-spacing: -.015em; margin: 0 0 .25rem; }
+p { margin: 0; }
+p, dt { color: light-dark(#5c5c66, #a5a5b2); font-size: .875rem; }
+strong { color: light-dark(#1c1c1f, #ececf0); font-weight: 600; }
+dl { margin: 1.25rem 0 1.5rem; padding-top: .25rem; border-top: 1px solid light-dark(#dcdcd8, #33333b); }
+dt { margin-top: .875rem; }
+dd { margin: 0; overflow-wrap: anywhere; }
+form { display: grid; grid-template-columns: 1fr 1fr; gap: .75rem; }
+button { font: inherit; font-weight: 550; min-height: 2.75rem; border: 1px solid light-dark(#8c8c96, #70707c); border-radius: 8px; background: none; color: inherit; cursor: pointer; }
+button[value=approve] { border-color: transparent; background: light-dark(#1c1c1f, #ececf0); color: light-dark(#fff, #1c1c1f); }
 </style>
 </head>
 <body>

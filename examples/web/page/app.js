@@ -1,0 +1,132 @@
+// The page: connect, and the list of sessions. The library's mcp-oauth.js does
+// the talking to the host; see session.js, tool.js, form.js and result.js for
+// the rest of what is on the screen.
+
+import { MCPOAuth } from "/api/mcp/mcp-oauth.js";
+import { el } from "./dom.js";
+import { parse } from "./exact.js";
+import { explain, Notice, withPopup } from "./notice.js";
+import { SessionView } from "./session.js";
+
+const $ = (id) => document.getElementById(id);
+const client = new MCPOAuth({ baseUrl: "/api/mcp", parse });
+const views = new Map(); // session ID → SessionView
+const notice = new Notice($("connect-notice"));
+let presets = [];
+let connecting; // the AbortController of the connect in progress
+
+async function connect(event) {
+  event.preventDefault();
+  if (connecting) return;
+  const attempt = (connecting = new AbortController());
+  const { signal } = attempt;
+  const serverUrl = $("url").value.trim();
+  const serverName = presets.find((preset) => preset.url === serverUrl)?.name;
+  const cancel = el("button", { type: "button", class: "small", onclick: () => attempt.abort() }, "Cancel");
+  $("connect-button").disabled = true;
+  notice.say("Connecting. If a window opens, answer there.", "busy", cancel);
+  try {
+    const { sessionId } = await withPopup(client, notice, signal,
+      () => client.connect(serverUrl, { serverName, signal }), (id) => ({ sessionId: id }));
+    notice.say("Connected.", "good");
+    const view = add({ sessionId, serverUrl, serverName, status: "connected" });
+    select(view, true);
+    await view.load();
+  } catch (error) {
+    if (signal.aborted) notice.say("Cancelled. If a window is still open, you can close it.");
+    else notice.say(explain(error), "bad");
+    // A window that isolates itself looks closed, and may still be answered.
+    if (error.sessionId && error.code !== "popup_closed") await client.disconnect(error.sessionId).catch(() => {}); // else it expires
+  } finally {
+    connecting = undefined;
+    $("connect-button").disabled = false;
+  }
+}
+
+// add shows a session, once.
+function add(session) {
+  let view = views.get(session.sessionId);
+  if (!view) {
+    view = new SessionView(client, session, { select, end });
+    views.set(view.id, view);
+    $("sessions").append(view.item);
+    $("main").append(view.element);
+    $("sessions-section").hidden = false;
+  }
+  return view;
+}
+
+// select shows one session. Moving the focus to it is for when a person asked.
+function select(view, focus) {
+  for (const other of views.values()) {
+    other.element.hidden = other !== view;
+    if (other === view) other.line.setAttribute("aria-current", "true");
+    else other.line.removeAttribute("aria-current");
+  }
+  $("empty").hidden = view !== undefined;
+  if (!view) return;
+  if (focus) view.title.focus();
+  if (view.status === "connected" && view.tools.length === 0) view.load();
+}
+
+function remove(view) {
+  views.delete(view.id);
+  view.item.remove();
+  view.element.remove();
+  $("sessions-section").hidden = views.size === 0;
+  if (!view.element.hidden) select([...views.values()].at(-1));
+}
+
+// end is for when a person has disconnected.
+function end(view) {
+  notice.say(`Disconnected from ${view.name}.`);
+  remove(view);
+  $("url").focus();
+}
+
+// refresh takes over what the host knows: after a reload, and when another tab
+// of this user has connected or disconnected. Sessions that are on their way are
+// not shown, but neither removed: another tab may be waiting for them, or a call
+// in this one.
+async function refresh() {
+  const sessions = await client.sessions();
+  const known = new Set(sessions.map((session) => session.sessionId));
+  for (const session of sessions) {
+    if (!["connected", "authorization_required", "failed"].includes(session.status)) continue;
+    if (!views.has(session.sessionId)) notice.clear();
+    add(session).show(session.status);
+  }
+  for (const view of [...views.values()]) {
+    if (!known.has(view.id)) {
+      view.stop();
+      remove(view);
+    }
+  }
+  if ([...views.values()].every((view) => view.element.hidden)) select([...views.values()].at(-1));
+}
+
+function showPresets() {
+  $("presets").append(...presets.map((preset) => el("label", {},
+    el("input", { type: "radio", name: "preset", value: preset.url, onchange: () => { $("url").value = preset.url; } }),
+    el("span", { class: "name" }, preset.name), el("span", { class: "hint" }, preset.hint))));
+  $("presets").querySelector("input").click();
+  $("url").addEventListener("input", () => {
+    for (const radio of $("presets").querySelectorAll("input")) radio.checked = radio.value === $("url").value;
+  });
+}
+
+$("connect").addEventListener("submit", connect);
+try {
+  presets = await (await fetch("presets.json")).json();
+  showPresets();
+  await refresh();
+} catch (error) {
+  notice.say(explain(error), "bad");
+}
+
+// Something may have changed: the callback page says that somebody has answered,
+// or the user comes back from another tab. A connect of this page waits itself.
+const sync = () => connecting || refresh().catch(() => {}); // the next action says more
+new BroadcastChannel("mcpoauth").addEventListener("message", sync);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && sync());
+document.documentElement.dataset.ready = "true";

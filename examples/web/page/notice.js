@@ -1,0 +1,51 @@
+import { el } from "./dom.js";
+
+// Notice says in one place how something goes, with what the user can do about
+// it. Its element is a live region.
+export class Notice {
+  constructor(element) {
+    this.element = element;
+  }
+
+  // say replaces what was there. kind is "busy", "good", "bad" or nothing.
+  say(text, kind = "", ...actions) {
+    this.element.className = `notice ${kind}`;
+    this.element.replaceChildren(...(text ? [el("span", { class: "said" }, text), ...actions] : []));
+  }
+
+  clear() {
+    this.say("");
+  }
+}
+
+// withPopup makes a call that may have to open a window for the user to
+// authorize. Where the browser blocked that window it offers a link, which no
+// browser blocks, and goes on with resume once the user is back.
+export async function withPopup(client, notice, signal, call, resume) {
+  try {
+    return await call();
+  } catch (error) {
+    if (error.code !== "popup_blocked" || !/^https?:/.test(error.authUrl)) throw error;
+    const link = el("a", { href: error.authUrl, target: "_blank", class: "button", onclick: (event) => {
+      // A small window where that works, else what the link does.
+      if (open(link.href, "mcpoauth", "popup,width=520,height=680")) event.preventDefault();
+    } }, "Continue");
+    notice.say("The browser blocked the window. Continue there, and come back.", "busy", link);
+    link.focus();
+    await client.waitAuthorized(error.sessionId, { signal });
+    return resume(error.sessionId);
+  }
+}
+
+// explain puts an error into words.
+export function explain(error) {
+  switch (error.code) {
+    case "access_denied":
+      return "You said no, so nothing was connected. You can try again.";
+    case "popup_closed":
+      return "The window was closed before you answered. You can try again.";
+    case "authorization_expired":
+      return "You took too long to answer. Please try again.";
+  }
+  return error.message || String(error);
+}
