@@ -3,8 +3,9 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
-# Examples that need other modules are modules of their own.
-MODULES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
+# What needs other modules than the library is a module of its own.
+EXAMPLES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
+MODULES  = $(EXAMPLES) internal/openapi internal/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help test check fmt tidy vuln chaos conformance types openapi e2e screenshots bench fuzz quickstart readme clean
@@ -13,10 +14,11 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 test: ## all tests, with the race detector; installs what they need
-	@scripts/need cc redis-server
+	@scripts/need cc redis-server chromium
 	@scripts/frontend
 	go test -race -shuffle=on -timeout 15m ./...
-	@set -e; for dir in $(MODULES); do (set -x; go test -C $$dir -race -shuffle=on ./...); done
+	@set -e; for dir in $(EXAMPLES); do (set -x; go test -C $$dir -race -shuffle=on ./...); done
+	@$(MAKE) --no-print-directory openapi e2e
 
 check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 	@test -z "$$(gofmt -l .)" || { echo "gofmt needed:"; gofmt -l .; exit 1; }
@@ -26,7 +28,7 @@ check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 	go mod tidy -diff
 	go mod verify
 	go test ./internal/importrules ./internal/docscheck
-	@set -e; for dir in $(MODULES) internal/e2e; do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff); done
+	@set -e; for dir in $(MODULES); do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff); done
 
 fmt: ## format the code
 	gofmt -w .
@@ -49,15 +51,15 @@ types: ## types.ts and mcp-oauth.js: type-checked, and run against the Go server
 	CI=true go test -count=1 ./internal/frontend
 
 openapi: ## openapi.json: valid, and true of every answer in the tests of httpapi
-	cd internal/openapi && go test -count=1 ./... && go mod tidy -diff
+	go test -C internal/openapi -count=1 ./...
 
 e2e: ## examples/web in a real browser; pictures go to results/e2e
 	@scripts/need chromium
-	cd internal/e2e && go test -count=1 -timeout 10m ./...
+	go test -C internal/e2e -count=1 -timeout 10m ./...
 
 screenshots: ## the pictures in docs/images
 	@scripts/need chromium
-	cd internal/e2e && MCPOAUTH_SCREENSHOTS=$(CURDIR)/docs/images go test -count=1 -timeout 10m -run TestScreenshots ./...
+	MCPOAUTH_SCREENSHOTS=$(CURDIR)/docs/images go test -C internal/e2e -count=1 -timeout 10m -run TestScreenshots ./...
 
 bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...
