@@ -12,9 +12,11 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
@@ -320,4 +322,24 @@ func TestPain25NoSecretIsShownByDiscoveryAndRegistration(t *testing.T) {
 			k.check()
 		})
 	}
+}
+
+// A server repeats the token that it was sent in its error, which hosts log.
+func TestPain25ServerThatRepeatsTheToken(t *testing.T) {
+	t.Parallel()
+	var token atomic.Pointer[string]
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Raw: func(method string, _ json.RawMessage) *mcptest.RawReply {
+		if method != "tools/call" {
+			return nil
+		}
+		return &mcptest.RawReply{Error: json.RawMessage(`{"code":-32000,"message":"bad token ` + *token.Load() + `!","data":{"token":"` + *token.Load() + `"}}`)}
+	}})
+	c := w.connected()
+	token.Store(new(w.stored().AccessToken.Reveal()))
+	err := w.call(c)
+	var rpc *jsonrpc.Error
+	require.ErrorAs(t, err, &rpc)
+	require.Equal(t, "bad token [redacted]!", rpc.Message)
+	require.JSONEq(t, `{"token":"[redacted]"}`, string(rpc.Data))
+	require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), *token.Load())
 }

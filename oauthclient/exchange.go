@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -24,6 +26,7 @@ type exchange struct {
 
 	mu      sync.Mutex
 	sent    bool
+	token   Secret // that was sent last
 	refusal error
 	result  json.RawMessage
 	failure error // why an answer could not be used
@@ -47,10 +50,10 @@ func exchangeFrom(ctx context.Context) *exchange {
 
 // markSent notes a request. A POST begins an answer anew: an operation can take
 // several (SEP-2322), of which the last has the result.
-func (x *exchange) markSent(method string) {
+func (x *exchange) markSent(method string, token Secret) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.sent = true
+	x.sent, x.token = true, token
 	if method == http.MethodPost {
 		x.result, x.ended = nil, false
 	}
@@ -102,7 +105,7 @@ func (x *exchange) fail(err error) {
 // callError is [callError] with what only the exchange knows.
 func (x *exchange) callError(ctx context.Context, op string, err error) error {
 	x.mu.Lock()
-	failure, brokeOff := x.failure, x.ended && x.result == nil
+	failure, brokeOff, token := x.failure, x.ended && x.result == nil, x.token
 	x.mu.Unlock()
 	switch {
 	case failure != nil:
@@ -110,7 +113,20 @@ func (x *exchange) callError(ctx context.Context, op string, err error) error {
 	case brokeOff && ctx.Err() == nil && ownError(err) == nil:
 		return brokenConnection(op)
 	}
-	return callError(ctx, op, err)
+	return withoutToken(callError(ctx, op, err), token)
+}
+
+// withoutToken takes the token that a server was sent out of what it says of a
+// failure, because errors are logged and shown.
+func withoutToken(err error, token Secret) error {
+	rpc, ok := errors.AsType[*jsonrpc.Error](err)
+	if !ok || token.IsZero() || !strings.Contains(rpc.Message, token.Reveal()) && !bytes.Contains(rpc.Data, []byte(token.Reveal())) {
+		return err
+	}
+	return &jsonrpc.Error{
+		Code: rpc.Code, Message: strings.ReplaceAll(rpc.Message, token.Reveal(), redacted),
+		Data: bytes.ReplaceAll(rpc.Data, []byte(token.Reveal()), []byte(redacted)),
+	}
 }
 
 // capture looks at an answer before the SDK does, bounds it to limit bytes, and

@@ -44,7 +44,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, x.refuse(err)
 		}
-		x.markSent(req.Method)
+		x.markSent(req.Method, creds.AccessToken)
 		resp, err := t.send(req, creds.AccessToken)
 		if err != nil {
 			return nil, networkError("reaching the MCP server", err)
