@@ -46,6 +46,9 @@ type AttemptInfo struct {
 	Reason string
 }
 
+// attemptIDLen is the length of the attempt IDs of package oauthclient.
+const attemptIDLen = 32
+
 // Attempt tells how one authorization attempt of a session stands, named by
 // [oauthclient.AuthorizationRequiredError.AttemptID]. The session's own status
 // cannot tell: it may be connected, and in use, while its user is away
@@ -54,6 +57,9 @@ func (m *Manager) Attempt(ctx context.Context, caller Caller, sessionID, attempt
 	key, _, err := m.lookup(ctx, caller, sessionID)
 	if err != nil {
 		return AttemptInfo{}, err
+	}
+	if len(attemptID) != attemptIDLen {
+		return AttemptInfo{Status: AttemptExpired}, nil // a stranger's text is no key to look for
 	}
 	a, _, err := m.readAttempt(ctx, attemptID)
 	switch {
