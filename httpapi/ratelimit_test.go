@@ -72,6 +72,8 @@ func TestRateLimitAnswers(t *testing.T) {
 		requireProtected(t, w)
 		require.Len(t, f.called(), 2)
 		require.Contains(t, log.String(), w.Header().Get("X-Request-Id"))
+		call := endpoints()["call"]
+		record(t, exchange{call.method, call.path, http.Header{"Content-Type": {"application/json"}}, call.body, w.Code, w.Header(), w.Body.String()})
 	})
 }
 
