@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
 // Config configures a [Handler]. It is taken by value; changing it afterwards
@@ -168,7 +170,7 @@ func (c Config) validate() error {
 		check("Prefix", errors.New("must be a plain path that starts and does not end with a slash"))
 	}
 	for i, u := range c.AllowedCallbackURLs {
-		check(fmt.Sprintf("AllowedCallbackURLs[%d]", i), checkCallbackURL(u))
+		check(fmt.Sprintf("AllowedCallbackURLs[%d]", i), oauthclient.CheckCallbackURL(u))
 	}
 	for i, origin := range c.TrustedOrigins {
 		check(fmt.Sprintf("TrustedOrigins[%d]", i), new(http.CrossOriginProtection).AddTrustedOrigin(origin))
@@ -215,23 +217,6 @@ func checkPublicURL(raw string, insecureHTTP bool) error {
 		return errors.New("must not have user info, a query or a fragment")
 	case u.Scheme == "http" && !insecureHTTP && !isLoopbackHost(u.Hostname()):
 		return errors.New("must be https, except on loopback; see Config.InsecureHTTP")
-	}
-	return nil
-}
-
-// checkCallbackURL accepts web and native redirect URIs (RFC 8252 section 7),
-// not those that a browser would run.
-func checkCallbackURL(raw string) error {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || !u.IsAbs():
-		return errors.New("must be an absolute URL")
-	case slices.Contains([]string{"javascript", "data", "vbscript", "file"}, u.Scheme):
-		return fmt.Errorf("scheme %q cannot be a redirect URI", u.Scheme)
-	case strings.Contains(raw, "#"):
-		return errors.New("must not have a fragment (RFC 6749 section 3.1.2)")
-	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() == "":
-		return errors.New("has no host")
 	}
 	return nil
 }

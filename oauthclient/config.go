@@ -290,7 +290,8 @@ func CheckServerURL(raw string) error {
 	return nil
 }
 
-// CheckCallbackURL reports whether raw can be [Config.CallbackURL].
+// CheckCallbackURL reports whether raw can be [Config.CallbackURL]: a web or
+// native redirect URI (RFC 8252 section 7), not one that a browser would run.
 func CheckCallbackURL(raw string) error {
 	if raw == "" {
 		return errors.New("is missing")
