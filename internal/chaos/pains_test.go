@@ -138,6 +138,11 @@ func TestPain17NewTokenOfAnotherReplicaIsUsed(t *testing.T) {
 			turn func()
 		}{
 			{"refresh", func() { w.clock.advance(61 * time.Minute); require.NoError(t, echo(t, replicas[0], id)) }},
+			{"refresh of a token that still looks good", func() {
+				w.clock.advance(2 * time.Minute)
+				w.as.ExpireAccessTokens()
+				require.NoError(t, echo(t, replicas[0], id))
+			}},
 			{"step-up", func() {
 				_, err := replicas[0].manager.CallTool(t.Context(), alice, id, "admin", nil)
 				w.reauthorize(t, replicas[0], id, err)
