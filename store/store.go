@@ -17,6 +17,12 @@ var (
 	// credentials that still exist.
 	ErrNotFound = errors.New("store: not found")
 
+	// ErrUnsure is matched, beside ErrNotFound, by the error of a Get through a
+	// store that works on with a part of its data: the record is not in that
+	// part. A caller that creates what is absent goes on as always; one that
+	// would tell somebody that it is gone says instead that nobody knows.
+	ErrUnsure = errors.New("store: it may exist where the store cannot look now")
+
 	// ErrConflict is returned by Swap when the stored value is not the old
 	// value. Nothing was written. The usual answer is to Get again and
 	// decide anew.

@@ -38,7 +38,7 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return errors.New(envSealKey + ": is not base64; make a key with: openssl rand -base64 32")
 	}
-	// While Redis is away for longer than a few seconds, this store goes on in
+	// While Redis is away for longer than a second, this store goes on in
 	// memory. A host that prefers an error uses redisstore.New instead.
 	sessions, err := hybridstore.Open(ctx, os.Getenv(envRedisURL))
 	if err != nil {

@@ -1,8 +1,8 @@
 // Replicas shows a host that runs twice. It starts a redis-server, two hosts
 // that share it, a load balancer in front of them, and the servers that they
 // talk to. Then users work through the load balancer, while a host is killed
-// and started again, Redis is killed and started again, and all tokens end at
-// once. It tells what happened, and what was lost.
+// and started again, all tokens end at once, and Redis is killed and started
+// again. It tells what happened, and what was lost.
 //
 //	go run ./examples/replicas
 //

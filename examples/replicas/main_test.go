@@ -44,7 +44,7 @@ func TestStory(t *testing.T) {
 	told := out.String()
 	for _, part := range []string{
 		"openssl rand -base64 32", "1. 12 users connect", "1 client registration for all", "Host b is killed", "Host b is back",
-		"Redis is killed", "All access tokens end", "One user disconnects", "Nothing was lost: all 11 sessions",
+		"All access tokens end", "Redis is killed", "One user disconnects", "Nothing was lost: all 11 sessions",
 	} {
 		before, after, found := strings.Cut(told, part)
 		require.True(t, found, "%s is missing or out of order in\n%s\n%s", part, before, out.String())

@@ -23,8 +23,8 @@ func TestClockSkewBetweenReplicas(t *testing.T) {
 			return func(c *session.Config) { c.Now = func() time.Time { return w.clock.Now().Add(by) } }
 		}
 		l := newLoad(t, w, newUsers(w, pick(20, 50), newRandom(t)), newFleet(
-			w.replica(t, "ahead", b.open(t, redis.URL()), skewed(30*time.Second)),
-			w.replica(t, "behind", b.open(t, redis.URL()), skewed(-30*time.Second)),
+			w.replica(t, "ahead", b.store(t, redis.URL()), skewed(30*time.Second)),
+			w.replica(t, "behind", b.store(t, redis.URL()), skewed(-30*time.Second)),
 		))
 		l.callsOnly = true // so that refreshes can be counted
 		l.start()

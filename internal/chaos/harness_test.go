@@ -10,9 +10,11 @@ package chaos_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"hash/fnv"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +32,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/hybridstore"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
@@ -85,23 +88,43 @@ func newRandom(t testing.TB) *rand.Rand {
 // backend is a store that shares its records through Redis.
 type backend struct {
 	name string
-	open func(t testing.TB, redisURL string) store.SessionStore
+	open func(redisURL string) (s store.SessionStore, closeStore func(), err error)
 	// outlives tells that a session survives a Redis that lost its data, on
 	// the replicas that know it.
 	outlives bool
+	// watches tells that each replica asks Redis once a second whether it is
+	// there, with a GET, however many calls there are.
+	watches bool
 }
 
-var backends = []backend{{name: "redisstore", open: openRedis}}
+var backends = []backend{
+	{name: "redisstore", open: openRedis},
+	{name: "hybridstore", open: openHybrid, outlives: true, watches: true},
+}
 
 // opTimeout is how long a store tries before it gives up; redisstore's
 // default.
 const opTimeout = 3 * time.Second
 
-func openRedis(t testing.TB, redisURL string) store.SessionStore {
-	t.Helper()
+func openRedis(redisURL string) (store.SessionStore, func(), error) {
 	s, err := redisstore.New(redisstore.Config{URL: redisURL, OpTimeout: opTimeout})
+	return s, s.Close, err
+}
+
+func openHybrid(redisURL string) (store.SessionStore, func(), error) {
+	s, err := hybridstore.New(context.Background(), hybridstore.Config{
+		Redis:  redisstore.Config{URL: redisURL},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	return s, s.Close, err
+}
+
+// store opens the store of one replica, until the end of the test.
+func (b backend) store(t testing.TB, redisURL string) store.SessionStore {
+	t.Helper()
+	s, closeStore, err := b.open(redisURL)
 	require.NoError(t, err)
-	t.Cleanup(s.Close)
+	t.Cleanup(closeStore)
 	return s
 }
 
@@ -191,8 +214,8 @@ func (w *world) replica(t testing.TB, name string, s store.SessionStore, change 
 func (w *world) replicas(t testing.TB, b backend, redisURL string, change ...func(*session.Config)) []*replica {
 	t.Helper()
 	return []*replica{
-		w.replica(t, "a", b.open(t, redisURL), change...),
-		w.replica(t, "b", b.open(t, redisURL), change...),
+		w.replica(t, "a", b.store(t, redisURL), change...),
+		w.replica(t, "b", b.store(t, redisURL), change...),
 	}
 }
 

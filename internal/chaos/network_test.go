@@ -16,8 +16,8 @@ func TestNetworkOfOneReplicaFails(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 		network := redistest.RunProxy(t, redis.Addr())
-		cutOff := w.replica(t, "cut off", b.open(t, redis.URLAt(network.Addr())))
-		other := w.replica(t, "other", b.open(t, redis.URL()))
+		cutOff := w.replica(t, "cut off", b.store(t, redis.URLAt(network.Addr())))
+		other := w.replica(t, "other", b.store(t, redis.URL()))
 		l := newLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(cutOff, other),
 			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
 		l.callsOnly = true // a callback that failed on one replica can fail on the other

@@ -21,7 +21,7 @@ func TestPain03RegistrationIsShared(t *testing.T) {
 		l := newLoad(t, w, newUsers(w, pick(20, 200), newRandom(t)), f)
 		l.connectAll()
 		require.Equal(t, 1, w.as.Counts().Registrations)
-		f.add(w.replica(t, "later", b.open(t, redis.URL())))
+		f.add(w.replica(t, "later", b.store(t, redis.URL())))
 		w.session(t, f.all()[2], f.all()[0])
 		require.Equal(t, 1, w.as.Counts().Registrations, "nor per process")
 	})
@@ -110,7 +110,7 @@ func TestPain05CallbackLandsElsewhere(t *testing.T) {
 			require.NoError(t, r.manager.Close())
 		}
 		require.NoError(t, redis.Restart())
-		after := w.replica(t, "after", b.open(t, redis.URL()))
+		after := w.replica(t, "after", b.store(t, redis.URL()))
 		w.reauthorize(t, after, info.ID.Reveal(), err)
 		require.NoError(t, echo(t, after, info.ID.Reveal()))
 		require.NoError(t, echo(t, after, id))
@@ -138,6 +138,11 @@ func TestPain17NewTokenOfAnotherReplicaIsUsed(t *testing.T) {
 			turn func()
 		}{
 			{"refresh", func() { w.clock.advance(61 * time.Minute); require.NoError(t, echo(t, replicas[0], id)) }},
+			{"refresh of a token that still looks good", func() {
+				w.clock.advance(2 * time.Minute)
+				w.as.ExpireAccessTokens()
+				require.NoError(t, echo(t, replicas[0], id))
+			}},
 			{"step-up", func() {
 				_, err := replicas[0].manager.CallTool(t.Context(), alice, id, "admin", nil)
 				w.reauthorize(t, replicas[0], id, err)

@@ -18,7 +18,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
-	"github.com/mcpoauth/mcpoauth/store/redisstore"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // replicaEnv makes this test binary a replica; its value says which.
@@ -26,6 +26,7 @@ const replicaEnv = "MCPOAUTH_CHAOS_REPLICA"
 
 // processConfig describes a replica that is a process of its own.
 type processConfig struct {
+	Backend        string // by its name in backends
 	RedisURL       string
 	RequestTimeout time.Duration
 	LockTTL        time.Duration
@@ -47,12 +48,22 @@ func replicaMain() int {
 	return 0
 }
 
+func (p processConfig) store() (store.SessionStore, error) {
+	for _, b := range backends {
+		if b.name == p.Backend {
+			s, _, err := b.open(p.RedisURL)
+			return s, err
+		}
+	}
+	return nil, fmt.Errorf("there is no backend %q", p.Backend)
+}
+
 func serveReplica() error {
 	var p processConfig
 	if err := json.Unmarshal([]byte(os.Getenv(replicaEnv)), &p); err != nil {
 		return err
 	}
-	s, err := redisstore.New(redisstore.Config{URL: p.RedisURL})
+	s, err := p.store()
 	if err != nil {
 		return err
 	}

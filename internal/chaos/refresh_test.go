@@ -33,11 +33,17 @@ func (w *world) reauthorize(t testing.TB, r *replica, id string, err error) {
 	require.ErrorAs(t, err, &required)
 	back, err := w.as.Approve(t.Context(), required.AuthURL)
 	require.NoError(t, err)
-	target, err := url.Parse(back)
-	require.NoError(t, err)
-	done, err := r.manager.FinishAuth(t.Context(), alice, id, oauthclient.ParseAuthorizationResponse(target.Query()))
+	done, err := r.manager.FinishAuth(t.Context(), alice, id, response(t, back))
 	require.NoError(t, err)
 	require.Equal(t, session.StatusConnected, done.Status, done.Reason)
+}
+
+// response is what the callback that a browser is sent to says.
+func response(t testing.TB, back string) oauthclient.AuthorizationResponse {
+	t.Helper()
+	target, err := url.Parse(back)
+	require.NoError(t, err)
+	return oauthclient.ParseAuthorizationResponse(target.Query())
 }
 
 func echo(t testing.TB, r *replica, id string) error {

@@ -18,7 +18,7 @@ func TestRollingRestart(t *testing.T) {
 		for range pick(1, 2) {
 			for _, old := range f.all() {
 				l.progress(pick(100, 1000))
-				f.add(w.replica(t, "next "+old.name, b.open(t, redis.URL())))
+				f.add(w.replica(t, "next "+old.name, b.store(t, redis.URL())))
 				f.drain(old)
 				require.NoError(t, old.manager.Close())
 			}
@@ -39,7 +39,7 @@ func TestRestartWithoutDraining(t *testing.T) {
 			for _, old := range f.all() {
 				l.progress(pick(60, 500))
 				require.NoError(t, old.manager.Close())
-				f.add(w.replica(t, "next "+old.name, b.open(t, redis.URL())))
+				f.add(w.replica(t, "next "+old.name, b.store(t, redis.URL())))
 				f.drain(old)
 			}
 		}

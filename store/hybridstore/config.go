@@ -15,9 +15,16 @@ const (
 	defaultMaxEntries = 100_000
 	defaultOpTimeout  = time.Second
 
+	defaultLockPatience = 5 * time.Second
+
 	// How the pause between attempts to reach Redis grows.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 2 * time.Second
+
+	// othersReplay is how long locks are not granted after an outage, so that
+	// other replicas can replay first what they did under theirs: the longest
+	// pause between attempts to reach Redis, and the time that one may take.
+	othersReplay = lastRetry + defaultOpTimeout
 
 	// checkInterval is how often a quiet connection is tried.
 	checkInterval = time.Second
@@ -41,6 +48,14 @@ type Config struct {
 	// memstore.Config.MaxEntries. Defaults to 100,000.
 	MaxEntries int
 
+	// LockPatience is how long after the beginning of an outage Lock waits for
+	// Redis to come back, rather than exclude this replica's callers only. Two
+	// replicas on their own may use up the same refresh token, which costs its
+	// user an authorization; a restart or failover within this time cannot lead
+	// to that, and makes those wait whose token ends in the middle of it.
+	// Negative is not at all. Defaults to 5 s.
+	LockPatience time.Duration
+
 	// Logger gets the ✅, ⚠️ and ❌ lines. Defaults to slog.Default().
 	Logger *slog.Logger
 }
@@ -55,6 +70,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Redis.OpTimeout == 0 {
 		c.Redis.OpTimeout = defaultOpTimeout
+	}
+	if c.LockPatience == 0 {
+		c.LockPatience = defaultLockPatience
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -14,6 +14,9 @@ type connection struct {
 	redis *redisstore.Store // nil until the first success
 	last  *link             // the last time of service
 	terms uint64
+	// away tells that Redis was not there before, so other replicas may have
+	// something to replay.
+	away bool
 }
 
 // run connects, watches and reconnects until Close. It reports the outcome of
@@ -39,8 +42,10 @@ func (s *Store) run(first chan<- error) {
 		if err == nil {
 			pause = firstRetry
 			s.watch(c)
+			c.away = true
 			continue
 		}
+		c.away = true
 		if !redisstore.IsOutage(err) && s.background.Err() == nil {
 			s.log.Error("❌ Redis refuses", "error", err)
 		}
@@ -75,6 +80,9 @@ func (s *Store) connect(c *connection) (err error) {
 	}
 	c.terms++
 	l := &link{redis: c.redis, epoch: epoch}
+	if c.away {
+		l.locksFrom = time.Now().Add(othersReplay)
+	}
 	l.term.Store(c.terms)
 	if err := r.changes(l); err != nil {
 		return err
@@ -176,7 +184,7 @@ func (r *replay) changes(l *link) error {
 		r.s.mu.Lock()
 		entries := r.s.memory.pendingEntries()
 		if len(entries) == 0 {
-			r.s.link.Store(l)
+			r.s.putIn(l)
 			r.s.mu.Unlock()
 			return nil
 		}

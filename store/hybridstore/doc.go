@@ -36,15 +36,20 @@
 // An operation that gets no answer within the Redis configuration's OpTimeout
 // takes Redis out of service and is done in memory, as are all that follow. This
 // replica then knows what it had remembered and what it does itself, and
-// nothing of other replicas: a record that it does not know is not found, and
-// locks exclude its own callers only. Redis is asked again after 50 ms, and after
-// twice as long each time up to 2 s.
+// nothing of other replicas. A record that it does not know is
+// [store.ErrNotFound] and [store.ErrUnsure]: new ones can be created, and package
+// session answers that an existing session cannot be looked up just now, rather
+// than that it is gone. Locks wait for Redis for [Config].LockPatience, and then
+// exclude this replica's callers only. Redis is asked again after 50 ms, and
+// after twice as long each time up to 2 s.
 //
 // Once it answers, what has changed is replayed, in the order of the changes
 // and each as the Swap or Delete that it was, and only then is Redis back in
 // service. Where Redis has something else than the change was made from,
 // another replica was there meanwhile: Redis wins, and a warning says so. A
 // Delete is different; it holds whatever others have made of the record.
+//
+// Locks are granted again 3 s later, when other replicas have replayed theirs.
 //
 // A change whose answer got lost, at the beginning of an outage or in its
 // middle, is recognized when it turns up in Redis. What cannot be decided, as
@@ -62,9 +67,12 @@
 //
 // # Limits
 //
-// Two replicas that are both cut off may refresh the same token, which an
-// authorization server with rotating refresh tokens takes for theft: the price
-// of working on one's own. A session that was deleted through a replica that
+// In an outage that is longer than [Config].LockPatience, two replicas may refresh
+// the same token, as may one that is cut off and one that is not. An
+// authorization server with rotating refresh tokens takes that for theft, and
+// the user has to authorize again: the price of working on one's own. Where
+// Redis wins a conflict, what is lost can be a refreshed token, with the same
+// end. A session that was deleted through a replica that
 // has since gone, while another one was cut off, can come back from the latter's
 // memory if Redis loses its data before that one is back.
 //

@@ -165,7 +165,7 @@ func (s *Store) epochEnded(ctx context.Context, l *link) bool {
 	if epoch == l.epoch {
 		return false
 	}
-	if s.link.CompareAndSwap(l, nil) {
+	if s.takeOut(l) {
 		s.log.Error("❌ Redis has lost its data: restoring what this replica knows")
 		s.look()
 	}

@@ -33,6 +33,8 @@ type Store struct {
 	busy   map[string]int // how many Swaps of a record are on their way to Redis
 	news   chan string    // records to be read again because they have changed
 
+	outage *outage // while Redis is away; guarded by mu
+
 	background context.Context
 	stop       context.CancelFunc
 	work       sync.WaitGroup
@@ -42,6 +44,8 @@ type Store struct {
 type link struct {
 	redis *redisstore.Store
 	epoch string
+	// locksFrom is when other replicas have had the time to replay, too.
+	locksFrom time.Time
 	// term numbers times in which Redis told about all changes. A connection
 	// that was lost and made again begins another one.
 	term atomic.Uint64
@@ -93,8 +97,13 @@ func (s *Store) usable(ctx context.Context, op string) error {
 // ErrClosed is returned by all methods after [Store.Close].
 var ErrClosed = errors.New("hybridstore: closed")
 
+// errElsewhere is the outcome of a Get of what this replica does not know, while
+// Redis is away.
+var errElsewhere = fmt.Errorf("hybridstore: get: Redis is away: %w here: %w", store.ErrNotFound, store.ErrUnsure)
+
 // Get implements [store.SessionStore]. While Redis is away, a record that this
-// replica does not know is [store.ErrNotFound].
+// replica does not know is [store.ErrNotFound] and, unless this replica has
+// deleted it, [store.ErrUnsure].
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := s.usable(ctx, "get"); err != nil {
 		return nil, err
@@ -137,9 +146,13 @@ func (s *Store) remembered(key string) ([]byte, error) {
 	if s.link.Load() != nil {
 		return nil, errBack
 	}
-	value := s.memory.get(key).live(time.Now())
-	if value == nil {
+	e := s.memory.get(key)
+	value := e.live(time.Now())
+	switch {
+	case value == nil && e != nil && e.value == nil:
 		return nil, store.ErrNotFound
+	case value == nil:
+		return nil, errElsewhere
 	}
 	s.memory.touch(key)
 	return bytes.Clone(value), nil
@@ -239,10 +252,10 @@ func (s *Store) away(change func() error) error {
 	return change()
 }
 
-// Lock implements [store.SessionStore]. While Redis is away, locks exclude the
-// callers of this Store only, and a lock that was granted before an outage, or
-// during it, excludes nobody after it began, or ended: writes still go through
-// Swap.
+// Lock implements [store.SessionStore]. When Redis goes away, it waits for
+// Config.LockPatience for its return. Then locks exclude the callers of this
+// Store only, and a lock that was granted before an outage, or during it,
+// excludes nobody after it began, or ended: writes still go through Swap.
 func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
 	if err := s.usable(ctx, "lock"); err != nil {
 		return nil, err
@@ -250,13 +263,19 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 	if err := store.CheckLock(key, ttl); err != nil {
 		return nil, err
 	}
-	if l := s.link.Load(); l != nil {
+	for {
+		l, err := s.awaitLocks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if l == nil {
+			return s.local.Lock(ctx, key, ttl)
+		}
 		unlock, err := l.redis.Lock(ctx, key, ttl)
 		if err == nil || !s.lost(ctx, l, err) {
 			return unlock, err
 		}
 	}
-	return s.local.Lock(ctx, key, ttl)
 }
 
 // lost takes Redis out of service if err is an outage, and tells whether the
@@ -265,7 +284,7 @@ func (s *Store) lost(ctx context.Context, l *link, err error) bool {
 	if err == nil || ctx.Err() != nil || !redisstore.IsOutage(err) {
 		return false
 	}
-	if s.link.CompareAndSwap(l, nil) {
+	if s.takeOut(l) {
 		s.log.Error("❌ Redis is away: going on with memory", "error", err)
 		s.look()
 	}

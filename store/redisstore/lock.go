@@ -38,7 +38,7 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 		name := s.recordKey(key)
 		err := s.try(ctx, "lock", func(ctx context.Context, _ bool) error { return s.settle(ctx, name) })
 		if err != nil {
-			s.goWork(l.release)
+			l.releaseLater()
 			return nil, err
 		}
 	}
@@ -75,7 +75,7 @@ func (l *lease) wait(ctx context.Context) error {
 	for n := 0; ; n++ {
 		left, err := l.acquire(ctx)
 		if err != nil {
-			l.s.goWork(l.release) // it may have been granted all the same
+			l.releaseLater() // it may have been granted all the same
 			return err
 		}
 		if left == 0 {
@@ -123,18 +123,31 @@ func (l *lease) unlock() {
 			// The holder's context may have ended; the lease has not.
 			ctx, cancel := context.WithTimeout(l.s.background, limit)
 			defer cancel()
-			l.release(ctx)
+			if IsOutage(l.release(ctx)) {
+				l.releaseLater()
+			}
 		}
 		l.s.turns.wake(l.name)
 	})
 }
 
-// release ends the lease in Redis if it is there. Failing is harmless: a lease
-// ends by itself.
-func (l *lease) release(ctx context.Context) {
-	_ = l.s.try(ctx, "unlock", func(ctx context.Context, _ bool) error {
+// release ends the lease in Redis if it is there.
+func (l *lease) release(ctx context.Context) error {
+	return l.s.try(ctx, "unlock", func(ctx context.Context, _ bool) error {
 		_, err := l.s.run(ctx, l.name, unlockScript, l.token)
 		return err
+	})
+}
+
+// releaseLater releases the lease in the background, for as long as it can
+// last: a Redis that comes back with its data has it too, and others would wait
+// for its end.
+func (l *lease) releaseLater() {
+	l.s.goWork(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, l.ttl)
+		defer cancel()
+		for ctx.Err() == nil && IsOutage(l.release(ctx)) {
+		}
 	})
 }
 

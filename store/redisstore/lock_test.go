@@ -270,3 +270,22 @@ func TestUnlockBoundsItsOwnTime(t *testing.T) {
 	unlock()
 	require.Less(t, time.Since(start), 5*time.Second)
 }
+
+// TestUnlockDuringAnOutage has Redis come back, with the lease, after unlock
+// has stopped waiting for it: nobody is to wait for the rest of the lease.
+func TestUnlockDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{Persist: true})
+	holder := open(t, redisstore.Config{URL: server.URL(), OpTimeout: 100 * time.Millisecond})
+	other := open(t, redisstore.Config{URL: server.URL()})
+	unlock, err := holder.Lock(t.Context(), "k", 10*time.Minute)
+	require.NoError(t, err)
+	server.Kill()
+	unlock()
+	require.NoError(t, server.Restart())
+	ctx, cancel := contextWithTimeout(t, 20*time.Second)
+	defer cancel()
+	unlock, err = other.Lock(ctx, "k", time.Minute)
+	require.NoError(t, err)
+	unlock()
+}
