@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log"
@@ -22,18 +23,18 @@ import (
 // host's: nobody keeps it, hears of it, guesses at it or frames it.
 func TestCallbackHeadersOnEveryPath(t *testing.T) {
 	t.Parallel()
-	ok, query := &fake{}, "?code=c&state=s"
+	query := "?code=c&state=s"
 	html := []string{"Accept", "text/html"}
 	for name, tc := range map[string]struct {
-		f            *fake
+		f            *fake // one for whom all goes well, if nil
 		change       func(*httpapi.Config)
 		method, path string
 		body         string
 		headers      []string
 		status       int
 	}{
-		"page":                     {f: ok, path: query, headers: html, status: 200},
-		"JSON":                     {f: ok, path: query, status: 200},
+		"page":                     {path: query, headers: html, status: 200},
+		"JSON":                     {path: query, status: 200},
 		"page, refused":            {f: &fake{err: oauthclient.ErrInvalidCallback}, path: query, headers: html, status: 400},
 		"JSON, refused":            {f: &fake{err: oauthclient.ErrInvalidCallback}, path: query, status: 400},
 		"page, denied":             {f: &fake{err: &oauthclient.AuthorizationError{Code: "access_denied"}}, path: query, headers: html, status: 400},
@@ -41,23 +42,23 @@ func TestCallbackHeadersOnEveryPath(t *testing.T) {
 		"page, store away":         {f: &fake{err: &session.StoreError{Err: errors.New("x")}}, path: query, headers: html, status: 503},
 		"page, authorize again":    {f: &fake{err: &oauthclient.AuthorizationRequiredError{AuthURL: "https://as.example/?state=" + canary}}, path: query, headers: html, status: 401},
 		"page, not connected":      {f: &fake{info: session.Info{ID: oauthclient.NewSecret(canary), Status: session.StatusFailed}}, path: query, headers: html, status: 200},
-		"page, a parameter twice":  {f: ok, path: query + "&code=d", headers: html, status: 400},
-		"page, malformed":          {f: ok, path: "?code=%zz", headers: html, status: 400},
-		"page, malformed form":     {f: ok, method: "POST", body: "code=%zz", headers: append([]string{"Content-Type", form}, html...), status: 400},
-		"page, nobody signed in":   {f: ok, change: byUser, path: query, headers: html, status: 401},
-		"JSON, nobody signed in":   {f: ok, change: byUser, path: query, status: 401},
-		"redirect":                 {f: ok, change: func(c *httpapi.Config) { c.AfterCallback = "/done" }, path: query, headers: html, status: 303},
+		"page, a parameter twice":  {path: query + "&code=d", headers: html, status: 400},
+		"page, malformed":          {path: "?code=%zz", headers: html, status: 400},
+		"page, malformed form":     {method: "POST", body: "code=%zz", headers: append([]string{"Content-Type", form}, html...), status: 400},
+		"page, nobody signed in":   {change: byUser, path: query, headers: html, status: 401},
+		"JSON, nobody signed in":   {change: byUser, path: query, status: 401},
+		"redirect":                 {change: func(c *httpapi.Config) { c.AfterCallback = "/done" }, path: query, headers: html, status: 303},
 		"redirect, refused":        {f: &fake{err: oauthclient.ErrInvalidCallback}, change: func(c *httpapi.Config) { c.AfterCallback = "/done" }, path: query, headers: html, status: 303},
-		"form, repeated as GET":    {f: ok, method: "POST", body: "code=c&state=s", headers: append([]string{"Content-Type", form}, html...), status: 303},
-		"another method":           {f: ok, method: "PUT", path: query, headers: html, status: 405},
-		"a look in advance":        {f: ok, method: "HEAD", path: query, headers: html, status: 405},
-		"JSON from another origin": {f: ok, method: "POST", body: `{}`, headers: []string{"Sec-Fetch-Site", "cross-site"}, status: 403},
-		"query too long":           {f: ok, path: query + strings.Repeat("x", 17<<10), headers: html, status: 400},
-		"body too large":           {f: ok, change: func(c *httpapi.Config) { c.MaxBodyBytes = 4 }, method: "POST", body: "code=c&state=s", headers: append([]string{"Content-Type", form}, html...), status: 413},
+		"form, repeated as GET":    {method: "POST", body: "code=c&state=s", headers: append([]string{"Content-Type", form}, html...), status: 303},
+		"another method":           {method: "PUT", path: query, headers: html, status: 405},
+		"a look in advance":        {method: "HEAD", path: query, headers: html, status: 405},
+		"JSON from another origin": {method: "POST", body: `{}`, headers: []string{"Sec-Fetch-Site", "cross-site"}, status: 403},
+		"query too long":           {path: query + strings.Repeat("x", 17<<10), headers: html, status: 400},
+		"body too large":           {change: func(c *httpapi.Config) { c.MaxBodyBytes = 4 }, method: "POST", body: "code=c&state=s", headers: append([]string{"Content-Type", form}, html...), status: 413},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h, _ := newFake(t, tc.f, func(c *httpapi.Config) {
+			h, _ := newFake(t, cmp.Or(tc.f, &fake{}), func(c *httpapi.Config) {
 				if tc.change != nil {
 					tc.change(c)
 				}
