@@ -31,10 +31,7 @@ func TestSentinelFailover(t *testing.T) {
 				l.callsOnly = true
 				l.start()
 				l.progress(pick(200, 500))
-				primary, err := redis.Primary()
-				require.NoError(t, err)
-				_, err = primary.Do("WAIT", "1", "5000")
-				require.NoError(t, err)
+				require.NoError(t, redis.Sync())
 				require.NoError(t, fail(redis))
 				l.progress(pick(200, 500))
 				w.as.ExpireAccessTokens()

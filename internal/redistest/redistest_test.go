@@ -134,7 +134,7 @@ func TestSentinelFailover(t *testing.T) {
 	first, err := s.Primary()
 	require.NoError(t, err)
 	do(t, first, "SET", "k", "v")
-	do(t, first, "WAIT", "1", "1000")
+	require.NoError(t, s.Sync())
 	require.NoError(t, s.Failover())
 	second, err := s.Primary()
 	require.NoError(t, err)

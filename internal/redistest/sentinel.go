@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 )
 
 // masterSet is the name under which a [Sentinel] knows its servers.
@@ -89,6 +90,41 @@ func (s *Sentinel) Primary() (*Server, error) {
 		}
 	}
 	return nil, fmt.Errorf("redistest: %s is not one of the sentinel's servers", addr)
+}
+
+// Sync waits until the replica has all that the primary has by now. The command
+// WAIT is about the writes of its own connection only.
+func (s *Sentinel) Sync() error {
+	primary, err := s.Primary()
+	if err != nil {
+		return err
+	}
+	written, _, err := offsets(primary)
+	if err != nil {
+		return err
+	}
+	return eventually("the replica is not in sync", func() error {
+		_, acknowledged, err := offsets(primary)
+		if err == nil && acknowledged < written {
+			err = fmt.Errorf("it has %d of %d bytes", acknowledged, written)
+		}
+		return err
+	})
+}
+
+// offsets returns how far a primary has written and its replica followed.
+func offsets(primary *Server) (written, acknowledged int64, err error) {
+	info, err := primary.Info("replication")
+	if err != nil {
+		return 0, 0, err
+	}
+	if written, err = strconv.ParseInt(info["master_repl_offset"], 10, 64); err != nil {
+		return 0, 0, err
+	}
+	_, rest, _ := strings.Cut(info["slave0"], "offset=")
+	offset, _, _ := strings.Cut(rest, ",")
+	acknowledged, err = strconv.ParseInt(offset, 10, 64)
+	return written, acknowledged, err
 }
 
 // Failover has the sentinel make the replica primary, and waits until it is.

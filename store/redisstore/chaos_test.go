@@ -247,10 +247,7 @@ func TestSentinelFailover(t *testing.T) {
 		replicas[i] = open(t, redisstore.Config{URL: group.URL(), OpTimeout: 20 * time.Second})
 	}
 	create(t, replicas[0], "k", "v0")
-	primary, err := group.Primary()
-	require.NoError(t, err)
-	_, err = primary.Do("WAIT", "1", "5000") // replication is asynchronous
-	require.NoError(t, err)
+	require.NoError(t, group.Sync())
 
 	require.NoError(t, group.Failover())
 	for i, s := range replicas {
