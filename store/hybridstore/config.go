@@ -26,6 +26,10 @@ const (
 	// pause between attempts to reach Redis, and the time that one may take.
 	othersReplay = lastRetry + defaultOpTimeout
 
+	// othersRestore is for how long after Redis lost its data a record that is
+	// absent may still be brought back by another replica.
+	othersRestore = 10 * time.Second
+
 	// checkInterval is how often a quiet connection is tried.
 	checkInterval = time.Second
 

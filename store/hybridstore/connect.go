@@ -83,6 +83,9 @@ func (s *Store) connect(c *connection) (err error) {
 	if c.away {
 		l.locksFrom = time.Now().Add(othersReplay)
 	}
+	if r.lost {
+		l.sureFrom = time.Now().Add(othersRestore)
+	}
 	l.term.Store(c.terms)
 	if err := r.changes(l); err != nil {
 		return err

@@ -62,6 +62,9 @@
 // about, as long as Redis kept it informed until the end. What somebody has
 // deleted stays deleted: deletions are remembered too, until the record would
 // have expired, and outrank memories of other replicas whoever comes first.
+// For ten seconds a record that is absent is [store.ErrUnsure], because another
+// replica may be about to bring it back.
+//
 // Without client-side caching nothing is brought back but what changed while
 // Redis was away, as nobody could say what is still true.
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -210,4 +211,34 @@ func TestNobodyNoticesAnOutage(t *testing.T) {
 	for user := range users {
 		requireEventually(t, plain(t, server), strconv.Itoa(user), strconv.FormatInt(counts[user].Load(), 10))
 	}
+}
+
+// TestAbsentUntilOthersRestore has Redis lose its data, and the only replica
+// that knows a session be late to bring it back. The others are not to say
+// meanwhile that it is gone.
+func TestAbsentUntilOthersRestore(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	late, _ := open(t, onURL(server.URLAt(proxy.Addr())))
+	early, log := open(t, onURL(server.URL()))
+	create(t, late, "of late", "v")
+	create(t, early, "deleted", "v")
+	require.NoError(t, early.Delete(t.Context(), "deleted"))
+	proxy.Cut()
+	waitAway(t, late)
+	require.NoError(t, server.RestartEmpty())
+	for !strings.Contains(log.String(), "✅ Redis is back") {
+		_, err := early.Get(t.Context(), "of late")
+		require.ErrorIs(t, err, store.ErrUnsure)
+	}
+	_, err := early.Get(t.Context(), "of late")
+	require.ErrorIs(t, err, store.ErrUnsure, "Redis is back, and others may be about to restore")
+	_, err = early.Get(t.Context(), "deleted")
+	require.NotErrorIs(t, err, store.ErrUnsure)
+	create(t, early, "new", "v")
+	proxy.Heal()
+	waitConnected(t, late)
+	requireValue(t, plain(t, server), "of late", "v")
+	requireEventually(t, early, "of late", "v")
 }

@@ -46,6 +46,9 @@ type link struct {
 	epoch string
 	// locksFrom is when other replicas have had the time to replay, too.
 	locksFrom time.Time
+	// sureFrom is when, after Redis had lost its data, other replicas have had
+	// the time to restore what they know: what is absent by then is gone.
+	sureFrom time.Time
 	// term numbers times in which Redis told about all changes. A connection
 	// that was lost and made again begins another one.
 	term atomic.Uint64
@@ -97,9 +100,9 @@ func (s *Store) usable(ctx context.Context, op string) error {
 // ErrClosed is returned by all methods after [Store.Close].
 var ErrClosed = errors.New("hybridstore: closed")
 
-// errElsewhere is the outcome of a Get of what this replica does not know, while
-// Redis is away.
-var errElsewhere = fmt.Errorf("hybridstore: get: Redis is away: %w here: %w", store.ErrNotFound, store.ErrUnsure)
+// errElsewhere is the outcome of a Get of what neither this replica nor Redis
+// knows, while Redis is away or has lost its data a moment ago.
+var errElsewhere = fmt.Errorf("hybridstore: get: %w here: %w", store.ErrNotFound, store.ErrUnsure)
 
 // Get implements [store.SessionStore]. While Redis is away, a record that this
 // replica does not know is [store.ErrNotFound] and, unless this replica has
@@ -129,10 +132,17 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 			s.learn(ctx, l, key, before, record)
 			return []byte(record.Value), nil
 		case errors.Is(err, store.ErrNotFound):
-			if !s.dataLost(ctx, l, before) {
-				s.forget(before)
-				return nil, err
+			if s.epochEnded(ctx, l) {
+				continue // Redis has lost it, and somebody may still know it
 			}
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("hybridstore: get: %w", ctx.Err())
+			}
+			s.forget(before)
+			if (before == nil || before.value != nil) && time.Now().Before(l.sureFrom) {
+				return nil, errElsewhere
+			}
+			return nil, err
 		case !s.lost(ctx, l, err):
 			return nil, err
 		}
