@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/redis/rueidis"
 
@@ -126,7 +127,7 @@ func (s *Store) failure(ctx, opCtx context.Context, op string, err error) error 
 	if errors.Is(err, ErrClosed) {
 		return err
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || socketTimeout(opCtx, err) {
 		// Sockets know of a deadline a little earlier than contexts do.
 		if sameDeadline(ctx, opCtx) {
 			return fmt.Errorf("redisstore: %s: %w", op, context.DeadlineExceeded)
@@ -134,6 +135,13 @@ func (s *Store) failure(ctx, opCtx context.Context, op string, err error) error 
 		return fmt.Errorf("redisstore: %s: no answer within %v: %w", op, s.opTimeout, os.ErrDeadlineExceeded)
 	}
 	return fmt.Errorf("redisstore: %s: %w", op, err)
+}
+
+// socketTimeout tells whether a socket's own time-out is the end of ctx: a dial
+// in particular has its deadline, and says nothing of whose it was.
+func socketTimeout(ctx context.Context, err error) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && errors.Is(err, os.ErrDeadlineExceeded) && time.Until(deadline) < 50*time.Millisecond
 }
 
 func sameDeadline(a, b context.Context) bool {
