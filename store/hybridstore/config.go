@@ -15,7 +15,7 @@ const (
 	defaultMaxEntries = 100_000
 	defaultOpTimeout  = time.Second
 
-	defaultLockPatience = 5 * time.Second
+	defaultLockPatience = 10 * time.Second
 
 	// How the pause between attempts to reach Redis grows.
 	firstRetry = 50 * time.Millisecond
@@ -57,7 +57,7 @@ type Config struct {
 	// replicas on their own may use up the same refresh token, which costs its
 	// user an authorization; a restart or failover within this time cannot lead
 	// to that, and makes those wait whose token ends in the middle of it.
-	// Negative is not at all. Defaults to 5 s.
+	// Negative is not at all. Defaults to 10 s.
 	LockPatience time.Duration
 
 	// Logger gets the ✅, ⚠️ and ❌ lines. Defaults to slog.Default().

@@ -49,7 +49,8 @@
 // another replica was there meanwhile: Redis wins, and a warning says so. A
 // Delete is different; it holds whatever others have made of the record.
 //
-// Locks are granted again 3 s later, when other replicas have replayed theirs.
+// Locks that Redis had granted are given back then, and new ones are granted 3 s
+// later, when other replicas have replayed their changes.
 //
 // A change whose answer got lost, at the beginning of an outage or in its
 // middle, is recognized when it turns up in Redis. What cannot be decided, as

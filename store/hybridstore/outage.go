@@ -3,6 +3,7 @@ package hybridstore
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -30,6 +31,28 @@ func (s *Store) putIn(l *link) {
 		close(s.outage.over)
 		s.outage = nil
 	}
+	for _, unlock := range s.unlocks {
+		s.work.Go(unlock)
+	}
+	s.unlocks = nil
+}
+
+// afterReplay returns the unlock of a lock that Redis granted. While Redis is
+// away it is put off: a replica that is not cut off may wait for the lock, and
+// must not get it before what was done under it. The lease ends by itself if
+// that takes too long.
+func (s *Store) afterReplay(unlock func()) func() {
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		away := s.link.Load() == nil && s.background.Err() == nil
+		if away {
+			s.unlocks = append(s.unlocks, unlock)
+		}
+		s.mu.Unlock()
+		if !away {
+			unlock()
+		}
+	})
 }
 
 // awaitLocks returns who is to grant locks: Redis, or this replica if it

@@ -3,6 +3,9 @@ package hybridstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -148,4 +151,42 @@ func TestWaitingForALockEnds(t *testing.T) {
 	}()
 	s.Close()
 	require.ErrorIs(t, <-done, hybridstore.ErrClosed)
+}
+
+// TestUnlockComesAfterReplay has a holder save what it did under its lock while
+// cut off from Redis, where others wait for the lock: they get it together with
+// what was saved, not before.
+func TestUnlockComesAfterReplay(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	cutOff, _ := open(t, onURL(server.URLAt(proxy.Addr())))
+	other := plain(t, server)
+	// Records that were changed before, so that replaying takes its time.
+	const more = 300
+	for i := range more {
+		create(t, cutOff, strconv.Itoa(i), "v")
+	}
+	for round := range 3 {
+		key := fmt.Sprint("token", round)
+		create(t, cutOff, key, "refresh-1")
+		unlock, err := cutOff.Lock(t.Context(), key, time.Minute)
+		require.NoError(t, err)
+		proxy.Cut()
+		waitAway(t, cutOff)
+		for i := range more {
+			old := strings.Repeat("v", round+1)
+			update(t, cutOff, strconv.Itoa(i), old, old+"v")
+		}
+		update(t, cutOff, key, "refresh-1", "refresh-2")
+		unlocked := make(chan struct{})
+		go func() { defer close(unlocked); unlock(); unlock() }()
+		proxy.Heal()
+		unlockOther, err := other.Lock(t.Context(), key, time.Minute)
+		require.NoError(t, err)
+		requireValue(t, other, key, "refresh-2")
+		unlockOther()
+		<-unlocked
+		waitConnected(t, cutOff)
+	}
 }

@@ -33,7 +33,8 @@ type Store struct {
 	busy   map[string]int // how many Swaps of a record are on their way to Redis
 	news   chan string    // records to be read again because they have changed
 
-	outage *outage // while Redis is away; guarded by mu
+	outage  *outage  // while Redis is away; guarded by mu
+	unlocks []func() // of locks that Redis granted, for when it is back; guarded by mu
 
 	background context.Context
 	stop       context.CancelFunc
@@ -282,8 +283,11 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 			return s.local.Lock(ctx, key, ttl)
 		}
 		unlock, err := l.redis.Lock(ctx, key, ttl)
-		if err == nil || !s.lost(ctx, l, err) {
-			return unlock, err
+		if err == nil {
+			return s.afterReplay(unlock), nil
+		}
+		if !s.lost(ctx, l, err) {
+			return nil, err
 		}
 	}
 }
