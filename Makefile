@@ -39,9 +39,9 @@ tidy: ## go mod tidy, in every module
 vuln: ## known vulnerabilities in what the library uses
 	@scripts/vulncheck
 
-chaos: ## the long form of the chaos suite (the short form is in `test`)
+chaos: ## the long form of the chaos suite (the short form is in `test`); CHAOS=flags
 	@scripts/need cc redis-server
-	MCPOAUTH_CHAOS=long go test -race -count=1 -timeout 20m -v -run 'Test' ./internal/chaos/...
+	MCPOAUTH_CHAOS=long go test -race -count=1 -timeout 20m -v $(CHAOS) ./internal/chaos/...
 
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance
