@@ -38,7 +38,7 @@ type Handler struct {
 	requests    *limiter // all others
 	proxyNote   sync.Once
 	routes      map[string]http.HandlerFunc
-	openAPI     []byte    // the document
+	openAPI     file
 	buffers     sync.Pool // of *bytes.Buffer
 }
 

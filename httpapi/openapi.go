@@ -26,20 +26,18 @@ type openAPIServer struct {
 }
 
 // openAPIFor returns the document for routes below a URL.
-func openAPIFor(baseURL string) ([]byte, error) {
+func openAPIFor(baseURL string) (file, error) {
 	var doc openAPIDocument
 	if err := json.Unmarshal(openAPISource, &doc); err != nil {
-		return nil, err
+		return file{}, err
 	}
 	doc.Servers = []openAPIServer{{URL: baseURL}}
-	return json.MarshalIndent(doc, "", "  ")
+	body, err := json.MarshalIndent(doc, "", "  ")
+	return newFile(jsonType, body), err
 }
 
 // openAPI serves the description of this API.
-func (c *call) openAPI() error {
-	c.file(jsonType, entityTag(c.h.openAPI), c.h.openAPI)
-	return nil
-}
+func (c *call) openAPI() error { return c.file(c.h.openAPI) }
 
 // OpenAPI serves GET openapi.json, the OpenAPI 3.1 description of all routes,
 // where they are under Config.PublicURL and Config.Prefix. There is nobody to

@@ -12,31 +12,34 @@ import (
 //go:embed mcp-oauth.js
 var script []byte
 
-// scriptTag changes with the script, so that a browser never runs an old one
-// against a new server.
-var scriptTag = entityTag(script)
+var scriptFile = newFile("text/javascript; charset=utf-8", script)
 
-// entityTag is the ETag of what never changes while the process runs.
-func entityTag(body []byte) string {
-	sum := sha256.Sum256(body)
-	return `"` + hex.EncodeToString(sum[:12]) + `"`
+// file is what is the same for everybody and never changes while the process
+// runs.
+type file struct {
+	contentType string
+	body        []byte
+	tag         string // its ETag, which changes with body
 }
 
-// script serves the browser's side of this API.
-func (c *call) script() error {
-	c.file("text/javascript; charset=utf-8", scriptTag, script)
+func newFile(contentType string, body []byte) file {
+	sum := sha256.Sum256(body)
+	return file{contentType, body, `"` + hex.EncodeToString(sum[:12]) + `"`}
+}
+
+// file serves a file. Browsers may keep it, but ask each time whether it still
+// is what they have, so that none runs an old script against a new server.
+func (c *call) file(f file) error {
+	header := c.w.Header()
+	header.Set("Cache-Control", "no-cache")
+	header.Set("Content-Type", f.contentType)
+	header.Set("ETag", f.tag)
+	http.ServeContent(c.w, c.r, "", time.Time{}, bytes.NewReader(f.body))
 	return nil
 }
 
-// file serves what is the same for everybody. Browsers may keep it, but ask
-// each time whether it still is what they have.
-func (c *call) file(contentType, tag string, body []byte) {
-	header := c.w.Header()
-	header.Set("Cache-Control", "no-cache")
-	header.Set("Content-Type", contentType)
-	header.Set("ETag", tag)
-	http.ServeContent(c.w, c.r, "", time.Time{}, bytes.NewReader(body))
-}
+// script serves the browser's side of this API.
+func (c *call) script() error { return c.file(scriptFile) }
 
 // Script serves GET mcp-oauth.js: a JavaScript module without dependencies that
 // connects, opens the authorization in a popup, waits for it, and repeats the
