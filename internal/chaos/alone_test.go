@@ -54,6 +54,16 @@ func (a *alone) connected(want bool) bool {
 	return true
 }
 
+// known makes a session that both replicas have used.
+func (a *alone) known(t *testing.T) (id string) {
+	t.Helper()
+	id = a.session(t, a.replicas[0], a.replicas[1])
+	for _, r := range a.replicas {
+		require.NoError(t, echo(t, r, id))
+	}
+	return id
+}
+
 func (a *alone) begin(t *testing.T) {
 	t.Helper()
 	a.redis.Kill()
@@ -70,10 +80,7 @@ func (a *alone) end(t *testing.T) {
 func TestAloneOneReplicaRefreshes(t *testing.T) {
 	t.Parallel()
 	a := newAlone(t)
-	id := a.session(t, a.replicas[0], a.replicas[1])
-	for _, r := range a.replicas {
-		require.NoError(t, echo(t, r, id))
-	}
+	id := a.known(t)
 	a.begin(t)
 	a.clock.advance(61 * time.Minute)
 	require.NoError(t, echo(t, a.replicas[0], id))
@@ -91,10 +98,7 @@ func TestAloneOneReplicaRefreshes(t *testing.T) {
 func TestAloneBothReplicasRefresh(t *testing.T) {
 	t.Parallel()
 	a := newAlone(t)
-	id := a.session(t, a.replicas[0], a.replicas[1])
-	for _, r := range a.replicas {
-		require.NoError(t, echo(t, r, id))
-	}
+	id := a.known(t)
 	a.begin(t)
 	a.clock.advance(61 * time.Minute)
 	require.NoError(t, echo(t, a.replicas[0], id))
