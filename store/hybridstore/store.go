@@ -105,9 +105,9 @@ var ErrClosed = errors.New("hybridstore: closed")
 // knows, while Redis is away or has lost its data a moment ago.
 var errElsewhere = fmt.Errorf("hybridstore: get: %w here: %w", store.ErrNotFound, store.ErrUnsure)
 
-// Get implements [store.SessionStore]. While Redis is away, a record that this
-// replica does not know is [store.ErrNotFound] and, unless this replica has
-// deleted it, [store.ErrUnsure].
+// Get implements [store.SessionStore]. While Redis is away, and for ten seconds
+// after it has lost its data, a record that this replica does not know is
+// [store.ErrNotFound] and, unless this replica has deleted it, [store.ErrUnsure].
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := s.usable(ctx, "get"); err != nil {
 		return nil, err
