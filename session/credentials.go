@@ -36,16 +36,22 @@ type removingKey struct{}
 // Update implements [oauthclient.CredentialStore]: one fn at a time among all
 // replicas, by a lock in the store. The lock is a lease; should it run out,
 // the swap still keeps a replica from overwriting what it has not seen.
+//
+// A callback does without: it spends nothing that is stored, what it brings
+// takes the place of whatever there is, and a store that cannot grant locks
+// just now need not cost the user another authorization.
 func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentials) error) error {
 	if ctx.Value(removingKey{}) != nil {
 		creds := copyCredentials(l.lastCredentials())
 		return fn(&creds)
 	}
-	unlock, err := l.m.lockForUpdate(ctx, sessionStoreKey(l.key))
-	if err != nil {
-		return err
+	if !isFinishing(ctx) {
+		unlock, err := l.m.lockForUpdate(ctx, sessionStoreKey(l.key))
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
-	defer unlock()
 	r, value, err := l.m.read(ctx, l.key)
 	if err != nil {
 		return err
@@ -66,47 +72,46 @@ func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentia
 	return l.save(ctx, r, value, &next)
 }
 
-// Saving credentials is tried again, because a refresh token that was used up
-// exists nowhere else.
+// Saving credentials is tried again for as long as nobody else may act on the
+// old ones, because a refresh token that was used up exists nowhere else.
 const (
-	saveRetries = 3
-	saveBackoff = 50 * time.Millisecond // doubles
+	savePause    = 50 * time.Millisecond // doubles
+	maxSavePause = time.Second
 )
 
 // save swaps in next, which was made from base, whose stored bytes are value.
 func (l *liveSession) save(ctx context.Context, base *record, value []byte, next *record) error {
-	for tries := 0; ; {
+	for wait := savePause; ; wait = min(2*wait, maxSavePause) {
 		err := l.m.write(ctx, l.key, value, next)
-		if errors.Is(err, store.ErrConflict) {
+		for errors.Is(err, store.ErrConflict) {
 			// Somebody changed the record without the lock: fine for its other
 			// fields, but credentials may only be replaced if they are those
-			// that next was made from.
-			var current *record
-			switch current, value, err = l.m.read(ctx, l.key); {
-			case errors.Is(err, ErrNotFound):
-				return err
-			case err != nil:
-			case sameCredentials(current, next):
-				return nil // an earlier try, whose answer was lost
-			case !sameCredentials(current, base):
-				return &StoreError{Op: "saving credentials", Err: store.ErrConflict}
-			default:
-				merged := *current
-				merged.creds, merged.Grants = next.creds, current.Grants+next.Grants-base.Grants
-				if next.Grants > base.Grants {
-					merged.Attempts = nil
-				}
-				base, next = current, &merged
-				continue
+			// that next was made from, or by those of a new authorization.
+			current, now, readErr := l.m.read(ctx, l.key)
+			if readErr != nil {
+				err = readErr
+				break
 			}
+			if sameCredentials(current, next) {
+				return nil // an earlier try, whose answer was lost
+			}
+			if !sameCredentials(current, base) && !(isFinishing(ctx) && next.creds.Authorized()) {
+				return &StoreError{Op: "saving credentials", Err: store.ErrConflict}
+			}
+			merged := *current
+			merged.creds, merged.Grants = next.creds, current.Grants+next.Grants-base.Grants
+			if next.Grants > base.Grants {
+				merged.Attempts = nil
+			}
+			base, value, next = current, now, &merged
+			err = l.m.write(ctx, l.key, value, next)
 		}
-		if err == nil {
-			return nil
+		if err == nil || errors.Is(err, ErrNotFound) {
+			return err
 		}
-		if tries == saveRetries || !pause(ctx, saveBackoff<<tries) {
+		if !pause(ctx, wait) {
 			return storeError(ctx, "saving credentials", err)
 		}
-		tries++
 	}
 }
 

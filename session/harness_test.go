@@ -83,6 +83,12 @@ func (w *world) manager(t *testing.T, change ...func(*session.Config)) *session.
 	return m
 }
 
+// shortLease is for tests of a store that never comes back: saving tokens is
+// tried for as long as the lease lasts.
+func shortLease(c *session.Config) {
+	c.Client.RequestTimeout, c.LockTTL = time.Second, 2100*time.Millisecond
+}
+
 func (w *world) params() session.ConnectParams {
 	return session.ConnectParams{ServerURL: w.mcp.URL(), CallbackURL: callbackURL}
 }

@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,6 @@ func TestPain04StoreOutage(t *testing.T) {
 		"reading, for the token":      {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { _, err := s.m.TokenSource(ctx, alice, s.id); return err }},
 		"reading, in a removal":       {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
 		"deleting, in a removal":      {op: "delete", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
-		"locking, in a removal":       {op: "lock", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
 		"locking, at a refresh":       {op: "lock", prefix: "session:", before: expired, do: use},
 		"reading the list":            {op: "get", prefix: "owner:", do: func(ctx context.Context, s scene) error { _, err := s.m.Sessions(ctx, "alice"); return err }},
 		"reading a session of a list": {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { _, err := s.m.Sessions(ctx, "alice"); return err }},
@@ -153,16 +153,15 @@ func TestStoreOutageAtCallback(t *testing.T) {
 		times      int
 		retry      bool // the same callback works afterwards
 	}{
-		"reading the attempt":        {"get", "attempt:", -1, true},
-		"reading the session":        {"get", "session:", -1, true},
-		"taking the attempt":         {"swap", "attempt:", 1, true},
-		"saving the tokens":          {"swap", "session:", -1, false},
-		"locking to save the tokens": {"lock", "session:", -1, false},
+		"reading the attempt": {"get", "attempt:", -1, true},
+		"reading the session": {"get", "session:", -1, true},
+		"taking the attempt":  {"swap", "attempt:", 1, true},
+		"saving the tokens":   {"swap", "session:", -1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
-			m := w.manager(t)
+			m := w.manager(t, shortLease)
 			info, required := w.connect(t, m, alice)
 			id := info.ID.Reveal()
 			resp := w.approve(t, required.AuthURL)
@@ -187,6 +186,75 @@ func TestStoreOutageAtCallback(t *testing.T) {
 			requireWorks(t, m, alice, id)
 		})
 	}
+}
+
+// A store that grants no locks does not keep a callback from being finished: it
+// spends no token that somebody else may spend.
+func TestCallbackNeedsNoLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	info, required := w.connect(t, m, alice)
+	w.store.fail("lock", "session:", -1)
+	done, err := m.FinishAuth(t.Context(), alice, info.ID.Reveal(), w.approve(t, required.AuthURL))
+	require.NoError(t, err)
+	require.Equal(t, session.StatusConnected, done.Status)
+}
+
+// A refresh is in progress, somewhere, when its user has authorized anew: the
+// new authorization counts, whoever is first to save.
+func TestCallbackMeetsARefresh(t *testing.T) {
+	t.Parallel()
+	for name, refreshFirst := range map[string]bool{"the refresh saves first": true, "the callback saves first": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			a, b := w.manager(t), w.manager(t)
+			id := w.connected(t, a, b)
+			_, err := a.CallTool(t.Context(), alice, id, "admin", nil)
+			required := requireAuthorization(t, err)
+			w.as.ExpireAccessTokens()
+
+			// Whoever is meant to be second is held up with what it has obtained.
+			var held atomic.Bool
+			resp := w.approve(t, required.AuthURL)
+			first := func() error { _, err := b.FinishAuth(t.Context(), alice, id, resp); return err }
+			last := func() error { return call(t, a, id) }
+			if refreshFirst {
+				first, last = last, first
+			}
+			before := w.as.Counts()
+			var firstErr error
+			w.store.set(func(op, key string) error {
+				if now := w.as.Counts(); op == "swap" && kindOf(key) == "session" && now.Refreshes+now.Exchanges > before.Refreshes+before.Exchanges &&
+					held.CompareAndSwap(false, true) {
+					firstErr = first()
+				}
+				return nil
+			}, nil)
+			require.NoError(t, last())
+			require.NoError(t, firstErr)
+			w.store.heal()
+			require.Equal(t, before.Refreshes+1, w.as.Counts().Refreshes)
+			for _, m := range []*session.Manager{a, b} {
+				_, err = m.CallTool(t.Context(), alice, id, "admin", nil)
+				require.NoError(t, err, "what the user has allowed")
+			}
+		})
+	}
+}
+
+// A user who wants to leave is not kept by a store that grants no locks.
+func TestRemovalNeedsNoLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	w.store.fail("lock", "session:", -1)
+	require.NoError(t, m.RemoveClient(t.Context(), alice, id))
+	require.Equal(t, 2, w.as.Counts().Revocations)
+	require.Empty(t, w.store.live("session"))
+	requireUnknown(t, m, alice, id)
 }
 
 // A removal whose list cannot be updated is a removal all the same.

@@ -203,12 +203,57 @@ func TestSavingTokensIsTriedAgain(t *testing.T) {
 	}
 }
 
+// A store that is away for a second when the new tokens must be saved costs
+// nothing: they are saved when it is back.
+func TestSavingTokensOutlastsAnOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	w.as.ExpireAccessTokens()
+	w.store.set(func(op, key string) error {
+		if op == "swap" && w.as.Counts().Refreshes > 0 && w.store.count("swap session") < 10 {
+			return errOutage
+		}
+		return nil
+	}, nil)
+	requireWorks(t, m, alice, id)
+	require.GreaterOrEqual(t, w.store.count("swap session"), 10)
+	requireWorks(t, w.manager(t), alice, id)
+	require.Equal(t, 1, w.as.Counts().Refreshes)
+}
+
+// The session is removed while its refresh is in progress, and the store cannot
+// say so at first. What the refresh brought does not bring the session back.
+func TestSavingTokensBringsNoSessionBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	w.as.ExpireAccessTokens()
+	var removed, failed atomic.Bool
+	w.store.set(func(op, key string) error {
+		switch {
+		case kindOf(key) != "session" || w.as.Counts().Refreshes == 0:
+		case op == "swap" && removed.CompareAndSwap(false, true):
+			return w.mem.Delete(context.Background(), key)
+		case op == "get" && removed.Load() && failed.CompareAndSwap(false, true):
+			return errOutage
+		}
+		return nil
+	}, nil)
+	require.ErrorIs(t, call(t, m, id), session.ErrNotFound)
+	require.True(t, failed.Load())
+	w.store.heal()
+	require.Empty(t, w.store.live("session"))
+}
+
 // A crash between the answer to a refresh and saving it loses the session's
 // tokens for good: the user is asked again, cleanly, on any replica.
 func TestCrashBetweenRefreshAndSave(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	m := w.manager(t)
+	m := w.manager(t, shortLease)
 	id := w.connected(t, m)
 	w.advance(61 * time.Minute)
 	w.store.set(func(op, key string) error {
