@@ -116,11 +116,8 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 	defer release()
 	// The lock keeps out a refresh, whose new tokens would escape revocation.
 	// Nobody is kept from leaving by a store that cannot grant it just now.
-	unlock, err := m.lock(ctx, sessionStoreKey(key))
-	if _, outage := errors.AsType[*StoreError](err); outage {
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: removing a session without its lock", "session", key, "error", err)
-		unlock = func() {}
-	} else if err != nil {
+	unlock, err := m.tryLock(ctx, sessionStoreKey(key))
+	if err != nil {
 		return err
 	}
 	if r, _, err = m.read(ctx, key); err == nil {

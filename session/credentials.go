@@ -46,7 +46,7 @@ func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentia
 		return fn(&creds)
 	}
 	if !isFinishing(ctx) {
-		unlock, err := l.m.lockForUpdate(ctx, sessionStoreKey(l.key))
+		unlock, err := l.m.lockForUpdate(ctx, sessionStoreKey(l.key), l.m.lock)
 		if err != nil {
 			return err
 		}
@@ -150,17 +150,30 @@ func (m *Manager) lock(ctx context.Context, storeKey string) (unlock func(), err
 	return unlock, nil
 }
 
-// lockForUpdate is lock for what may have an effect at a server before it is
-// saved: Close waits for it. A callback that is being finished may go on while
-// the Manager is closing.
-func (m *Manager) lockForUpdate(ctx context.Context, storeKey string) (unlock func(), err error) {
+// tryLock is lock for what is only better done alone: it goes on without when
+// the store cannot grant locks just now.
+func (m *Manager) tryLock(ctx context.Context, storeKey string) (unlock func(), err error) {
+	unlock, err = m.lock(ctx, storeKey)
+	if _, outage := errors.AsType[*StoreError](err); outage {
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: going on without a lock", "error", err)
+		return func() {}, nil
+	}
+	return unlock, err
+}
+
+// lockForUpdate is lock or tryLock for what may have an effect at a server
+// before it is saved: Close waits for it. A callback that is being finished may
+// go on while the Manager is closing.
+func (m *Manager) lockForUpdate(
+	ctx context.Context, storeKey string, lock func(context.Context, string) (func(), error),
+) (unlock func(), err error) {
 	end := func() {} // Close waits for the callback itself
 	if !isFinishing(ctx) {
 		if end, err = m.begin(); err != nil {
 			return nil, err
 		}
 	}
-	release, err := m.lock(ctx, storeKey)
+	release, err := lock(ctx, storeKey)
 	if err != nil {
 		end()
 		return nil, err
@@ -200,9 +213,11 @@ func (s registrations) read(ctx context.Context, key oauthclient.RegistrationKey
 	return r, value, nil
 }
 
+// Update implements [oauthclient.RegistrationStore]. The lock spares the server
+// registrations; two of them do no harm, and whichever is stored first stays.
 func (s registrations) Update(ctx context.Context, key oauthclient.RegistrationKey, fn func(*oauthclient.Registration) error) error {
 	storeKey := registrationStoreKey(key)
-	unlock, err := s.m.lockForUpdate(ctx, storeKey)
+	unlock, err := s.m.lockForUpdate(ctx, storeKey, s.m.tryLock)
 	if err != nil {
 		return err
 	}
@@ -227,7 +242,8 @@ func (s registrations) Update(ctx context.Context, key oauthclient.RegistrationK
 	// fn may have registered: that is not done again because a caller left.
 	ctx, cancel := s.m.outlive(ctx)
 	defer cancel()
-	if err := s.m.cfg.Store.Swap(ctx, storeKey, old, value, s.m.cfg.Now().Add(registrationTTL)); err != nil {
+	err = s.m.cfg.Store.Swap(ctx, storeKey, old, value, s.m.cfg.Now().Add(registrationTTL))
+	if err != nil && !errors.Is(err, store.ErrConflict) {
 		return storeError(ctx, "saving a client registration", err)
 	}
 	return nil

@@ -2,7 +2,9 @@ package session_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,9 +73,9 @@ func TestPain04StoreOutage(t *testing.T) {
 // either the whole session or none of it.
 func TestPain04StoreOutageAtConnect(t *testing.T) {
 	t.Parallel()
-	for _, op := range []string{"get", "swap", "lock"} {
+	for _, op := range []string{"get", "swap"} {
 		for _, kind := range []string{"session", "owner", "client", "attempt"} {
-			if op == "lock" && kind != "client" || op == "get" && kind == "attempt" {
+			if op == "get" && kind == "attempt" {
 				continue // does not happen
 			}
 			t.Run(op+" "+kind, func(t *testing.T) {
@@ -188,17 +190,40 @@ func TestStoreOutageAtCallback(t *testing.T) {
 	}
 }
 
-// A store that grants no locks does not keep a callback from being finished: it
-// spends no token that somebody else may spend.
-func TestCallbackNeedsNoLock(t *testing.T) {
+// A store that grants no locks does not keep anybody from authorizing: no token
+// is spent that somebody else may spend, at worst there are two registrations.
+func TestAuthorizingNeedsNoLock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	m := w.manager(t)
-	info, required := w.connect(t, m, alice)
-	w.store.fail("lock", "session:", -1)
-	done, err := m.FinishAuth(t.Context(), alice, info.ID.Reveal(), w.approve(t, required.AuthURL))
-	require.NoError(t, err)
-	require.Equal(t, session.StatusConnected, done.Status)
+	replicas := []*session.Manager{w.manager(t), w.manager(t)}
+	w.store.fail("lock", "", -1)
+	requireNoErrors(t, concurrently(10, func(i int) error {
+		m := replicas[i%2]
+		info, err := m.Connect(t.Context(), alice, w.params())
+		required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
+		if !ok {
+			return fmt.Errorf("connect: %w", err)
+		}
+		back, err := w.as.Approve(t.Context(), required.AuthURL)
+		if err != nil {
+			return err
+		}
+		target, err := url.Parse(back)
+		if err != nil {
+			return err
+		}
+		_, err = m.FinishAuth(t.Context(), alice, info.ID.Reveal(), oauthclient.ParseAuthorizationResponse(target.Query()))
+		if err != nil {
+			return err
+		}
+		return call(t, replicas[(i+1)%2], info.ID.Reveal())
+	}))
+	require.Positive(t, w.store.count("lock client"))
+	require.Zero(t, w.store.count("lock session"))
+	before := w.as.Counts().Registrations
+	w.store.heal()
+	w.connected(t, replicas[0])
+	require.Equal(t, before, w.as.Counts().Registrations, "the one that is stored is used")
 }
 
 // A refresh is in progress, somewhere, when its user has authorized anew: the

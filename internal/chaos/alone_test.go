@@ -16,16 +16,19 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
-// impatient is hybridstore where locks do not wait for Redis, as at the end of
-// a long outage: replicas on their own, which know nothing of each other.
-var impatient = backend{name: "hybridstore", open: func(redisURL string) (store.SessionStore, func(), error) {
-	s, err := hybridstore.New(context.Background(), hybridstore.Config{
-		Redis:        redisstore.Config{URL: redisURL, OpTimeout: 200 * time.Millisecond},
-		LockPatience: -1,
-		Logger:       slog.New(slog.DiscardHandler),
-	})
-	return s, s.Close, err
-}}
+// impatient is hybridstore where locks do not wait for Redis, as in a long
+// outage: replicas on their own, which know nothing of each other.
+func impatient(localLocks bool) backend {
+	return backend{name: "hybridstore", open: func(redisURL string) (store.SessionStore, func(), error) {
+		s, err := hybridstore.New(context.Background(), hybridstore.Config{
+			Redis:        redisstore.Config{URL: redisURL, OpTimeout: 200 * time.Millisecond},
+			LockPatience: -1,
+			LocalLocks:   localLocks,
+			Logger:       slog.New(slog.DiscardHandler),
+		})
+		return s, s.Close, err
+	}}
+}
 
 // alone is two replicas, each of which has lost Redis.
 type alone struct {
@@ -35,11 +38,11 @@ type alone struct {
 	replicas [2]*replica
 }
 
-func newAlone(t *testing.T) *alone {
+func newAlone(t *testing.T, localLocks bool) *alone {
 	t.Helper()
 	a := &alone{world: quiet(t), redis: redistest.Run(t, redistest.Options{Persist: true})}
 	for i, name := range []string{"a", "b"} {
-		a.stores[i] = impatient.store(t, a.redis.URL())
+		a.stores[i] = impatient(localLocks).store(t, a.redis.URL())
 		a.replicas[i] = a.replica(t, name, a.stores[i])
 	}
 	return a
@@ -76,10 +79,50 @@ func (a *alone) end(t *testing.T) {
 	eventually(t, "Redis is back", func() bool { return a.connected(true) })
 }
 
-// What only one of the replicas did while alone counts for both afterwards.
+// However long Redis is away, no replica spends a refresh token that another one
+// may spend: a session whose access token has ended waits, all others work, and
+// so do new ones, with everything.
+func TestAloneNobodyRefreshesWhatIsShared(t *testing.T) {
+	t.Parallel()
+	a := newAlone(t, false)
+	ended := a.known(t)
+	_, stepUp := a.replicas[0].manager.CallTool(t.Context(), alice, ended, "admin", nil)
+	removed := a.known(t)
+	a.begin(t)
+	for _, r := range a.replicas {
+		require.NoError(t, echo(t, r, ended))
+	}
+	a.reauthorize(t, a.replicas[0], ended, stepUp)
+	a.clock.advance(61 * time.Minute)
+	var outage *session.StoreError
+	for _, r := range a.replicas {
+		require.ErrorAs(t, echo(t, r, ended), &outage)
+	}
+	require.Zero(t, a.as.Counts().Refreshes)
+	require.NoError(t, a.replicas[0].manager.RemoveClient(t.Context(), alice, removed))
+	for _, r := range a.replicas {
+		id := a.session(t, r, r)
+		a.clock.advance(61 * time.Minute)
+		require.NoError(t, echo(t, r, id), "nobody else can have this one")
+	}
+	require.Equal(t, 2, a.as.Counts().Refreshes)
+
+	a.end(t)
+	for _, r := range a.replicas {
+		require.NoError(t, echo(t, r, ended))
+		_, err := r.manager.CallTool(t.Context(), alice, ended, "admin", nil)
+		require.NoError(t, err, "what was authorized meanwhile")
+		require.ErrorIs(t, echo(t, r, removed), session.ErrNotFound)
+	}
+	require.Equal(t, 3, a.as.Counts().Refreshes)
+	require.Zero(t, a.as.Counts().ReuseDetected)
+}
+
+// With local locks, what only one of the replicas did while alone counts for
+// both afterwards.
 func TestAloneOneReplicaRefreshes(t *testing.T) {
 	t.Parallel()
-	a := newAlone(t)
+	a := newAlone(t, true)
 	id := a.known(t)
 	a.begin(t)
 	a.clock.advance(61 * time.Minute)
@@ -92,12 +135,12 @@ func TestAloneOneReplicaRefreshes(t *testing.T) {
 	require.Zero(t, a.as.Counts().ReuseDetected)
 }
 
-// Both replicas use up the same refresh token, which nothing can prevent when
-// an outage lasts: it ends in one clean request to authorize, not in a session
-// that is stuck or works on one replica only.
+// With local locks both replicas can use up the same refresh token: that ends in
+// one clean request to authorize, not in a session that is stuck or works on one
+// replica only.
 func TestAloneBothReplicasRefresh(t *testing.T) {
 	t.Parallel()
-	a := newAlone(t)
+	a := newAlone(t, true)
 	id := a.known(t)
 	a.begin(t)
 	a.clock.advance(61 * time.Minute)
@@ -120,7 +163,7 @@ func TestAloneBothReplicasRefresh(t *testing.T) {
 // disconnected, and its attempt not invalid: all of them work afterwards.
 func TestAloneUnknownIsAnOutage(t *testing.T) {
 	t.Parallel()
-	a := newAlone(t)
+	a := newAlone(t, false)
 	id := a.session(t, a.replicas[0], a.replicas[0])
 	begun, begunErr := a.replicas[0].manager.Connect(t.Context(), alice, session.ConnectParams{ServerURL: a.mcp.URL(), CallbackURL: callback})
 	a.begin(t)

@@ -33,6 +33,10 @@ const (
 	// checkInterval is how often a quiet connection is tried.
 	checkInterval = time.Second
 
+	// lastRound is in which round of replaying, each of which leaves the changes
+	// that were made during it, no more of them are let in.
+	lastRound = 4
+
 	// newsBacklog bounds how many changes made elsewhere are yet to be read.
 	// What does not fit is read when it is needed.
 	newsBacklog = 1024
@@ -53,12 +57,18 @@ type Config struct {
 	MaxEntries int
 
 	// LockPatience is how long after the beginning of an outage Lock waits for
-	// Redis to come back, rather than exclude this replica's callers only. Two
-	// replicas on their own may use up the same refresh token, which costs its
-	// user an authorization; a restart or failover within this time cannot lead
-	// to that, and makes those wait whose token ends in the middle of it.
-	// Negative is not at all. Defaults to 10 s.
+	// Redis to come back: for that long, a refresh that becomes due in a restart
+	// or failover is late rather than an error. Negative is not at all.
+	// Defaults to 10 s.
 	LockPatience time.Duration
+
+	// LocalLocks has Lock, when LockPatience is over, exclude this replica's
+	// callers only, where it otherwise is an error because other replicas may
+	// have the record, too. It is for hosts with a single replica, which then
+	// refresh tokens however long Redis is away. With more, two of them may use
+	// up the same refresh token, which an authorization server takes for theft
+	// and its user pays for with an authorization. Defaults to false.
+	LocalLocks bool
 
 	// Logger gets the ✅, ⚠️ and ❌ lines. Defaults to slog.Default().
 	Logger *slog.Logger
@@ -111,6 +121,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 		busy:   make(map[string]int),
 		news:   make(chan string, newsBacklog),
 		kick:   make(chan struct{}, 1),
+		outage: newOutage(time.Time{}),
 	}
 	s.background, s.stop = context.WithCancel(context.Background())
 	if cfg.inMemory() {

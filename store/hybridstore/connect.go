@@ -2,6 +2,7 @@ package hybridstore
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -74,9 +75,20 @@ func (s *Store) connect(c *connection) (err error) {
 	}
 	r := &replay{s: s, redis: c.redis, lost: c.last != nil && c.last.epoch != epoch}
 	if r.lost {
+		if err := c.redis.Relock(s.background); err != nil {
+			return err
+		}
 		if err := r.restore(c.last.term.Load()); err != nil {
 			return err
 		}
+	}
+	defer func() {
+		if err != nil {
+			s.goneAgain()
+		}
+	}()
+	if err := s.endAlone(); err != nil {
+		return err
 	}
 	c.terms++
 	l := &link{redis: c.redis, epoch: epoch}
@@ -169,7 +181,7 @@ func (r *replay) restore(term uint64) error {
 		case e.value == nil:
 			err = r.redis.Bury(r.s.background, e.key, e.expiry, false)
 		case e.term == term && r.redis.Caching():
-			if err = r.redis.Restore(r.s.background, e.key, e.value, e.expiry); err == nil {
+			if err = r.bringBack(e); err == nil {
 				r.restored++
 			}
 		}
@@ -180,11 +192,31 @@ func (r *replay) restore(term uint64) error {
 	return nil
 }
 
+// bringBack restores one record. Another replica may have restored what this one
+// had replaced just before Redis lost it, and that one had not heard of.
+func (r *replay) bringBack(e *entry) error {
+	err := r.redis.Restore(r.s.background, e.key, e.value, e.expiry)
+	if !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	record, err := r.redis.Read(r.s.background, e.key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return store.ErrConflict
+	case err != nil:
+		return err
+	case !e.tookThePlaceOf(record.Value):
+		return store.ErrConflict
+	}
+	return r.redis.Swap(r.s.background, e.key, []byte(record.Value), e.value, e.expiry)
+}
+
 // changes replays the changes made in memory, also those that are made
 // meanwhile, and puts Redis into service in the moment when there are none.
 func (r *replay) changes(l *link) error {
-	for {
+	for round := 1; ; round++ {
 		r.s.mu.Lock()
+		r.s.outage.closing = round >= lastRound
 		entries := r.s.memory.pendingEntries()
 		if len(entries) == 0 {
 			r.s.putIn(l)
@@ -207,6 +239,9 @@ func (r *replay) changes(l *link) error {
 // It returns nil if Redis has something else.
 func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 	known := &entry{key: e.key, value: e.value, expiry: e.expiry}
+	if e.base != nil {
+		known.replaced = sha256.Sum256(e.base)
+	}
 	err := r.apply(ctx, e)
 	if err == nil {
 		return known, nil
@@ -218,7 +253,7 @@ func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 	switch {
 	case err == nil && e.value != nil && record.Value == string(e.value):
 		return known, nil // its own first attempt
-	case err == nil && e.expects(record.Value):
+	case err == nil && (e.expects(record.Value) || r.lost && e.tookThePlaceOf(record.Value)):
 		next := *e
 		next.base, next.maybe = []byte(record.Value), nil
 		return r.change(ctx, &next)
@@ -235,6 +270,11 @@ func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 	case r.lost:
 		if err = r.redis.Restore(ctx, e.key, e.value, e.expiry); err == nil {
 			return known, nil
+		}
+		if _, readErr := r.redis.Read(ctx, e.key); errors.Is(err, store.ErrConflict) && readErr == nil {
+			// Another replica has restored the record in this moment: probably
+			// what the change was made from.
+			return r.change(ctx, e)
 		}
 	}
 	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {

@@ -3,6 +3,7 @@ package hybridstore
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
@@ -18,20 +19,25 @@ func (s *Store) recall(key string) *entry {
 }
 
 // learn remembers a record that was read from Redis. before is what was
-// remembered before the reading: if that has changed, something newer is.
-func (s *Store) learn(ctx context.Context, l *link, key string, before *entry, record redisstore.Record) {
+// remembered before the reading, in term: if that has changed, something newer
+// is.
+func (s *Store) learn(ctx context.Context, l *link, key string, before *entry, term uint64, record redisstore.Record) {
 	if before != nil && before.stamp == record.Stamp && before.term == l.term.Load() {
 		return
 	}
-	// Redis may have told of a change between reading and remembering, when
-	// there was nothing to forget yet. Reading again costs nothing if not.
 	for range 3 {
-		e := &entry{key: key, value: []byte(record.Value), expiry: record.Expiry, stamp: record.Stamp, term: l.term.Load()}
-		if !s.replace(before, e) {
+		e := &entry{key: key, value: []byte(record.Value), expiry: record.Expiry, stamp: record.Stamp, term: term}
+		if before != nil && string(before.value) == record.Value {
+			e.replaced = before.replaced
+		}
+		if !s.replace(before, e) || before.isValue() {
 			return
 		}
+		// Redis may have told of a change between reading and remembering, when
+		// there was nothing to forget yet. Reading again costs nothing if not.
+		term = l.term.Load()
 		again, err := l.redis.Read(ctx, key)
-		if err == nil && again.Stamp == record.Stamp && l.term.Load() == e.term {
+		if err == nil && again.Stamp == record.Stamp && term == e.term {
 			return
 		}
 		before = e
@@ -66,12 +72,16 @@ func (s *Store) remember(e *entry) {
 
 // wrote remembers a record that was written to Redis, and reads it, so that
 // Redis tells when somebody else changes it.
-func (s *Store) wrote(ctx context.Context, l *link, key string, value []byte, expiry time.Time) {
+func (s *Store) wrote(ctx context.Context, l *link, key string, old, value []byte, expiry time.Time) {
 	e := &entry{key: key, value: bytes.Clone(value), expiry: expiry.Round(0), term: l.term.Load()}
+	if old != nil {
+		e.replaced = sha256.Sum256(old)
+	}
 	s.remember(e)
+	term := l.term.Load()
 	record, err := l.redis.Read(ctx, key)
 	if err == nil {
-		s.learn(ctx, l, key, e, record)
+		s.learn(ctx, l, key, e, term, record)
 	}
 }
 

@@ -33,9 +33,14 @@ type entry struct {
 	// an attempt may have arrived whose answer did not.
 	pending bool
 	base    []byte
-	maybe   [][sha256.Size]byte
+	maybe   []digest
 	force   bool
 	fresh   bool
+
+	// replaced is the digest of the value whose place the value in Redis took, if
+	// this replica put it there, or zero. Another replica may not have heard of
+	// that when Redis lost its data, and bring back what was replaced.
+	replaced digest
 
 	// term is the time of service of a connection in which Redis told about
 	// changes to the record since it was read, or zero.
@@ -50,6 +55,9 @@ func (e *entry) live(now time.Time) []byte {
 	return e.value
 }
 
+// isValue tells an entry from none, and from a tombstone.
+func (e *entry) isValue() bool { return e != nil && e.value != nil }
+
 // unproven is e where Redis may have something newer by now.
 func (e *entry) unproven() *entry {
 	copied := *e
@@ -57,13 +65,26 @@ func (e *entry) unproven() *entry {
 	return &copied
 }
 
+// shared tells whether other replicas may know the record.
+func (e *entry) shared() bool {
+	return e.isValue() && (!e.pending || !e.fresh || len(e.maybe) > 0)
+}
+
+// digest is the SHA-256 of a value.
+type digest = [sha256.Size]byte
+
+// tookThePlaceOf tells whether value is what this replica had replaced.
+func (e *entry) tookThePlaceOf(value string) bool {
+	return e.replaced != digest{} && e.replaced == sha256.Sum256([]byte(value))
+}
+
 // mayBe adds a value that Redis may have. Of many only the last ones are kept.
 func (e *entry) mayBe(value []byte) {
-	digest := sha256.Sum256(value)
-	if value == nil || slices.Contains(e.maybe, digest) {
+	sum := sha256.Sum256(value)
+	if value == nil || slices.Contains(e.maybe, sum) {
 		return
 	}
-	e.maybe = append(slices.Clone(e.maybe[max(0, len(e.maybe)-mostDigests+1):]), digest)
+	e.maybe = append(slices.Clone(e.maybe[max(0, len(e.maybe)-mostDigests+1):]), sum)
 }
 
 // expects tells whether a value in Redis is one that an attempt of ours left.
@@ -166,6 +187,9 @@ func (m *memory) swap(key string, old, new []byte, expiry, now time.Time, interr
 		return store.ErrConflict
 	}
 	next := &entry{key: key, pending: true, base: e.baseAt(now)}
+	if e != nil {
+		next.replaced = e.replaced
+	}
 	if e != nil && e.pending {
 		next.maybe, next.force = e.maybe, e.force
 	}

@@ -2,15 +2,31 @@ package hybridstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 )
 
-// outage is one time without Redis, after it had been in service.
+// outage is one time without Redis. The one in which Redis has not been
+// reached yet began long ago. Its fields are guarded by Store.mu.
 type outage struct {
-	began time.Time
-	over  chan struct{} // closed when Redis is back in service
+	began   time.Time
+	changed chan struct{} // closed, and replaced, when something below changes
+	// answers tells that Redis is there again, and that what happened meanwhile
+	// is being replayed.
+	answers bool
+	// closing tells that changes wait for Redis, which is about to be back in
+	// service: it could otherwise never catch up with them.
+	closing bool
+	alone   int // locks that this replica has granted itself, and that are held
+}
+
+func newOutage(began time.Time) *outage { return &outage{began: began, changed: make(chan struct{})} }
+
+func (o *outage) change() {
+	close(o.changed)
+	o.changed = make(chan struct{})
 }
 
 // takeOut takes Redis out of service, and tells whether it still was in.
@@ -20,17 +36,14 @@ func (s *Store) takeOut(l *link) bool {
 	if !s.link.CompareAndSwap(l, nil) {
 		return false
 	}
-	s.outage = &outage{began: time.Now(), over: make(chan struct{})}
+	s.outage = newOutage(time.Now())
 	return true
 }
 
 // putIn puts Redis into service. The caller holds mu and has nothing pending.
 func (s *Store) putIn(l *link) {
 	s.link.Store(l)
-	if s.outage != nil {
-		close(s.outage.over)
-		s.outage = nil
-	}
+	s.outage.change()
 	for _, unlock := range s.unlocks {
 		s.work.Go(unlock)
 	}
@@ -63,31 +76,91 @@ func (s *Store) awaitLocks(ctx context.Context) (*link, error) {
 	for {
 		s.mu.Lock()
 		l, o := s.link.Load(), s.outage
+		wait, answers, changed := time.Until(o.began.Add(s.cfg.LockPatience)), o.answers, o.changed
 		s.mu.Unlock()
-		var wait time.Duration
-		var over chan struct{}
-		switch {
-		case l != nil:
-			wait = time.Until(l.locksFrom)
-		case o != nil:
-			wait, over = time.Until(o.began.Add(s.cfg.LockPatience)), o.over
+		if l != nil {
+			wait, answers = time.Until(l.locksFrom), false
 		}
-		if wait <= 0 {
+		if wait <= 0 && !answers {
 			return l, nil
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-over:
-		case <-ctx.Done():
-		case <-s.background.Done():
+		var patience <-chan time.Time
+		if !answers {
+			patience = time.After(wait)
 		}
-		timer.Stop()
-		switch {
-		case ctx.Err() != nil:
+		select {
+		case <-patience:
+		case <-changed:
+		case <-ctx.Done():
 			return nil, fmt.Errorf("hybridstore: lock: %w", ctx.Err())
-		case s.background.Err() != nil:
+		case <-s.background.Done():
 			return nil, ErrClosed
 		}
 	}
+}
+
+// errShared is the outcome of a Lock while Redis is away.
+var errShared = errors.New("hybridstore: lock: Redis is away, and other replicas may have the record, too")
+
+// lockAlone grants a lock that excludes the callers of this Store only, which is
+// enough where no other replica can know the record.
+func (s *Store) lockAlone(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
+	s.mu.Lock()
+	o := s.outage
+	switch {
+	case s.link.Load() != nil || o.answers:
+		err = errBack
+	case !s.cfg.LocalLocks && s.memory.get(key).shared():
+		err = errShared
+	default:
+		o.alone++
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	done := sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if o.alone--; o.alone == 0 {
+			o.change()
+		}
+	})
+	release, err := s.local.Lock(ctx, key, ttl)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	lease := time.AfterFunc(ttl, done)
+	return func() { release(); lease.Stop(); done() }, nil
+}
+
+// endAlone returns when no lock is held that this replica granted itself, and
+// has no other one be granted, until Redis is in service or goneAgain is
+// called: what is done under such a lock belongs together, and is not to be
+// seen by others before it is complete.
+func (s *Store) endAlone() error {
+	for {
+		s.mu.Lock()
+		o := s.outage
+		o.answers = true
+		held, changed := o.alone > 0, o.changed
+		s.mu.Unlock()
+		if !held {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-s.background.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// goneAgain is called when Redis did answer and has not come into service.
+func (s *Store) goneAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outage.answers, s.outage.closing = false, false
+	s.outage.change()
 }

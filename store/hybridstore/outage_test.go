@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
 // TestUnknownIsNotGone: a front end that is told that a session is gone drops
@@ -100,7 +102,7 @@ func TestLockWaitsForOthersToReplay(t *testing.T) {
 	server := redistest.Run(t, redistest.Options{Persist: true})
 	proxy := redistest.RunProxy(t, server.Addr())
 	config := onURL(server.URLAt(proxy.Addr()))
-	config.LockPatience = -1
+	config.LockPatience, config.LocalLocks = -1, true
 	late, _ := open(t, config)
 	early, _ := open(t, onURL(server.URL()))
 	create(t, late, "token", "refresh-1")
@@ -189,4 +191,161 @@ func TestUnlockComesAfterReplay(t *testing.T) {
 		<-unlocked
 		waitConnected(t, cutOff)
 	}
+}
+
+// TestNoLockOfWhatOthersMayHave: when an outage lasts, this replica may lock only
+// what no other one can have, unless the host says that there is no other one.
+func TestNoLockOfWhatOthersMayHave(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{Persist: true})
+	config := onURL(server.URL())
+	config.LockPatience = -1
+	s, _ := open(t, config)
+	config.LocalLocks = true
+	single, _ := open(t, config)
+	create(t, s, "shared", "v")
+	create(t, s, "changed meanwhile", "v")
+	create(t, s, "deleted", "v")
+	requireValue(t, single, "shared", "v")
+	server.Kill()
+	waitAway(t, s)
+	waitAway(t, single)
+	create(t, s, "created meanwhile", "v")
+	update(t, s, "created meanwhile", "v", "w")
+	update(t, s, "changed meanwhile", "v", "w")
+	require.NoError(t, s.Delete(t.Context(), "deleted"))
+
+	lock := func(s *hybridstore.Store, key string) error {
+		unlock, err := s.Lock(t.Context(), key, time.Minute)
+		if err == nil {
+			unlock()
+		}
+		return err
+	}
+	for key, refused := range map[string]bool{
+		"shared": true, "changed meanwhile": true, "created meanwhile": false, "deleted": false, "unknown": false,
+	} {
+		err := lock(s, key)
+		require.Equal(t, refused, err != nil, "%s: %v", key, err)
+		if err != nil {
+			require.ErrorContains(t, err, "Redis is away")
+			require.NotContains(t, err.Error(), key)
+			require.NotErrorIs(t, err, store.ErrNotFound)
+		}
+	}
+	require.NoError(t, lock(single, "shared"))
+	require.NoError(t, server.Restart())
+	waitConnected(t, s)
+	require.NoError(t, lock(s, "shared"))
+}
+
+// TestReturnWaitsForLocalLocks has Redis come back while a lock is held that this
+// replica granted itself. What is done under it is seen by others when it is
+// complete, and the next one to ask gets the lock of Redis.
+func TestReturnWaitsForLocalLocks(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	server.Kill()
+	s, _ := open(t, onURL(server.URL()))
+	other := func() *redisstore.Store { return plain(t, server) }
+	create(t, s, "token", "refresh-1")
+	unlock, err := s.Lock(t.Context(), "token", time.Minute)
+	require.NoError(t, err)
+	require.NoError(t, server.Restart())
+	next := make(chan error, 1)
+	time.Sleep(500 * time.Millisecond) // for Redis to be noticed
+	go func() {
+		unlock, err := s.Lock(context.Background(), "token", time.Minute)
+		if err == nil && !s.IsRedisConnected() {
+			err = errors.New("another lock without Redis")
+		}
+		if err == nil {
+			unlock()
+		}
+		next <- err
+	}()
+	require.False(t, s.IsRedisConnected())
+	requireAbsent(t, other(), "token")
+	update(t, s, "token", "refresh-1", "refresh-2")
+	unlock()
+	waitConnected(t, s)
+	requireValue(t, other(), "token", "refresh-2")
+	require.NoError(t, <-next)
+}
+
+// TestReturnWaitsNoLongerThanALease has a holder never give its lock back.
+func TestReturnWaitsNoLongerThanALease(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	server.Kill()
+	s, _ := open(t, onURL(server.URL()))
+	_, err := s.Lock(t.Context(), "k", 600*time.Millisecond)
+	require.NoError(t, err)
+	require.NoError(t, server.Restart())
+	waitConnected(t, s)
+}
+
+// TestLocksOfALostRedis has Redis lose its data, and the leases with them, while
+// one replica holds a lock and another one waits for it.
+func TestLocksOfALostRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	holder, _ := open(t, onURL(server.URL()))
+	waiter, _ := open(t, onURL(server.URL()))
+	create(t, holder, "token", "refresh-1")
+	requireValue(t, waiter, "token", "refresh-1")
+	unlock, err := holder.Lock(t.Context(), "token", time.Minute)
+	require.NoError(t, err)
+	got := make(chan string, 1)
+	go func() {
+		unlock, err := waiter.Lock(context.Background(), "token", time.Minute)
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		defer unlock()
+		value, err := waiter.Get(context.Background(), "token")
+		got <- fmt.Sprint(string(value), err)
+	}()
+	time.Sleep(50 * time.Millisecond) // so that it waits
+	require.NoError(t, server.RestartEmpty())
+	// Longer than locks are held back for others to replay.
+	time.Sleep(4 * time.Second)
+	update(t, holder, "token", "refresh-1", "refresh-2")
+	unlock()
+	require.Equal(t, "refresh-2<nil>", <-got)
+}
+
+// TestReturnUnderLoad has changes come in faster than they can be replayed, one
+// at a time: Redis comes back into service all the same.
+func TestReturnUnderLoad(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{Persist: true})
+	proxy := redistest.RunProxy(t, server.Addr())
+	s, _ := open(t, onURL(server.URLAt(proxy.Addr())))
+	proxy.Cut()
+	waitAway(t, s)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var writers sync.WaitGroup
+	for i := range 4 {
+		key := strconv.Itoa(i)
+		create(t, s, key, "0")
+		writers.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				err := s.Swap(context.Background(), key, []byte(strconv.Itoa(n)), []byte(strconv.Itoa(n+1)), later())
+				if err != nil {
+					t.Errorf("change %d: %v", n, err)
+					return
+				}
+				if s.IsRedisConnected() {
+					return
+				}
+			}
+		})
+	}
+	proxy.Heal()
+	proxy.Delay(5 * time.Millisecond)
+	writers.Wait()
+	require.True(t, s.IsRedisConnected())
 }

@@ -33,7 +33,7 @@ type Store struct {
 	busy   map[string]int // how many Swaps of a record are on their way to Redis
 	news   chan string    // records to be read again because they have changed
 
-	outage  *outage  // while Redis is away; guarded by mu
+	outage  *outage  // the present or the last one; guarded by mu
 	unlocks []func() // of locks that Redis granted, for when it is back; guarded by mu
 
 	background context.Context
@@ -126,11 +126,11 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 			}
 			continue
 		}
-		before := s.recall(key)
+		before, term := s.recall(key), l.term.Load()
 		record, err := l.redis.Read(ctx, key)
 		switch {
 		case err == nil:
-			s.learn(ctx, l, key, before, record)
+			s.learn(ctx, l, key, before, term, record)
 			return []byte(record.Value), nil
 		case errors.Is(err, store.ErrNotFound):
 			if s.epochEnded(ctx, l) {
@@ -191,7 +191,7 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 		case err == nil && (new == nil || !time.Now().Before(expiry)):
 			s.forget(remembered)
 		case err == nil:
-			s.wrote(ctx, l, key, new, expiry)
+			s.wrote(ctx, l, key, old, new, expiry)
 		case errors.Is(err, store.ErrConflict) && old != nil && s.dataLost(ctx, l, remembered):
 			return errDataLost
 		case errors.Is(err, store.ErrConflict):
@@ -243,7 +243,7 @@ func (s *Store) change(ctx context.Context, inRedis func(*link) error, inMemory 
 				outage = err
 			}
 		}
-		err := s.away(func() error { return inMemory(outage != nil) })
+		err := s.away(ctx, func() error { return inMemory(outage != nil) })
 		if outage != nil && errors.Is(err, store.ErrConflict) {
 			return outage // perhaps with our own first attempt
 		}
@@ -253,20 +253,37 @@ func (s *Store) change(ctx context.Context, inRedis func(*link) error, inMemory 
 	}
 }
 
-// away makes a change in memory, unless Redis is back.
-func (s *Store) away(change func() error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.link.Load() != nil {
-		return errBack
+// away makes a change in memory, unless Redis is back, or about to be.
+func (s *Store) away(ctx context.Context, change func() error) error {
+	for {
+		s.mu.Lock()
+		o := s.outage
+		back, closing, changed := s.link.Load() != nil, o.closing, o.changed
+		var err error
+		if !back && !closing {
+			err = change()
+		}
+		s.mu.Unlock()
+		switch {
+		case back:
+			return errBack
+		case !closing:
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("hybridstore: changing a record: %w", ctx.Err())
+		case <-s.background.Done():
+			return ErrClosed
+		}
 	}
-	return change()
 }
 
 // Lock implements [store.SessionStore]. When Redis goes away, it waits for
-// Config.LockPatience for its return. Then locks exclude the callers of this
-// Store only, and a lock that was granted before an outage, or during it,
-// excludes nobody after it began, or ended: writes still go through Swap.
+// Config.LockPatience for its return. Then the lock of a record that other
+// replicas may know is an error, unless Config.LocalLocks is set, and any other
+// lock excludes the callers of this Store only.
 func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
 	if err := s.usable(ctx, "lock"); err != nil {
 		return nil, err
@@ -280,13 +297,25 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 			return nil, err
 		}
 		if l == nil {
-			return s.local.Lock(ctx, key, ttl)
+			if unlock, err := s.lockAlone(ctx, key, ttl); !errors.Is(err, errBack) {
+				return unlock, err
+			}
+			continue
 		}
 		unlock, err := l.redis.Lock(ctx, key, ttl)
-		if err == nil {
-			return s.afterReplay(unlock), nil
-		}
-		if !s.lost(ctx, l, err) {
+		switch {
+		case err == nil:
+			unlock = s.afterReplay(unlock)
+			// A Redis that has lost its data, which nobody may have noticed yet,
+			// has lost the leases too: others may hold this very lock.
+			if ended := s.epochEnded(ctx, l); !ended && ctx.Err() == nil && s.link.Load() == l {
+				return unlock, nil
+			}
+			unlock()
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("hybridstore: lock: %w", ctx.Err())
+			}
+		case !s.lost(ctx, l, err):
 			return nil, err
 		}
 	}

@@ -42,6 +42,7 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 			return nil, err
 		}
 	}
+	s.hold(l, true)
 	if s.renewFor > 0 {
 		l.renewing, l.stopRenewing = context.WithCancel(s.background)
 		s.goWork(l.renew)
@@ -114,6 +115,7 @@ func milliseconds(ttl time.Duration) string {
 // left to give back after the lease has ended.
 func (l *lease) unlock() {
 	l.once.Do(func() {
+		l.s.hold(l, false)
 		limit := l.ttl - time.Since(l.granted)
 		if l.stopRenewing != nil {
 			l.stopRenewing()
@@ -149,6 +151,24 @@ func (l *lease) releaseLater() {
 		for ctx.Err() == nil && IsOutage(l.release(ctx)) {
 		}
 	})
+}
+
+// hold notes which leases are held, for Relock.
+func (s *Store) hold(l *lease, held bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if held {
+		s.held[l] = struct{}{}
+	} else {
+		delete(s.held, l)
+	}
+}
+
+func (s *Store) holds(l *lease) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, held := s.held[l]
+	return held
 }
 
 // renew keeps the lease from ending while its holder runs. The last renewal is

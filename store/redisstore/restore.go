@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -67,6 +69,33 @@ func (s *Store) Bury(ctx context.Context, key string, expiry time.Time, force bo
 		flag = "1"
 	}
 	return s.create(ctx, "bury", key, buryScript, encode(markTombstone, nil, expiry), expiry, flag)
+}
+
+// Relock takes the locks that this Store has granted and that are held again,
+// for what is left of their leases, in a Redis that has lost its data and with
+// them the leases. A lock that somebody else has been granted there stays with
+// them. The error is that of the first lock that Redis did not answer about.
+func (s *Store) Relock(ctx context.Context) error {
+	s.mu.Lock()
+	held := slices.Collect(maps.Keys(s.held))
+	s.mu.Unlock()
+	for _, l := range held {
+		left := min(l.ttl, time.Until(l.granted.Add(max(l.ttl, s.renewFor))))
+		if left <= 0 {
+			continue
+		}
+		err := s.try(ctx, "lock", func(ctx context.Context, _ bool) error {
+			_, err := s.run(ctx, l.name, lockScript, l.token, milliseconds(left))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !s.holds(l) {
+			l.releaseLater() // it was given back meanwhile
+		}
+	}
+	return nil
 }
 
 // create runs a script that writes a record or refuses to. Sending it again is

@@ -105,6 +105,51 @@ func TestEpoch(t *testing.T) {
 	require.NotEqual(t, first, epoch(), "it does not survive the data")
 }
 
+// TestRelock has Redis lose its data, and with them the leases, while a lock is
+// held, another was given back, and a third has been granted to somebody else.
+func TestRelock(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	holder, other := open(t, redisstore.Config{URL: server.URL()}), open(t, redisstore.Config{URL: server.URL()})
+	lock := func(s *redisstore.Store, key string) func() {
+		t.Helper()
+		unlock, err := s.Lock(t.Context(), key, time.Minute)
+		require.NoError(t, err)
+		return unlock
+	}
+	free := func(key string) bool {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		unlock, err := other.Lock(ctx, key, time.Minute)
+		if err == nil {
+			unlock()
+		}
+		return err == nil
+	}
+	unlock := lock(holder, "held")
+	lock(holder, "given back")()
+	lost := lock(holder, "lost")
+	_, err := holder.Lock(t.Context(), "over", time.Millisecond)
+	require.NoError(t, err)
+	require.NoError(t, server.RestartEmpty())
+	unlockOther := lock(other, "lost")
+
+	require.NoError(t, holder.Relock(t.Context()))
+	require.False(t, free("held"))
+	require.True(t, free("given back"))
+	require.True(t, free("over"))
+	lost()
+	require.False(t, free("lost"), "it was somebody else's by then")
+	unlockOther()
+	require.True(t, free("lost"))
+	unlock()
+	require.True(t, free("held"))
+	require.NoError(t, holder.Relock(t.Context()))
+	require.True(t, free("held"))
+
+}
+
 func TestOnChange(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})

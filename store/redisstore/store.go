@@ -31,8 +31,9 @@ type Store struct {
 	// waits for any more.
 	background context.Context
 	stop       context.CancelFunc
-	mu         sync.Mutex // excludes starting work and Close
+	mu         sync.Mutex // excludes starting work and Close, and guards held
 	work       sync.WaitGroup
+	held       map[*lease]struct{}
 }
 
 var _ store.SessionStore = (*Store)(nil)
@@ -58,6 +59,7 @@ func New(cfg Config) (*Store, error) {
 		opTimeout: cfg.OpTimeout,
 		renewFor:  cfg.RenewLocksFor,
 		turns:     turnTable{turns: make(map[string]*turn)},
+		held:      make(map[*lease]struct{}),
 	}
 	s.background, s.stop = context.WithCancel(context.Background())
 	return s, nil
