@@ -98,7 +98,7 @@ func TestCommandsPerOperation(t *testing.T) {
 				unlock()
 			}
 			return err
-		}, redistest.Stats{"evalsha": 2, "get": 2, "set": 1, "del": 1}},
+		}, redistest.Stats{"evalsha": 3, "get": 3, "set": 1, "pexpire": 1, "del": 1}},
 		{"Delete", func() error { return s.Delete(t.Context(), "k") }, redistest.Stats{"del": 1, "exists": 1}},
 	} {
 		require.NoError(t, server.ResetStats())

@@ -29,7 +29,7 @@
 //	Get, cold     one round trip: CLIENT CACHING, MULTI, PTTL, GET, EXEC
 //	Swap          one round trip: a script (GET, SET or DEL) and EXISTS
 //	Delete        one round trip: DEL and EXISTS
-//	Lock          one round trip when it is free, one more with Cluster
+//	Lock          two round trips when it is free, one more with Cluster
 //	unlock        one round trip
 //	Add           one round trip: a script (GET and SET)
 //
@@ -69,7 +69,10 @@
 // compares the token, so that a holder whose lease has run out cannot release
 // the next one's. While a lock is held, one waiter per process asks for it, at
 // growing intervals of up to 200 ms; an unlock in the same process lets it in at
-// once. [Config].RenewLocksFor keeps leases alive while their holder runs.
+// once. A lease lasts twice [Config].OpTimeout until the replica that was granted
+// it has confirmed that it knows, so that a request which the network delivers
+// after its sender has given up holds nobody up for long. [Config].RenewLocksFor
+// keeps leases alive while their holder runs.
 //
 // # Concurrency
 //

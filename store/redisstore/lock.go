@@ -75,13 +75,15 @@ func (l *lease) wait(ctx context.Context) error {
 	}
 	for n := 0; ; n++ {
 		left, err := l.acquire(ctx)
+		if err == nil && left == 0 {
+			var held bool
+			if held, err = l.confirm(ctx); held {
+				return nil
+			}
+		}
 		if err != nil {
 			l.releaseLater() // it may have been granted all the same
 			return err
-		}
-		if left == 0 {
-			l.granted = time.Now()
-			return nil
 		}
 		timer := time.NewTimer(min(backoff(n, firstPoll, longPoll), left))
 		select {
@@ -97,13 +99,36 @@ func (l *lease) wait(ctx context.Context) error {
 
 // acquire asks for the lease once. It returns zero, or for how long somebody
 // else may still hold it.
+//
+// The lease is a short one until it is confirmed: a request that a network has
+// held back can arrive after its sender has given it up and has even taken it
+// back, and nobody would release what it gets.
 func (l *lease) acquire(ctx context.Context) (left time.Duration, err error) {
 	err = l.s.try(ctx, "lock", func(ctx context.Context, _ bool) error {
-		ms, err := l.s.run(ctx, l.name, lockScript, l.token, milliseconds(l.ttl))
+		ms, err := l.s.run(ctx, l.name, lockScript, l.token, milliseconds(min(l.ttl, l.s.unconfirmed())))
 		left = time.Duration(ms) * time.Millisecond
 		return err
 	})
 	return left, err
+}
+
+// unconfirmed is how long a lease lasts that nobody confirms: it takes an
+// operation to get it, and another one to confirm it.
+func (s *Store) unconfirmed() time.Duration { return 2 * s.opTimeout }
+
+// confirm makes a lease that was granted last its ttl from now. It returns
+// false if the lease has ended in between.
+func (l *lease) confirm(ctx context.Context) (held bool, err error) {
+	l.granted = time.Now()
+	if l.ttl <= l.s.unconfirmed() {
+		return true, nil
+	}
+	err = l.s.try(ctx, "lock", func(ctx context.Context, _ bool) error {
+		n, err := l.s.run(ctx, l.name, renewScript, l.token, milliseconds(l.ttl))
+		held = n == 1
+		return err
+	})
+	return held, err
 }
 
 // milliseconds rounds up, so that a short ttl is not none at all.

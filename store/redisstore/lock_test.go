@@ -289,3 +289,53 @@ func TestUnlockDuringAnOutage(t *testing.T) {
 	require.NoError(t, err)
 	unlock()
 }
+
+// deaf is a connection that dies instead of delivering an answer, once armed,
+// and every later one with it.
+type deaf struct {
+	net.Conn
+	armed, dead *atomic.Bool
+}
+
+func (c deaf) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if c.armed.Load() {
+		c.dead.Store(true)
+		c.Conn.Close()
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+// TestGrantThatNobodyHeard has a lock be granted to a replica that does not get
+// the answer, and cannot take its request back.
+func TestGrantThatNobodyHeard(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	var armed, dead atomic.Bool
+	const opTimeout = 300 * time.Millisecond
+	lost := open(t, redisstore.Config{OpTimeout: opTimeout, ClientOption: rueidis.ClientOption{
+		InitAddress: []string{server.Addr()},
+		DialCtxFn: func(ctx context.Context, addr string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
+			if dead.Load() {
+				return nil, net.ErrClosed
+			}
+			conn, err := dialer.DialContext(ctx, "tcp", addr)
+			return deaf{conn, &armed, &dead}, err
+		},
+	}})
+	other := open(t, redisstore.Config{URL: server.URL()})
+	unlock, err := lost.Lock(t.Context(), "k", time.Minute) // so that the server knows the script
+	require.NoError(t, err)
+	unlock()
+	armed.Store(true)
+	_, err = lost.Lock(t.Context(), "k", time.Minute)
+	require.True(t, redisstore.IsOutage(err), "%v", err)
+	require.True(t, dead.Load())
+
+	ctx, cancel := contextWithTimeout(t, 30*time.Second)
+	defer cancel()
+	unlock, err = other.Lock(ctx, "k", time.Minute)
+	require.NoError(t, err, "it is not held for its whole time")
+	unlock()
+}
