@@ -39,9 +39,17 @@
 // nothing of other replicas. A record that it does not know is
 // [store.ErrNotFound] and [store.ErrUnsure]: new ones can be created, and package
 // session answers that an existing session cannot be looked up just now, rather
-// than that it is gone. Locks wait for Redis for [Config].LockPatience, and then
-// exclude this replica's callers only. Redis is asked again after 50 ms, and
-// after twice as long each time up to 2 s.
+// than that it is gone. Redis is asked again after 50 ms, and after twice as long
+// each time up to 2 s.
+//
+// Locks wait for Redis for [Config].LockPatience. Then this replica grants those
+// of records that no other one can have: of those that were created since
+// Redis went away, and of those that it does not know. The lock of any other
+// record is an error. For package session that means that, in an outage that
+// lasts, sessions are used, made and removed as always, but the refresh token of
+// a session is not spent where another replica might spend it too: a session
+// whose access token has ended has to wait, with an error, until Redis is back.
+// With [Config].LocalLocks, for hosts with one replica, nothing waits.
 //
 // Once it answers, what has changed is replayed, in the order of the changes
 // and each as the Swap or Delete that it was, and only then is Redis back in
@@ -50,7 +58,8 @@
 // Delete is different; it holds whatever others have made of the record.
 //
 // Locks that Redis had granted are given back then, and new ones are granted 3 s
-// later, when other replicas have replayed their changes.
+// later, when other replicas have replayed their changes. What is done under a
+// lock that this replica granted itself is finished first.
 //
 // A change whose answer got lost, at the beginning of an outage or in its
 // middle, is recognized when it turns up in Redis. What cannot be decided, as
@@ -64,21 +73,21 @@
 // deleted stays deleted: deletions are remembered too, until the record would
 // have expired, and outrank memories of other replicas whoever comes first.
 // For ten seconds a record that is absent is [store.ErrUnsure], because another
-// replica may be about to bring it back.
+// replica may be about to bring it back. The leases of locks that are held are
+// brought back as well.
 //
 // Without client-side caching nothing is brought back but what changed while
 // Redis was away, as nobody could say what is still true.
 //
 // # Limits
 //
-// In an outage that is longer than [Config].LockPatience, two replicas may refresh
-// the same token, as may one that is cut off and one that is not. An
-// authorization server with rotating refresh tokens takes that for theft, and
-// the user has to authorize again: the price of working on one's own. Where
-// Redis wins a conflict, what is lost can be a refreshed token, with the same
-// end. A session that was deleted through a replica that
-// has since gone, while another one was cut off, can come back from the latter's
-// memory if Redis loses its data before that one is back.
+// A replica that is cut off in the middle of a refresh, and stays so until the
+// lease of its lock has ended, has what another replica then tries to get with a
+// refresh token that is spent: the user has to authorize again. So it is if the
+// replica dies there, and with [Config].LocalLocks whenever two replicas are on
+// their own. A session that was deleted through a replica that has since gone,
+// while another one was cut off, can come back from the latter's memory if Redis
+// loses its data before that one is back.
 //
 // # Concurrency
 //
