@@ -52,6 +52,9 @@ func New(cfg Config) (*Manager, error) {
 		return nil, fmt.Errorf("session: Config.SealKeys: %w", err)
 	}
 	m := &Manager{cfg: cfg, sealer: sealer, live: newLiveTable(cfg.MaxLiveClients, cfg.Now), ownHTTP: ownHTTP}
+	if merger, ok := cfg.Store.(store.Merger); ok {
+		merger.SetMerge(m.merge)
+	}
 	m.life, m.end = context.WithCancel(context.Background())
 	m.work.Go(m.closeIdle)
 	return m, nil

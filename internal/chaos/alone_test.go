@@ -19,9 +19,9 @@ import (
 // impatient is hybridstore where locks do not wait for Redis, as in a long
 // outage: replicas on their own, which know nothing of each other.
 func impatient(localLocks bool) backend {
-	return backend{name: "hybridstore", open: func(redisURL string) (store.SessionStore, func(), error) {
+	return backend{name: "hybridstore", outlives: true, watches: true, open: func(redisURL string) (store.SessionStore, func(), error) {
 		s, err := hybridstore.New(context.Background(), hybridstore.Config{
-			Redis:        redisstore.Config{URL: redisURL, OpTimeout: 200 * time.Millisecond},
+			Redis:        redisstore.Config{URL: redisURL, OpTimeout: time.Second},
 			LockPatience: -1,
 			LocalLocks:   localLocks,
 			Logger:       slog.New(slog.DiscardHandler),
@@ -157,6 +157,21 @@ func TestAloneBothReplicasRefresh(t *testing.T) {
 	}
 	require.Equal(t, 2, a.as.Counts().Authorizations)
 	require.Equal(t, 1, a.as.Counts().ReuseDetected)
+}
+
+// A load runs through what others run through, with replicas that begin at once
+// what they otherwise begin after ten seconds without Redis.
+func TestAloneUnderLoad(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]func(*testing.T, backend){
+		"network of one replica fails": networkOfOneReplicaFails,
+		"Redis restarts empty":         redisRestartsEmpty,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, impatient(false))
+		})
+	}
 }
 
 // A session that a replica does not know while alone is neither gone nor

@@ -33,23 +33,23 @@ func TestRedisRestartsWithItsData(t *testing.T) {
 
 // Redis comes back empty. On redisstore alone that ends the sessions, which is
 // told as such, and everybody can connect again.
-func TestRedisRestartsEmpty(t *testing.T) {
-	onEachBackend(t, func(t *testing.T, b backend) {
-		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
-		allowed := []string{httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback}
-		if !b.outlives {
-			allowed = append(allowed, httpapi.CodeSessionNotFound)
-		}
-		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...), allowed...)
-		for range pick(2, 4) {
-			l.progress(pick(300, 800))
-			redis.Kill()
-			time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
-			require.NoError(t, redis.RestartEmpty())
-		}
+func TestRedisRestartsEmpty(t *testing.T) { onEachBackend(t, redisRestartsEmpty) }
+
+func redisRestartsEmpty(t *testing.T, b backend) {
+	redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
+	allowed := []string{httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback}
+	if !b.outlives {
+		allowed = append(allowed, httpapi.CodeSessionNotFound)
+	}
+	l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...), allowed...)
+	for range pick(2, 4) {
 		l.progress(pick(300, 800))
-		l.stop()
-	})
+		redis.Kill()
+		time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
+		require.NoError(t, redis.RestartEmpty())
+	}
+	l.progress(pick(300, 800))
+	l.stop()
 }
 
 // Redis stops answering and keeps its connections, as in a long fork or on a

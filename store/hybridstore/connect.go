@@ -1,6 +1,7 @@
 package hybridstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -106,7 +107,7 @@ func (s *Store) connect(c *connection) (err error) {
 		s.log.Info("✅ Redis is connected", "caching", c.redis.Caching(), "created", r.created)
 	} else {
 		s.log.Info("✅ Redis is back", "restored", r.restored, "created", r.created, "updated", r.updated,
-			"deleted", r.deleted, "conflicts", r.conflicts)
+			"deleted", r.deleted, "merged", r.merged, "conflicts", r.conflicts)
 	}
 	c.last = l
 	s.verify(l)
@@ -163,7 +164,7 @@ type replay struct {
 	redis *redisstore.Store
 	lost  bool // Redis has lost its data
 
-	restored, created, updated, deleted, conflicts int
+	restored, created, updated, deleted, merged, conflicts int
 }
 
 // restore brings back what Redis has lost, as far as this replica was up to
@@ -258,6 +259,10 @@ func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 		next.base, next.maybe = []byte(record.Value), nil
 		return r.change(ctx, &next)
 	case err == nil:
+		if next := r.join(e, record); next != nil {
+			r.merged++
+			return r.change(ctx, next)
+		}
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	case e.value == nil:
@@ -283,6 +288,27 @@ func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 	r.conflicts++
 	r.s.log.Warn("⚠️ a record was changed in memory and in Redis: Redis wins")
 	return nil, nil
+}
+
+// join returns a change from what Redis has to what it and e are together, or
+// nil if nobody knows what that is.
+func (r *replay) join(e *entry, record redisstore.Record) *entry {
+	r.s.mu.Lock()
+	merge := r.s.merge
+	r.s.mu.Unlock()
+	if merge == nil || e.value == nil {
+		return nil
+	}
+	theirs := []byte(record.Value)
+	value, ok := merge(e.key, bytes.Clone(e.base), bytes.Clone(e.value), bytes.Clone(theirs))
+	if !ok || value == nil {
+		return nil
+	}
+	next := &entry{key: e.key, value: value, expiry: e.expiry, pending: true, base: theirs}
+	if record.Expiry.After(e.expiry) {
+		next.expiry = record.Expiry
+	}
+	return next
 }
 
 // apply makes a change in Redis.
@@ -319,7 +345,8 @@ func (r *replay) interrupted(e *entry) {
 }
 
 // settle remembers the outcome of a replayed change. If the record was changed
-// again meanwhile, that change is based on this one.
+// again meanwhile, that change is based on this one, also if Redis now has this
+// one and another replica's.
 func (r *replay) settle(e, settled *entry) {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
@@ -331,7 +358,7 @@ func (r *replay) settle(e, settled *entry) {
 		_ = r.s.memory.put(settled)
 	case now != nil && now.pending && settled != nil:
 		next := *now
-		next.base, next.maybe = settled.value, nil
+		next.base, next.maybe = e.value, nil
 		_ = r.s.memory.put(&next)
 	}
 }

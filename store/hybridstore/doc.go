@@ -21,7 +21,7 @@
 // The log also has a line for each time that Redis goes (❌) and comes back (✅):
 //
 //	❌ Redis is away: going on with memory
-//	✅ Redis is back restored=0 created=3 updated=12 deleted=1 conflicts=0
+//	✅ Redis is back restored=0 created=3 updated=12 deleted=1 merged=1 conflicts=0
 //
 // # While Redis is in service
 //
@@ -54,8 +54,10 @@
 // Once it answers, what has changed is replayed, in the order of the changes
 // and each as the Swap or Delete that it was, and only then is Redis back in
 // service. Where Redis has something else than the change was made from,
-// another replica was there meanwhile: Redis wins, and a warning says so. A
-// Delete is different; it holds whatever others have made of the record.
+// another replica was there meanwhile. Package session then makes one record of
+// the two, see [Store.SetMerge]; where that is not possible, as when both have
+// new tokens, Redis wins, and a warning says so. A Delete is different; it holds
+// whatever others have made of the record.
 //
 // Locks that Redis had granted are given back then, and new ones are granted 3 s
 // later, when other replicas have replayed their changes. What is done under a

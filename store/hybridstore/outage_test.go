@@ -349,3 +349,63 @@ func TestReturnUnderLoad(t *testing.T) {
 	writers.Wait()
 	require.True(t, s.IsRedisConnected())
 }
+
+// TestMerge has two replicas change records while neither sees the other.
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	var proxies [2]*redistest.Proxy
+	var stores [2]*hybridstore.Store
+	var logs [2]*logbook
+	for i := range stores {
+		proxies[i] = redistest.RunProxy(t, server.Addr())
+		stores[i], logs[i] = open(t, onURL(server.URLAt(proxies[i].Addr())))
+	}
+	a, b := stores[0], stores[1]
+	var meanwhile sync.Once
+	a.SetMerge(func(key string, base, mine, theirs []byte) ([]byte, bool) {
+		if key == "changed during the replay" {
+			meanwhile.Do(func() { update(t, a, key, string(mine), "A2") })
+		}
+		if key == "not to be merged" {
+			return nil, false
+		}
+		merged := fmt.Sprintf("%s(%s %s)", base, mine, theirs)
+		for _, value := range [][]byte{base, mine, theirs} {
+			clear(value) // they are its own
+		}
+		return []byte(merged), true
+	})
+	old := []string{"changed", "not to be merged", "deleted", "deleted here", "changed during the replay"}
+	for _, key := range old {
+		create(t, a, key, "v")
+		requireValue(t, b, key, "v")
+	}
+	for i, s := range stores {
+		proxies[i].Cut()
+		waitAway(t, s)
+	}
+	for i, s := range stores {
+		for _, key := range old {
+			update(t, s, key, "v", []string{"A", "B"}[i])
+		}
+		create(t, s, "created", []string{"A", "B"}[i])
+	}
+	require.NoError(t, b.Delete(t.Context(), "deleted"))
+	require.NoError(t, a.Swap(t.Context(), "deleted here", []byte("A"), nil, time.Time{}))
+	proxies[1].Heal()
+	waitConnected(t, b)
+	require.NotContains(t, logs[1].String(), "Redis wins")
+	proxies[0].Heal()
+	waitConnected(t, a)
+	for key, want := range map[string]string{
+		"changed": "v(A B)", "created": "(A B)", "not to be merged": "B", "deleted here": "B",
+		"changed during the replay": "A(A2 v(A B))",
+	} {
+		requireValue(t, plain(t, server), key, want)
+		requireEventually(t, a, key, want)
+		requireEventually(t, b, key, want)
+	}
+	requireEventuallyAbsent(t, a, "deleted")
+	require.Contains(t, logs[0].String(), "merged=4 conflicts=3")
+}

@@ -33,6 +33,8 @@ type Store struct {
 	busy   map[string]int // how many Swaps of a record are on their way to Redis
 	news   chan string    // records to be read again because they have changed
 
+	merge func(key string, base, mine, theirs []byte) ([]byte, bool) // or nil; guarded by mu
+
 	outage  *outage  // the present or the last one; guarded by mu
 	unlocks []func() // of locks that Redis granted, for when it is back; guarded by mu
 
@@ -58,6 +60,7 @@ type link struct {
 var (
 	_ store.SessionStore = (*Store)(nil)
 	_ store.Ephemeral    = (*Store)(nil)
+	_ store.Merger       = (*Store)(nil)
 )
 
 // Format implements [fmt.Formatter]: the configuration in a Store holds the
@@ -73,6 +76,13 @@ func (s *Store) IsRedisConnected() bool { return s.link.Load() != nil }
 
 // Ephemeral implements [store.Ephemeral]: it is true for a store in memory only.
 func (s *Store) Ephemeral() bool { return s.cfg.inMemory() }
+
+// SetMerge implements [store.Merger], for what was changed while Redis was away.
+func (s *Store) SetMerge(merge func(key string, base, mine, theirs []byte) (merged []byte, ok bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.merge = merge
+}
 
 // Close ends the connection. What Redis does not know by then is lost, and
 // logged.
@@ -305,11 +315,10 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 		unlock, err := l.redis.Lock(ctx, key, ttl)
 		switch {
 		case err == nil:
-			unlock = s.afterReplay(unlock)
 			// A Redis that has lost its data, which nobody may have noticed yet,
 			// has lost the leases too: others may hold this very lock.
 			if ended := s.epochEnded(ctx, l); !ended && ctx.Err() == nil && s.link.Load() == l {
-				return unlock, nil
+				return s.afterReplay(unlock), nil
 			}
 			unlock()
 			if ctx.Err() != nil {

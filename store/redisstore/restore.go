@@ -73,29 +73,45 @@ func (s *Store) Bury(ctx context.Context, key string, expiry time.Time, force bo
 
 // Relock takes the locks that this Store has granted and that are held again,
 // for what is left of their leases, in a Redis that has lost its data and with
-// them the leases. A lock that somebody else has been granted there stays with
-// them. The error is that of the first lock that Redis did not answer about.
+// them the leases. One that somebody else has been granted there in the meantime
+// is asked for in the background, until its lease would have ended. The error is
+// that of the first lock that Redis did not answer about.
 func (s *Store) Relock(ctx context.Context) error {
 	s.mu.Lock()
 	held := slices.Collect(maps.Keys(s.held))
 	s.mu.Unlock()
 	for _, l := range held {
-		left := min(l.ttl, time.Until(l.granted.Add(max(l.ttl, s.renewFor))))
-		if left <= 0 {
-			continue
-		}
-		err := s.try(ctx, "lock", func(ctx context.Context, _ bool) error {
-			_, err := s.run(ctx, l.name, lockScript, l.token, milliseconds(left))
+		switch again, err := l.retake(ctx); {
+		case err != nil:
 			return err
-		})
-		if err != nil {
-			return err
-		}
-		if !s.holds(l) {
-			l.releaseLater() // it was given back meanwhile
+		case !again:
+			s.goWork(func(ctx context.Context) {
+				for done := false; !done && sleep(ctx, longPoll/4); {
+					done, _ = l.retake(ctx)
+				}
+			})
 		}
 	}
 	return nil
+}
+
+// retake asks once for the rest of a lease, and returns true when there is no
+// reason to ask again.
+func (l *lease) retake(ctx context.Context) (done bool, err error) {
+	left := min(l.ttl, time.Until(l.granted.Add(max(l.ttl, l.s.renewFor))))
+	if left <= 0 || !l.s.holds(l) {
+		return true, nil
+	}
+	err = l.s.try(ctx, "lock", func(ctx context.Context, _ bool) error {
+		others, err := l.s.run(ctx, l.name, lockScript, l.token, milliseconds(left))
+		done = err == nil && others == 0
+		return err
+	})
+	if !l.s.holds(l) {
+		l.releaseLater() // it was given back meanwhile
+		return true, err
+	}
+	return done, err
 }
 
 // create runs a script that writes a record or refuses to. Sending it again is
