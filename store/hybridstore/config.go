@@ -21,14 +21,9 @@ const (
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 2 * time.Second
 
-	// othersReplay is how long locks are not granted after an outage, so that
-	// other replicas can replay first what they did under theirs: the longest
-	// pause between attempts to reach Redis, and the time that one may take.
-	othersReplay = lastRetry + defaultOpTimeout
-
-	// othersRestore is for how long after Redis lost its data a record that is
-	// absent may still be brought back by another replica.
-	othersRestore = 10 * time.Second
+	// roundTrips bounds how many records are sent or read at a time when Redis
+	// is back.
+	roundTrips = 64
 
 	// checkInterval is how often a quiet connection is tried.
 	checkInterval = time.Second

@@ -5,7 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
@@ -16,6 +19,8 @@ type connection struct {
 	redis *redisstore.Store // nil until the first success
 	last  *link             // the last time of service
 	terms uint64
+	epoch string // of the last attempt
+	lost  bool   // Redis has lost its data since the last time of service
 	// away tells that Redis was not there before, so other replicas may have
 	// something to replay.
 	away bool
@@ -26,7 +31,9 @@ type connection struct {
 func (s *Store) run(first chan<- error) {
 	c := &connection{}
 	defer func() {
-		s.link.Store(nil)
+		if l := s.link.Swap(nil); l != nil {
+			l.end()
+		}
 		if c.redis != nil {
 			c.redis.Close()
 		}
@@ -62,6 +69,10 @@ func (s *Store) run(first chan<- error) {
 // connect puts Redis into service, once everything that happened while it was
 // away has been replayed.
 func (s *Store) connect(c *connection) (err error) {
+	select {
+	case <-s.kick: // it was about the outage
+	default:
+	}
 	if c.redis == nil {
 		c.redis, err = redisstore.New(s.cfg.Redis)
 	} else {
@@ -74,12 +85,16 @@ func (s *Store) connect(c *connection) (err error) {
 	if err != nil {
 		return err
 	}
-	r := &replay{s: s, redis: c.redis, lost: c.last != nil && c.last.epoch != epoch}
+	c.lost = c.lost || c.epoch != "" && c.epoch != epoch
+	c.epoch = epoch
+	c.terms++
+	r := &replay{s: s, redis: c.redis, lost: c.lost, term: c.terms}
+	// Also a Redis that has kept its data may have lost the latest of them.
+	if err := c.redis.Relock(s.background); err != nil {
+		return err
+	}
 	if r.lost {
-		if err := c.redis.Relock(s.background); err != nil {
-			return err
-		}
-		if err := r.restore(c.last.term.Load()); err != nil {
+		if err := r.restore(c.last.provenFrom()); err != nil {
 			return err
 		}
 	}
@@ -91,23 +106,28 @@ func (s *Store) connect(c *connection) (err error) {
 	if err := s.endAlone(); err != nil {
 		return err
 	}
-	c.terms++
-	l := &link{redis: c.redis, epoch: epoch}
+	l := newLink(c.redis, epoch)
 	if c.away {
-		l.locksFrom = time.Now().Add(othersReplay)
+		l.locksFrom = time.Now().Add(lastRetry + s.cfg.Redis.OpTimeout)
+	}
+	young, err := c.redis.EpochIsYoungFor(s.background)
+	if err != nil {
+		return err
 	}
 	if r.lost {
-		l.sureFrom = time.Now().Add(othersRestore)
+		young = redisstore.YoungEpoch
 	}
+	l.sureFrom = time.Now().Add(young)
 	l.term.Store(c.terms)
 	if err := r.changes(l); err != nil {
 		return err
 	}
+	c.lost = false
 	if c.last == nil {
-		s.log.Info("✅ Redis is connected", "caching", c.redis.Caching(), "created", r.created)
+		s.log.Info("✅ Redis is connected", "caching", c.redis.Caching(), "created", r.created.Load())
 	} else {
-		s.log.Info("✅ Redis is back", "restored", r.restored, "created", r.created, "updated", r.updated,
-			"deleted", r.deleted, "merged", r.merged, "conflicts", r.conflicts)
+		s.log.Info("✅ Redis is back", "restored", r.restored.Load(), "created", r.created.Load(), "updated", r.updated.Load(),
+			"deleted", r.deleted.Load(), "merged", r.merged.Load(), "conflicts", r.conflicts.Load())
 	}
 	c.last = l
 	s.verify(l)
@@ -131,7 +151,9 @@ func (s *Store) watch(c *connection) {
 			continue
 		}
 		if kicked {
-			// The connection was made anew: nobody has told of changes meanwhile.
+			// The connection was made anew, perhaps to a Redis that has failed over:
+			// nobody has told of changes meanwhile, and leases may be gone.
+			_ = c.redis.Relock(s.background)
 			c.terms++
 			c.last.term.Store(c.terms)
 			s.verify(c.last)
@@ -143,54 +165,81 @@ func (s *Store) watch(c *connection) {
 // what has gone and has Redis tell of changes from here on.
 func (s *Store) verify(l *link) {
 	s.mu.Lock()
-	entries := s.memory.settledEntries(0)
+	entries := s.memory.settledEntries()
 	s.mu.Unlock()
 	term := l.term.Load()
 	s.work.Go(func() {
-		for _, e := range entries {
+		_ = inParallel(entries, func(e *entry) error {
 			if s.link.Load() != l || l.term.Load() != term || s.background.Err() != nil {
-				return
+				return ErrClosed // no more of this
 			}
 			if e.value != nil {
-				_, _ = s.Get(s.background, e.key)
+				_, _ = s.get(s.background, e.key)
 			}
-		}
+			return nil
+		})
 	})
+}
+
+// inParallel calls f for each entry, for many at a time: each is a round trip.
+// After the first error it calls f no more, and returns it.
+func inParallel(entries []*entry, f func(*entry) error) error {
+	var g errgroup.Group
+	g.SetLimit(roundTrips)
+	var failed atomic.Bool
+	for _, e := range entries {
+		if failed.Load() {
+			break
+		}
+		g.Go(func() error {
+			err := f(e)
+			if err != nil {
+				failed.Store(true)
+			}
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // replay brings to Redis what it does not know.
 type replay struct {
 	s     *Store
 	redis *redisstore.Store
-	lost  bool // Redis has lost its data
+	lost  bool   // Redis has lost its data
+	term  uint64 // the one that begins
 
-	restored, created, updated, deleted, merged, conflicts int
+	restored, created, updated, deleted, merged, conflicts atomic.Int64
 }
 
 // restore brings back what Redis has lost, as far as this replica was up to
-// date about it, and keeps other replicas from bringing back what was deleted.
-func (r *replay) restore(term uint64) error {
+// date about it in the term from or later, and keeps other replicas from
+// bringing back what was deleted.
+func (r *replay) restore(from uint64) error {
 	r.s.mu.Lock()
-	entries := r.s.memory.settledEntries(0)
+	entries := r.s.memory.settledEntries()
 	r.s.mu.Unlock()
 	now := time.Now()
-	for _, e := range entries {
-		var err error
+	return inParallel(entries, func(e *entry) (err error) {
 		switch {
 		case !now.Before(e.expiry):
-			continue
+			return nil
 		case e.value == nil:
 			err = r.redis.Bury(r.s.background, e.key, e.expiry, false)
-		case e.term == term && r.redis.Caching():
+		case e.term >= from && r.redis.Caching():
 			if err = r.bringBack(e); err == nil {
-				r.restored++
+				r.restored.Add(1)
+				// Should Redis lose its data again, before this was read.
+				proven := *e
+				proven.term, proven.stamp = r.term, ""
+				r.s.replace(e, &proven)
 			}
 		}
-		if err != nil && !errors.Is(err, store.ErrConflict) {
-			return err
+		if errors.Is(err, store.ErrConflict) {
+			return nil
 		}
-	}
-	return nil
+		return err
+	})
 }
 
 // bringBack restores one record. Another replica may have restored what this one
@@ -225,13 +274,17 @@ func (r *replay) changes(l *link) error {
 			return nil
 		}
 		r.s.mu.Unlock()
-		for _, e := range entries {
+		err := inParallel(entries, func(e *entry) error {
 			settled, err := r.change(r.s.background, e)
 			if err != nil {
 				r.interrupted(e)
 				return err
 			}
 			r.settle(e, settled)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -239,7 +292,7 @@ func (r *replay) changes(l *link) error {
 // change replays one change and returns what is to be remembered of the record.
 // It returns nil if Redis has something else.
 func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
-	known := &entry{key: e.key, value: e.value, expiry: e.expiry}
+	known := &entry{key: e.key, value: e.value, expiry: e.expiry, term: r.term}
 	if e.base != nil {
 		known.replaced = sha256.Sum256(e.base)
 	}
@@ -260,7 +313,7 @@ func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 		return r.change(ctx, &next)
 	case err == nil:
 		if next := r.join(e, record); next != nil {
-			r.merged++
+			r.merged.Add(1)
 			return r.change(ctx, next)
 		}
 	case !errors.Is(err, store.ErrNotFound):
@@ -285,7 +338,7 @@ func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	r.conflicts++
+	r.conflicts.Add(1)
 	r.s.log.Warn("⚠️ a record was changed in memory and in Redis: Redis wins")
 	return nil, nil
 }
@@ -315,13 +368,13 @@ func (r *replay) join(e *entry, record redisstore.Record) *entry {
 func (r *replay) apply(ctx context.Context, e *entry) error {
 	switch {
 	case e.value == nil && e.force:
-		r.deleted++
+		r.deleted.Add(1)
 		return r.redis.Bury(ctx, e.key, e.expiry, true)
 	case e.value == nil:
-		r.deleted++
+		r.deleted.Add(1)
 		return r.redis.Swap(ctx, e.key, e.base, nil, time.Time{})
 	case e.base == nil || e.force:
-		r.created++
+		r.created.Add(1)
 		if e.force { // deleted first, whatever was there
 			if err := r.redis.Bury(ctx, e.key, e.expiry, true); err != nil {
 				return err
@@ -329,7 +382,7 @@ func (r *replay) apply(ctx context.Context, e *entry) error {
 		}
 		return r.redis.Swap(ctx, e.key, nil, e.value, e.expiry)
 	}
-	r.updated++
+	r.updated.Add(1)
 	return r.redis.Swap(ctx, e.key, e.base, e.value, e.expiry)
 }
 
@@ -357,8 +410,10 @@ func (r *replay) settle(e, settled *entry) {
 	case now == e:
 		_ = r.s.memory.put(settled)
 	case now != nil && now.pending && settled != nil:
+		// Redis has e by now: whoever finds nothing there finds it removed.
 		next := *now
-		next.base, next.maybe = e.value, nil
+		next.base, next.maybe, next.fresh = e.value, nil, false
+		next.force = next.force && next.value == nil
 		_ = r.s.memory.put(&next)
 	}
 }

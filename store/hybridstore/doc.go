@@ -51,9 +51,8 @@
 // whose access token has ended has to wait, with an error, until Redis is back.
 // With [Config].LocalLocks, for hosts with one replica, nothing waits.
 //
-// Once it answers, what has changed is replayed, in the order of the changes
-// and each as the Swap or Delete that it was, and only then is Redis back in
-// service. Where Redis has something else than the change was made from,
+// Once it answers, what has changed is replayed, each change as the Swap or
+// Delete that it was, and only then is Redis back in service. Where Redis has something else than the change was made from,
 // another replica was there meanwhile. Package session then makes one record of
 // the two, see [Store.SetMerge]; where that is not possible, as when both have
 // new tokens, Redis wins, and a warning says so. A Delete is different; it holds
@@ -72,11 +71,11 @@
 // A key in Redis names the life of its data; see redisstore.Store.Epoch. If it
 // has changed, every replica brings back what it remembers and was up to date
 // about, as long as Redis kept it informed until the end. What somebody has
-// deleted stays deleted: deletions are remembered too, until the record would
-// have expired, and outrank memories of other replicas whoever comes first.
-// For ten seconds a record that is absent is [store.ErrUnsure], because another
-// replica may be about to bring it back. The leases of locks that are held are
-// brought back as well.
+// deleted with [Store.Delete] stays deleted: deletions are remembered too, until
+// the record would have expired, and outrank memories of other replicas whoever
+// comes first. For ten seconds a record that is absent is [store.ErrUnsure],
+// because another replica may be about to bring it back; so it is in the first
+// ten seconds of all. The leases of locks that are held are brought back as well.
 //
 // Without client-side caching nothing is brought back but what changed while
 // Redis was away, as nobody could say what is still true.
@@ -87,9 +86,17 @@
 // lease of its lock has ended, has what another replica then tries to get with a
 // refresh token that is spent: the user has to authorize again. So it is if the
 // replica dies there, and with [Config].LocalLocks whenever two replicas are on
-// their own. A session that was deleted through a replica that has since gone,
-// while another one was cut off, can come back from the latter's memory if Redis
-// loses its data before that one is back.
+// their own.
+//
+// Redis may come back with its data but the latest, as after a failover, or with
+// an append-only file that is written once a second. What it has then counts,
+// whatever replicas remember: a token that was refreshed in that moment is lost,
+// and a session that was deleted in it is back. With Cluster, the epoch is on one
+// node, and that another node has lost its data is not noticed.
+//
+// A session that was deleted through a replica that has since gone, while another
+// one was cut off, can come back from the latter's memory if Redis loses its data
+// before that one is back.
 //
 // # Concurrency
 //

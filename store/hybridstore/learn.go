@@ -4,17 +4,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"time"
 
+	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
-// recall returns what is remembered of a record, and keeps it from being
-// forgotten soon.
+// recall returns what is remembered of a record.
 func (s *Store) recall(key string) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.memory.touch(key)
 	return s.memory.get(key)
 }
 
@@ -41,6 +41,10 @@ func (s *Store) learn(ctx context.Context, l *link, key string, before *entry, t
 			return
 		}
 		before = e
+		if errors.Is(err, store.ErrNotFound) {
+			s.forget(before)
+			return
+		}
 		if err != nil {
 			break
 		}
@@ -67,6 +71,7 @@ func (s *Store) remember(e *entry) {
 	defer s.mu.Unlock()
 	if old := s.memory.get(e.key); old == nil || !old.pending {
 		_ = s.memory.put(e) // no room means that Redis is away and memory full of changes
+		s.memory.touch(e.key)
 	}
 }
 
@@ -142,7 +147,7 @@ func (s *Store) readNews() {
 		select {
 		case key := <-s.news:
 			if s.IsRedisConnected() {
-				_, _ = s.Get(s.background, key)
+				_, _ = s.get(s.background, key)
 			}
 		case <-s.background.Done():
 			return

@@ -145,6 +145,10 @@ func (m *memory) put(e *entry) error {
 		}
 		m.drop(oldest.Value.(*entry).key)
 	}
+	if el := m.entries[e.key]; el != nil && el.Value.(*entry).pending == e.pending {
+		el.Value = e // in its place
+		return nil
+	}
 	m.drop(e.key)
 	if e.pending {
 		m.entries[e.key] = m.waiting.PushBack(e)
@@ -154,23 +158,17 @@ func (m *memory) put(e *entry) error {
 	return nil
 }
 
-// pendingEntries returns the entries that Redis does not know, oldest first.
-func (m *memory) pendingEntries() []*entry {
-	return collect(&m.waiting, func(*entry) bool { return true })
-}
+// pendingEntries returns the entries that Redis does not know, those that were
+// changed first in front.
+func (m *memory) pendingEntries() []*entry { return collect(&m.waiting) }
 
-// settledEntries returns those of the others that were up to date in term; of
-// every term if it is zero.
-func (m *memory) settledEntries(term uint64) []*entry {
-	return collect(&m.settled, func(e *entry) bool { return term == 0 || e.term == term })
-}
+// settledEntries returns the others.
+func (m *memory) settledEntries() []*entry { return collect(&m.settled) }
 
-func collect(l *list.List, want func(*entry) bool) []*entry {
+func collect(l *list.List) []*entry {
 	var entries []*entry
 	for el := l.Front(); el != nil; el = el.Next() {
-		if e := el.Value.(*entry); want(e) {
-			entries = append(entries, e)
-		}
+		entries = append(entries, el.Value.(*entry))
 	}
 	return entries
 }

@@ -37,6 +37,7 @@ func (s *Store) takeOut(l *link) bool {
 		return false
 	}
 	s.outage = newOutage(time.Now())
+	l.end()
 	return true
 }
 

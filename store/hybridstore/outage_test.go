@@ -25,6 +25,7 @@ import (
 func TestUnknownIsNotGone(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{Persist: true})
+	grownUp(t, server)
 	s, _ := open(t, onURL(server.URL()))
 	create(t, plain(t, server), "of another replica", "v")
 	create(t, s, "deleted before", "v")
@@ -56,6 +57,7 @@ func isUnsure(err error) bool { return errors.Is(err, store.ErrUnsure) }
 func TestLockWaitsForRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{Persist: true})
+	grownUp(t, server)
 	config := onURL(server.URL())
 	config.LockPatience = time.Minute
 	var stores [2]*hybridstore.Store

@@ -47,7 +47,8 @@ type Store struct {
 type link struct {
 	redis *redisstore.Store
 	epoch string
-	// locksFrom is when other replicas have had the time to replay, too.
+	// locksFrom is when other replicas have had the time to replay, too: the
+	// longest pause between attempts to reach Redis, and what one may take.
 	locksFrom time.Time
 	// sureFrom is when, after Redis had lost its data, other replicas have had
 	// the time to restore what they know: what is absent by then is gone.
@@ -55,6 +56,33 @@ type link struct {
 	// term numbers times in which Redis told about all changes. A connection
 	// that was lost and made again begins another one.
 	term atomic.Uint64
+	// ended is done when Redis goes out of service.
+	ended context.Context
+	end   context.CancelFunc
+}
+
+func newLink(redis *redisstore.Store, epoch string) *link {
+	l := &link{redis: redis, epoch: epoch}
+	l.ended, l.end = context.WithCancel(context.Background())
+	return l
+}
+
+// provenFrom is the first term whose entries are up to date: its last one, or
+// the first of all if there was no time of service.
+func (l *link) provenFrom() uint64 {
+	if l == nil {
+		return 1
+	}
+	return l.term.Load()
+}
+
+// lock is Lock for as long as Redis is in service: those who wait for one lock
+// notice its end together.
+func (l *link) lock(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.ended, cancel)()
+	return l.redis.Lock(ctx, key, ttl)
 }
 
 var (
@@ -128,6 +156,14 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if s.Ephemeral() {
 		return s.local.Get(ctx, key)
 	}
+	s.mu.Lock()
+	s.memory.touch(key)
+	s.mu.Unlock()
+	return s.get(ctx, key)
+}
+
+// get is Get without being a use of the record.
+func (s *Store) get(ctx context.Context, key string) ([]byte, error) {
 	for {
 		l := s.link.Load()
 		if l == nil {
@@ -175,7 +211,6 @@ func (s *Store) remembered(key string) ([]byte, error) {
 	case value == nil:
 		return nil, errElsewhere
 	}
-	s.memory.touch(key)
 	return bytes.Clone(value), nil
 }
 
@@ -269,12 +304,14 @@ func (s *Store) away(ctx context.Context, change func() error) error {
 		s.mu.Lock()
 		o := s.outage
 		back, closing, changed := s.link.Load() != nil, o.closing, o.changed
-		var err error
-		if !back && !closing {
+		err := s.background.Err()
+		if !back && !closing && err == nil {
 			err = change()
 		}
 		s.mu.Unlock()
 		switch {
+		case s.background.Err() != nil:
+			return ErrClosed
 		case back:
 			return errBack
 		case !closing:
@@ -312,22 +349,37 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 			}
 			continue
 		}
-		unlock, err := l.redis.Lock(ctx, key, ttl)
+		unlock, err := l.lock(ctx, key, ttl)
 		switch {
 		case err == nil:
+			// What the previous holder wrote must be known here also if Redis
+			// goes away before anybody reads it.
+			_, _ = s.get(ctx, key)
 			// A Redis that has lost its data, which nobody may have noticed yet,
 			// has lost the leases too: others may hold this very lock.
 			if ended := s.epochEnded(ctx, l); !ended && ctx.Err() == nil && s.link.Load() == l {
-				return s.afterReplay(unlock), nil
+				return s.alsoHere(ctx, key, ttl, s.afterReplay(unlock))
 			}
 			unlock()
 			if ctx.Err() != nil {
 				return nil, fmt.Errorf("hybridstore: lock: %w", ctx.Err())
 			}
+		case ctx.Err() == nil && l.ended.Err() != nil:
 		case !s.lost(ctx, l, err):
 			return nil, err
 		}
 	}
+}
+
+// alsoHere completes a lock that Redis has granted: this replica must not grant
+// it again itself, should Redis go away.
+func (s *Store) alsoHere(ctx context.Context, key string, ttl time.Duration, unlock func()) (func(), error) {
+	release, err := s.local.Lock(ctx, key, ttl)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return func() { release(); unlock() }, nil
 }
 
 // lost takes Redis out of service if err is an outage, and tells whether the

@@ -206,14 +206,11 @@ func (l *lease) renew(context.Context) {
 		if ttl <= 0 {
 			return
 		}
-		var held int64
-		err := l.s.try(l.renewing, "renew", func(ctx context.Context, _ bool) (err error) {
-			held, err = l.s.run(ctx, l.name, renewScript, l.token, milliseconds(ttl))
+		// A lease that Redis has lost may come back, see Relock.
+		_ = l.s.try(l.renewing, "renew", func(ctx context.Context, _ bool) error {
+			_, err := l.s.run(ctx, l.name, renewScript, l.token, milliseconds(ttl))
 			return err
 		})
-		if err == nil && held == 0 {
-			return // lost, in an outage longer than the lease
-		}
 	}
 }
 

@@ -134,6 +134,9 @@ func (s *Store) create(
 	})
 }
 
+// YoungEpoch is how long an epoch is young.
+const YoungEpoch = 10 * time.Second
+
 // Epoch returns a name for the life of the data under this prefix: the same one
 // for as long as Redis keeps it, to every replica, and another one after Redis
 // has lost it.
@@ -145,6 +148,10 @@ func (s *Store) Epoch(ctx context.Context) (epoch string, err error) {
 			if err == nil || !isNil(err) {
 				return err
 			}
+			young := s.client.B().Set().Key(s.youngKey()).Value("").Px(YoungEpoch).Build()
+			if err = s.client.Do(ctx, young).Error(); err != nil {
+				return err
+			}
 			err = s.client.Do(ctx, s.client.B().Set().Key(name).Value(fresh).Nx().Build()).Error()
 			if err != nil && !isNil(err) {
 				return err
@@ -153,4 +160,19 @@ func (s *Store) Epoch(ctx context.Context) (epoch string, err error) {
 		return err
 	})
 	return epoch, err
+}
+
+func (s *Store) youngKey() string { return s.prefix + "epoch:young" }
+
+// EpochIsYoungFor returns for how long it is not yet certain that what is absent
+// has never been there or was deleted: a replica that knows it from a former
+// life of the data may be about to bring it back. It is zero when the epoch is
+// older than YoungEpoch.
+func (s *Store) EpochIsYoungFor(ctx context.Context) (left time.Duration, err error) {
+	err = s.try(ctx, "epoch", func(ctx context.Context, _ bool) error {
+		ms, err := s.client.Do(ctx, s.client.B().Pttl().Key(s.youngKey()).Build()).AsInt64()
+		left = max(0, time.Duration(ms)*time.Millisecond)
+		return err
+	})
+	return left, err
 }
