@@ -58,9 +58,11 @@ type Config struct {
 	// everything, in order.
 	ClientOption rueidis.ClientOption
 
-	// KeyPrefix begins every key in Redis: records are under "<prefix>v:",
-	// locks under "<prefix>l:", and "<prefix>epoch" is for [Store.Epoch]. Stores with different prefixes share nothing,
-	// as long as neither prefix begins with the other. Defaults to "mcpoauth:".
+	// KeyPrefix begins every key in Redis: records are under "<prefix>v:", locks
+	// under "<prefix>l:", counts under "<prefix>n:", and what begins with
+	// "<prefix>epoch" is for [Store.Epoch]. Stores with different prefixes share
+	// nothing, as long as neither prefix begins with the other. Defaults to
+	// "mcpoauth:".
 	KeyPrefix string
 
 	// CacheTTL bounds how long Get may answer from its cache without asking
