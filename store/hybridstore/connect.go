@@ -251,7 +251,7 @@ func (r *replay) bringBack(e *entry) error {
 	}
 	record, err := r.redis.Read(r.s.background, e.key)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, redisstore.ErrForeign):
 		return store.ErrConflict
 	case err != nil:
 		return err
@@ -316,6 +316,8 @@ func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 			r.merged.Add(1)
 			return r.change(ctx, next)
 		}
+	case errors.Is(err, redisstore.ErrForeign):
+		err = nil // whatever that is, it is nobody's change
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, err
 	case e.value == nil:

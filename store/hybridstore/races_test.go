@@ -16,6 +16,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
 // steps has a store do things in the middle of its own replay: each when what is
@@ -347,6 +348,35 @@ func TestRenewalOutlastsALoss(t *testing.T) {
 	holder, err := server.Do("GET", "mcpoauth:l:k")
 	require.NoError(t, err)
 	require.NotNil(t, holder)
+}
+
+// TestForeignValue has somebody else's value be where a change is to go: that is
+// logged, and does not keep Redis from coming back.
+func TestForeignValue(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	s, log := open(t, onURL(server.URLAt(proxy.Addr())))
+	for _, key := range []string{"changed", "deleted", "kept"} {
+		create(t, s, key, "v")
+	}
+	proxy.Cut()
+	waitAway(t, s)
+	create(t, s, "created", "v")
+	update(t, s, "changed", "v", "w")
+	update(t, s, "kept", "v", "w")
+	require.NoError(t, s.Swap(t.Context(), "deleted", []byte("v"), nil, time.Time{}))
+	for _, key := range []string{"created", "changed", "deleted"} {
+		_, err := server.Do("SET", "mcpoauth:v:"+key, "foreign")
+		require.NoError(t, err)
+	}
+	proxy.Heal()
+	waitConnected(t, s)
+	requireValue(t, plain(t, server), "kept", "w")
+	require.Contains(t, log.String(), "conflicts=3")
+	require.NotContains(t, log.String(), "❌ Redis refuses")
+	_, err := s.Get(t.Context(), "created")
+	require.ErrorIs(t, err, redisstore.ErrForeign)
 }
 
 // grownUp makes the data in Redis so old that what is absent is gone.

@@ -17,14 +17,15 @@ import (
 // [Store.Close] or by the host that lent it.
 var ErrClosed = errors.New("redisstore: closed")
 
+// ErrForeign is matched by the error of a Get whose key holds something that this
+// package has not written. Only its deletion helps.
+var ErrForeign = errors.New("the key holds something else than a record")
+
 var (
 	// errUnknownOutcome ends a write that was sent again after a lost
 	// connection and then found another record than expected: it may be the
 	// first attempt's doing, or somebody else's.
 	errUnknownOutcome = errors.New("the connection was lost during the write, which may or may not have happened")
-
-	// errForeign is a value that this package has not written.
-	errForeign = errors.New("the key holds something else than a record")
 
 	errConnectionLost = errors.New("the connection was lost")
 )
@@ -35,7 +36,7 @@ var (
 // credentials, and for the errors of package store.
 func IsOutage(err error) bool {
 	for _, other := range []error{
-		store.ErrNotFound, store.ErrConflict, store.ErrInvalid, ErrClosed, context.Canceled, context.DeadlineExceeded, errForeign,
+		store.ErrNotFound, store.ErrConflict, store.ErrInvalid, ErrClosed, context.Canceled, context.DeadlineExceeded, ErrForeign,
 	} {
 		if errors.Is(err, other) {
 			return false
@@ -112,7 +113,7 @@ func mayPass(err error) (again, unsure bool) {
 		return r.passing(), false
 	}
 	switch {
-	case errors.Is(err, ErrClosed), errors.Is(err, errUnknownOutcome), errors.Is(err, errForeign):
+	case errors.Is(err, ErrClosed), errors.Is(err, errUnknownOutcome), errors.Is(err, ErrForeign):
 		return false, false
 	}
 	return true, true

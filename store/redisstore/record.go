@@ -44,14 +44,14 @@ func encode(mark byte, value []byte, expiry time.Time) string {
 // decode reads what encode wrote. The result shares memory with encoded.
 func decode(encoded string) (Record, error) {
 	if len(encoded) < headerLen {
-		return Record{}, errForeign
+		return Record{}, ErrForeign
 	}
 	switch encoded[headerLen-1] {
 	case markValue, markRestored:
 	case markTombstone:
 		return Record{}, store.ErrNotFound
 	default:
-		return Record{}, errForeign
+		return Record{}, ErrForeign
 	}
 	expiry := binary.BigEndian.Uint64([]byte(encoded[stampLen : stampLen+expiryLen]))
 	return Record{
