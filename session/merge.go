@@ -36,6 +36,7 @@ func (m *Manager) mergeSessions(key string, base, mine, theirs []byte) (merged [
 		if sameCredentials(old, there) && there.Status == old.Status {
 			r.Status, r.Reason = here.Status, here.Reason
 		}
+	case sameCredentials(here, there):
 	case sameCredentials(old, there) || here.creds.Authorized() && !there.creds.Authorized():
 		r.creds, r.Status, r.Reason = here.creds, here.Status, here.Reason
 	default:

@@ -20,6 +20,9 @@ import (
 // outage: replicas on their own, which know nothing of each other.
 func impatient(localLocks bool) backend {
 	return backend{name: "hybridstore", outlives: true, watches: true, open: func(redisURL string) (store.SessionStore, func(), error) {
+		if err := inUse(redisURL); err != nil {
+			return nil, nil, err
+		}
 		s, err := hybridstore.New(context.Background(), hybridstore.Config{
 			Redis:        redisstore.Config{URL: redisURL, OpTimeout: time.Second},
 			LockPatience: -1,

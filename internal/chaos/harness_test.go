@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
@@ -112,11 +113,42 @@ func openRedis(redisURL string) (store.SessionStore, func(), error) {
 }
 
 func openHybrid(redisURL string) (store.SessionStore, func(), error) {
+	if err := inUse(redisURL); err != nil {
+		return nil, nil, err
+	}
 	s, err := hybridstore.New(context.Background(), hybridstore.Config{
 		Redis:  redisstore.Config{URL: redisURL},
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	return s, s.Close, err
+}
+
+// inUse makes a new Redis one that has been there for a while: of one that has
+// just begun, hybridstore does not believe that what is absent is gone.
+func inUse(redisURL string) error {
+	option, err := rueidis.ParseURL(redisURL)
+	if err != nil {
+		return err
+	}
+	client, err := rueidis.NewClient(option)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx := context.Background()
+	begun, err := client.Do(ctx, client.B().Exists().Key("mcpoauth:epoch").Build()).AsBool()
+	if err != nil || begun {
+		return err
+	}
+	s, err := redisstore.New(redisstore.Config{Client: client})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if _, err := s.Epoch(ctx); err != nil {
+		return err
+	}
+	return client.Do(ctx, client.B().Del().Key("mcpoauth:epoch:young").Build()).Error()
 }
 
 // store opens the store of one replica, until the end of the test.

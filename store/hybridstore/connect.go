@@ -5,10 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
@@ -183,23 +182,28 @@ func (s *Store) verify(l *link) {
 
 // inParallel calls f for each entry, for many at a time: each is a round trip.
 // After the first error it calls f no more, and returns it.
-func inParallel(entries []*entry, f func(*entry) error) error {
-	var g errgroup.Group
-	g.SetLimit(roundTrips)
+func inParallel(entries []*entry, f func(*entry) error) (err error) {
+	var wg sync.WaitGroup
 	var failed atomic.Bool
-	for _, e := range entries {
-		if failed.Load() {
-			break
-		}
-		g.Go(func() error {
-			err := f(e)
-			if err != nil {
-				failed.Store(true)
+	work := make(chan *entry)
+	for range min(roundTrips, len(entries)) {
+		wg.Go(func() {
+			for e := range work {
+				if failed.Load() {
+					continue
+				}
+				if failure := f(e); failure != nil && failed.CompareAndSwap(false, true) {
+					err = failure
+				}
 			}
-			return err
 		})
 	}
-	return g.Wait()
+	for _, e := range entries {
+		work <- e
+	}
+	close(work)
+	wg.Wait()
+	return err
 }
 
 // replay brings to Redis what it does not know.
