@@ -72,8 +72,9 @@ func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentia
 	return l.save(ctx, r, value, &next)
 }
 
-// Saving credentials is tried again for as long as nobody else may act on the
-// old ones, because a refresh token that was used up exists nowhere else.
+// Saving credentials is tried again for Config.LockTTL, as nobody else may act
+// on the old ones for about that long: a refresh token that was used up exists
+// nowhere else.
 const (
 	savePause    = 50 * time.Millisecond // doubles
 	maxSavePause = time.Second
@@ -81,6 +82,7 @@ const (
 
 // save swaps in next, which was made from base, whose stored bytes are value.
 func (l *liveSession) save(ctx context.Context, base *record, value []byte, next *record) error {
+	unsure := false // whether an earlier try has arrived
 	for wait := savePause; ; wait = min(2*wait, maxSavePause) {
 		err := l.m.write(ctx, l.key, value, next)
 		for errors.Is(err, store.ErrConflict) {
@@ -92,8 +94,8 @@ func (l *liveSession) save(ctx context.Context, base *record, value []byte, next
 				err = readErr
 				break
 			}
-			if sameCredentials(current, next) {
-				return nil // an earlier try, whose answer was lost
+			if sameCredentials(current, next) || unsure && next.Grants > base.Grants && current.Grants > base.Grants {
+				return nil // an earlier try, whose answer was lost, and which may have been refreshed since
 			}
 			if !sameCredentials(current, base) && !(isFinishing(ctx) && next.creds.Authorized()) {
 				return &StoreError{Op: "saving credentials", Err: store.ErrConflict}
@@ -109,6 +111,7 @@ func (l *liveSession) save(ctx context.Context, base *record, value []byte, next
 		if err == nil || errors.Is(err, ErrNotFound) {
 			return err
 		}
+		unsure = true
 		if !pause(ctx, wait) {
 			return storeError(ctx, "saving credentials", err)
 		}

@@ -11,8 +11,9 @@ import (
 //
 // Calls are cancelled. What has begun and cannot be repeated (a code or a
 // refresh token that was sent to the authorization server) is brought to its
-// end and saved first, which takes as long as Client.RequestTimeout allows. The
-// store must be usable until Close returns. Close may be called more than once
+// end and saved first, which takes as long as Client.RequestTimeout allows, and
+// Config.LockTTL if the store is away. The store must be usable until Close
+// returns. Close may be called more than once
 // and always returns nil.
 func (m *Manager) Close() error {
 	m.mu.Lock()

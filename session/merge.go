@@ -9,7 +9,8 @@ import (
 
 // merge is for a [store.Merger]: two replicas have changed a record while at
 // least one of them could not see the other's change. Of two new sets of
-// credentials only one can be the current one; everything else can be joined.
+// credentials only one can be the current one, that of an authorization rather
+// than that of a refresh; everything else can be joined.
 func (m *Manager) merge(storeKey string, base, mine, theirs []byte) (merged []byte, ok bool) {
 	switch kind, key, _ := strings.Cut(storeKey, ":"); kind {
 	case "session":
@@ -24,7 +25,7 @@ func (m *Manager) mergeSessions(key string, base, mine, theirs []byte) (merged [
 	var records [3]*record
 	for i, value := range [][]byte{base, mine, theirs} {
 		r, err := m.decode(key, value)
-		if err != nil || i > 0 && r.Secret != records[0].Secret {
+		if err != nil || i > 0 && (r.Secret != records[0].Secret || !r.Created.Equal(records[0].Created)) {
 			return nil, false
 		}
 		records[i] = r
@@ -37,12 +38,16 @@ func (m *Manager) mergeSessions(key string, base, mine, theirs []byte) (merged [
 			r.Status, r.Reason = here.Status, here.Reason
 		}
 	case sameCredentials(here, there):
-	case sameCredentials(old, there) || here.creds.Authorized() && !there.creds.Authorized():
+	case sameCredentials(old, there),
+		here.creds.Authorized() && !there.creds.Authorized(),
+		here.creds.Authorized() && here.Grants > old.Grants && there.Grants == old.Grants: // an authorization outranks a refresh
 		r.creds, r.Status, r.Reason = here.creds, here.Status, here.Reason
 	default:
 		return nil, false
 	}
-	r.Grants = there.Grants + here.Grants - old.Grants
+	if r.Grants = there.Grants + here.Grants - old.Grants; sameCredentials(here, there) {
+		r.Grants = max(there.Grants, here.Grants) // those of one authorization
+	}
 	if r.Grants == old.Grants {
 		r.Attempts = union(there.Attempts, here.Attempts)
 		r.AttemptExpires = later(there.AttemptExpires, here.AttemptExpires)

@@ -148,18 +148,19 @@ func TestMergeSessions(t *testing.T) {
 		admin       bool // it has the scope of the step-up
 		refreshes   int
 	}{
-		"used on both sides":             {here: use, there: use},
-		"refreshed here, used there":     {here: refresh, there: use, refreshes: 1},
-		"used here, refreshed there":     {here: use, there: refresh, refreshes: 1},
-		"authorized here, used there":    {here: stepUp, there: use, admin: true},
-		"authorized here, failed there":  {here: stepUp, there: fail, admin: true},
-		"failed here, authorized there":  {here: fail, there: stepUp, admin: true},
-		"failed here, used there":        {here: fail, there: use},
-		"failed here":                    {here: fail, there: nothing},
-		"asked here, authorized there":   {here: ask, there: stepUp, admin: true},
-		"asked on both sides":            {here: ask, there: ask},
-		"refused there, authorized here": {here: anew, there: refused, thereFirst: true},
-		"authorized on both sides":       {here: stepUp, there: stepUp, admin: true, conflict: true},
+		"used on both sides":               {here: use, there: use},
+		"refreshed here, used there":       {here: refresh, there: use, refreshes: 1},
+		"used here, refreshed there":       {here: use, there: refresh, refreshes: 1},
+		"authorized here, used there":      {here: stepUp, there: use, admin: true},
+		"authorized here, failed there":    {here: stepUp, there: fail, admin: true},
+		"failed here, authorized there":    {here: fail, there: stepUp, admin: true},
+		"failed here, used there":          {here: fail, there: use},
+		"failed here":                      {here: fail, there: nothing},
+		"asked here, authorized there":     {here: ask, there: stepUp, admin: true},
+		"asked on both sides":              {here: ask, there: ask},
+		"refused there, authorized here":   {here: anew, there: refused, thereFirst: true},
+		"authorized here, refreshed there": {here: stepUp, there: refresh, admin: true, refreshes: 2},
+		"authorized on both sides":         {here: stepUp, there: stepUp, admin: true, conflict: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

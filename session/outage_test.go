@@ -269,6 +269,33 @@ func TestCallbackMeetsARefresh(t *testing.T) {
 	}
 }
 
+// The answer to the saving of a callback's tokens is lost, and another replica
+// has refreshed them before they are saved again: that would undo the refresh.
+func TestCallbackMeetsARefreshOfItsOwnTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m, other := w.manager(t), w.manager(t)
+	info, required := w.connect(t, m, alice)
+	id := info.ID.Reveal()
+	resp := w.approve(t, required.AuthURL)
+	var once atomic.Bool
+	w.store.set(nil, func(op, key string) error {
+		if op == "swap" && kindOf(key) == "session" && once.CompareAndSwap(false, true) {
+			w.as.ExpireAccessTokens()
+			requireWorks(t, other, alice, id)
+			return errOutage
+		}
+		return nil
+	})
+	_, err := m.FinishAuth(t.Context(), alice, id, resp)
+	require.NoError(t, err)
+	require.True(t, once.Load())
+	require.Equal(t, 1, w.as.Counts().Refreshes)
+	w.as.ExpireAccessTokens()
+	requireWorks(t, w.manager(t), alice, id)
+	require.Zero(t, w.as.Counts().ReuseDetected)
+}
+
 // A user who wants to leave is not kept by a store that grants no locks.
 func TestRemovalNeedsNoLock(t *testing.T) {
 	t.Parallel()

@@ -117,6 +117,9 @@ func (s *Store) connect(c *connection) (err error) {
 		young = redisstore.YoungEpoch
 	}
 	l.sureFrom = time.Now().Add(young)
+	if others := l.sureFrom.Add(lastRetry + s.cfg.Redis.OpTimeout - redisstore.YoungEpoch); others.After(l.locksFrom) {
+		l.locksFrom = others // whose leases may have been lost with the data
+	}
 	l.term.Store(c.terms)
 	if err := r.changes(l); err != nil {
 		return err
@@ -249,7 +252,13 @@ func (r *replay) restore(from uint64) error {
 // bringBack restores one record. Another replica may have restored what this one
 // had replaced just before Redis lost it, and that one had not heard of.
 func (r *replay) bringBack(e *entry) error {
-	err := r.redis.Restore(r.s.background, e.key, e.value, e.expiry)
+	r.s.setBusy(e.key, 1) // so that this change does not have it forgotten
+	defer r.s.setBusy(e.key, -1)
+	restore := r.redis.Restore
+	if e.stamp == "" { // written and never read: nobody would have told of a change
+		restore = r.redis.RestoreDoubtful
+	}
+	err := restore(r.s.background, e.key, e.value, e.expiry)
 	if !errors.Is(err, store.ErrConflict) {
 		return err
 	}
@@ -400,6 +409,10 @@ func (r *replay) interrupted(e *entry) {
 		next := *now
 		next.mayBe(e.value)
 		_ = r.s.memory.put(&next)
+	} else if now == nil && e.value != nil {
+		next := &entry{key: e.key, expiry: e.expiry, pending: true}
+		next.mayBe(e.value)
+		_ = r.s.memory.put(next)
 	}
 }
 
@@ -415,6 +428,9 @@ func (r *replay) settle(e, settled *entry) {
 		r.s.memory.drop(e.key)
 	case now == e:
 		_ = r.s.memory.put(settled)
+	case now == nil && settled != nil && e.value != nil:
+		// It was deleted when Redis had not heard of it, as far as anybody knew.
+		_ = r.s.memory.put(&entry{key: e.key, expiry: e.expiry, pending: true, base: settled.value})
 	case now != nil && now.pending && settled != nil:
 		// Redis has e by now: whoever finds nothing there finds it removed.
 		next := *now

@@ -55,7 +55,7 @@
 // Delete that it was, and only then is Redis back in service. Where Redis has something else than the change was made from,
 // another replica was there meanwhile. Package session then makes one record of
 // the two, see [Store.SetMerge]; where that is not possible, as when both have
-// new tokens, Redis wins, and a warning says so. A Delete is different; it holds
+// refreshed, Redis wins, and a warning says so. A Delete is different; it holds
 // whatever others have made of the record.
 //
 // Locks that Redis had granted are given back then, and new ones are granted 3 s

@@ -113,6 +113,17 @@ func (s *Store) bury(key string) {
 	}
 }
 
+// buriedUntil is when no replica can remember a record any more.
+func (s *Store) buriedUntil(key string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	expiry := time.Now().Add(tombstoneLife)
+	if e := s.memory.get(key); e.isValue() && e.expiry.After(expiry) {
+		expiry = e.expiry
+	}
+	return expiry
+}
+
 // onChange is called by the connection when records change that were read.
 func (s *Store) onChange(keys []string) {
 	if keys == nil {

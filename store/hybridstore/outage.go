@@ -103,21 +103,34 @@ func (s *Store) awaitLocks(ctx context.Context) (*link, error) {
 // errShared is the outcome of a Lock while Redis is away.
 var errShared = errors.New("hybridstore: lock: Redis is away, and other replicas may have the record, too")
 
+// mayLockAlone calls then, with mu held, if this replica may grant a lock itself.
+func (s *Store) mayLockAlone(key string, then func(*outage)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.link.Load() != nil || s.outage.answers:
+		return errBack
+	case !s.cfg.LocalLocks && s.memory.get(key).shared():
+		return errShared
+	}
+	then(s.outage)
+	return nil
+}
+
 // lockAlone grants a lock that excludes the callers of this Store only, which is
 // enough where no other replica can know the record.
 func (s *Store) lockAlone(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
-	s.mu.Lock()
-	o := s.outage
-	switch {
-	case s.link.Load() != nil || o.answers:
-		err = errBack
-	case !s.cfg.LocalLocks && s.memory.get(key).shared():
-		err = errShared
-	default:
-		o.alone++
+	if err := s.mayLockAlone(key, func(*outage) {}); err != nil {
+		return nil, err
 	}
-	s.mu.Unlock()
+	release, err := s.local.Lock(ctx, key, ttl)
 	if err != nil {
+		return nil, err
+	}
+	// Who has only waited does not keep Redis from coming back.
+	var o *outage
+	if err := s.mayLockAlone(key, func(now *outage) { o = now; o.alone++ }); err != nil {
+		release()
 		return nil, err
 	}
 	done := sync.OnceFunc(func() {
@@ -127,11 +140,6 @@ func (s *Store) lockAlone(ctx context.Context, key string, ttl time.Duration) (u
 			o.change()
 		}
 	})
-	release, err := s.local.Lock(ctx, key, ttl)
-	if err != nil {
-		done()
-		return nil, err
-	}
 	lease := time.AfterFunc(ttl, done)
 	return func() { release(); lease.Stop(); done() }, nil
 }

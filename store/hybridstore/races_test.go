@@ -99,22 +99,176 @@ func TestDataLostAgain(t *testing.T) {
 	}
 }
 
+// filled creates so many records that what is created before and after them is not
+// sent at the same time.
+func filled(t *testing.T, s store.SessionStore) {
+	t.Helper()
+	for i := range 1000 {
+		create(t, s, fmt.Sprint("filler", i), "v")
+	}
+}
+
 // TestDataLostDuringReplay has Redis lose its data when a part of the changes has
 // been replayed, by a store that Redis was never in service for.
 func TestDataLostDuringReplay(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	server.Kill()
-	script := &steps{all: []step{{"value-1", func() {}}, {"other-value", server.Kill}}}
+	script := &steps{all: []step{{"other-value", server.Kill}}}
 	s, _ := open(t, onWire(server.Addr(), nil, script.sending))
 	create(t, s, "session", "value-1")
+	filled(t, s)
 	create(t, s, "other", "other-value")
 	require.NoError(t, server.Restart())
 	eventually(t, "the replay is not interrupted", script.done)
 	require.NoError(t, server.RestartEmpty())
 	waitConnected(t, s)
-	requireValue(t, plain(t, server), "other", "other-value")
-	requireValue(t, plain(t, server), "session", "value-1")
+	requireEventually(t, plain(t, server), "other", "other-value")
+	requireEventually(t, plain(t, server), "session", "value-1")
+}
+
+// TestReplayedAndChangedElsewhere has a change be replayed in an attempt that
+// failed, another replica go on from there, and Redis lose its data before the
+// one that was away is back. What that one remembers is not what counts.
+func TestReplayedAndChangedElsewhere(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy, proxyB := redistest.RunProxy(t, server.Addr()), redistest.RunProxy(t, server.Addr())
+	script := &steps{all: []step{{"other-value", proxy.Cut}}}
+	a, _ := open(t, onWire(proxy.Addr(), nil, script.sending))
+	b, _ := open(t, onURL(server.URLAt(proxyB.Addr())))
+	create(t, a, "session", "value-0")
+	requireValue(t, b, "session", "value-0")
+	proxy.Cut()
+	waitAway(t, a)
+	update(t, a, "session", "value-0", "value-1")
+	filled(t, a)
+	create(t, a, "other", "other-value")
+	proxy.Heal()
+	eventually(t, "the replay is not interrupted", script.done)
+	require.False(t, a.IsRedisConnected())
+	requireEventually(t, b, "session", "value-1")
+	update(t, b, "session", "value-1", "value-2")
+	update(t, b, "session", "value-2", "value-3")
+	proxyB.Cut()
+	waitAway(t, b)
+	require.NoError(t, server.RestartEmpty())
+	proxy.Heal()
+	waitConnected(t, a)
+	proxyB.Heal()
+	waitConnected(t, b)
+	requireEventually(t, b, "session", "value-3")
+	requireEventually(t, a, "session", "value-3")
+}
+
+// TestDeletedAfterALoss has a session be restored by one replica and removed
+// there before another one that knows it is back.
+func TestDeletedAfterALoss(t *testing.T) {
+	t.Parallel()
+	for name, changed := range map[string]bool{"as it was": false, "changed meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Run(t, redistest.Options{})
+			proxy := redistest.RunProxy(t, server.Addr())
+			a, _ := open(t, onURL(server.URLAt(proxy.Addr())))
+			b, _ := open(t, onURL(server.URL()))
+			create(t, a, "session", "v")
+			requireValue(t, b, "session", "v")
+			proxy.Cut()
+			waitAway(t, a)
+			if changed {
+				update(t, a, "session", "v", "w")
+			}
+			require.NoError(t, server.RestartEmpty())
+			requireEventually(t, plain(t, server), "session", "v")
+			waitConnected(t, b)
+			require.NoError(t, b.Delete(t.Context(), "session"))
+			proxy.Heal()
+			waitConnected(t, a)
+			for _, view := range []store.SessionStore{plain(t, server), a, b} {
+				requireEventuallyAbsent(t, view, "session")
+			}
+			requireAbsent(t, plain(t, server), "session")
+		})
+	}
+}
+
+// TestDeletedWhileItsCreationIsReplayed has a record be deleted by Swap when Redis
+// has not heard of it, as far as this replica knows, and is about to.
+func TestDeletedWhileItsCreationIsReplayed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	server.Kill()
+	var s *hybridstore.Store
+	script := &steps{}
+	script.all = []step{{"value-1", func() {
+		if err := s.Swap(context.Background(), "k", []byte("value-1"), nil, time.Time{}); err != nil {
+			t.Error(err)
+		}
+	}}}
+	s, _ = open(t, onWire(server.Addr(), nil, script.sending))
+	create(t, s, "k", "value-1")
+	require.NoError(t, server.Restart())
+	waitConnected(t, s)
+	require.True(t, script.done())
+	requireAbsent(t, s, "k")
+	requireAbsent(t, plain(t, server), "k")
+}
+
+// TestQueueKeepsNobodyOut has many wait for a lock that this replica grants itself
+// when Redis is back: that holds up Redis for one of them at most.
+func TestQueueKeepsNobodyOut(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	server.Kill()
+	s, _ := open(t, onURL(server.URL()))
+	var inMemory atomic.Int32
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			unlock, err := s.Lock(context.Background(), "k", time.Minute)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer unlock()
+			if !s.IsRedisConnected() {
+				inMemory.Add(1)
+				time.Sleep(time.Second) // a slow server
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond)
+	require.NoError(t, server.Restart())
+	wg.Wait()
+	require.LessOrEqual(t, inMemory.Load(), int32(2))
+	require.True(t, s.IsRedisConnected())
+}
+
+// TestNewReplicaWaitsForHolders has a replica start after Redis has lost its data,
+// and with them the lease of a holder that has not noticed yet.
+func TestNewReplicaWaitsForHolders(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	holder, _ := open(t, onURL(server.URLAt(proxy.Addr())))
+	knows, _ := open(t, onURL(server.URL()))
+	create(t, holder, "token", "refresh-1")
+	requireValue(t, knows, "token", "refresh-1")
+	unlock, err := holder.Lock(t.Context(), "token", time.Minute)
+	require.NoError(t, err)
+	defer unlock()
+	proxy.Cut()
+	waitAway(t, holder)
+	require.NoError(t, server.RestartEmpty())
+	requireEventually(t, plain(t, server), "token", "refresh-1")
+	time.AfterFunc(time.Second, proxy.Heal)
+	fresh, _ := open(t, onURL(server.URL()))
+	requireEventually(t, fresh, "token", "refresh-1")
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+	defer cancel()
+	_, err = fresh.Lock(ctx, "token", time.Minute)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
 // TestHolderKeepsItsLock has Redis forget leases whose holder is well, while

@@ -259,7 +259,9 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 		return s.local.Delete(ctx, key)
 	}
 	return s.change(ctx, func(l *link) error {
-		err := l.redis.Delete(ctx, key)
+		// Not redisstore.Store.Delete: a replica that is cut off may have known
+		// the record in a former life of the data, and would restore it.
+		err := l.redis.Bury(ctx, key, s.buriedUntil(key), true)
 		if err == nil {
 			s.bury(key)
 		}

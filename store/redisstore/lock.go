@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/store"
@@ -61,6 +62,7 @@ type lease struct {
 	renewing     context.Context // nil without renewal
 	stopRenewing context.CancelFunc
 	once         sync.Once
+	retaking     atomic.Bool // in the background, see Relock
 }
 
 // wait polls until the lease is granted or ctx ends.

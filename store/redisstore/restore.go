@@ -49,10 +49,20 @@ func (s *Store) Read(ctx context.Context, key string) (Record, error) {
 // tombstone; then it returns [store.ErrConflict]. For [Store.Bury], a restored
 // record remains one over later Swaps.
 func (s *Store) Restore(ctx context.Context, key string, value []byte, expiry time.Time) error {
+	return s.restore(ctx, markRestored, key, value, expiry)
+}
+
+// RestoreDoubtful is Restore by who may have missed a change: while nobody has
+// changed the record, Restore replaces it.
+func (s *Store) RestoreDoubtful(ctx context.Context, key string, value []byte, expiry time.Time) error {
+	return s.restore(ctx, markDoubtful, key, value, expiry)
+}
+
+func (s *Store) restore(ctx context.Context, mark byte, key string, value []byte, expiry time.Time) error {
 	if err := store.CheckSwap(key, value, expiry); err != nil {
 		return err
 	}
-	return s.create(ctx, "restore", key, restoreScript, encode(markRestored, value, expiry), expiry)
+	return s.create(ctx, "restore", key, restoreScript, encode(mark, value, expiry), expiry)
 }
 
 // Bury makes a record absent and keeps it from being restored until expiry. If
@@ -81,11 +91,12 @@ func (s *Store) Relock(ctx context.Context) error {
 	held := slices.Collect(maps.Keys(s.held))
 	s.mu.Unlock()
 	for _, l := range held {
-		switch again, err := l.retake(ctx); {
+		switch done, err := l.retake(ctx); {
 		case err != nil:
 			return err
-		case !again:
+		case !done && l.retaking.CompareAndSwap(false, true):
 			s.goWork(func(ctx context.Context) {
+				defer l.retaking.Store(false)
 				for done := false; !done && sleep(ctx, longPoll/4); {
 					done, _ = l.retake(ctx)
 				}
@@ -104,7 +115,11 @@ func (l *lease) retake(ctx context.Context) (done bool, err error) {
 	}
 	err = l.s.try(ctx, "lock", func(ctx context.Context, _ bool) error {
 		others, err := l.s.run(ctx, l.name, lockScript, l.token, milliseconds(left))
-		done = err == nil && others == 0
+		if err == nil && others == 0 {
+			// It may be there and not yet have been confirmed.
+			_, err = l.s.run(ctx, l.name, renewScript, l.token, milliseconds(left))
+			done = err == nil
+		}
 		return err
 	})
 	if !l.s.holds(l) {
