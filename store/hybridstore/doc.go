@@ -74,8 +74,9 @@
 // deleted with [Store.Delete] stays deleted: deletions are remembered too, until
 // the record would have expired, and outrank memories of other replicas whoever
 // comes first. For ten seconds a record that is absent is [store.ErrUnsure],
-// because another replica may be about to bring it back; so it is in the first
-// ten seconds of all. The leases of locks that are held are brought back as well.
+// because another replica may be about to bring it back. The leases of locks that
+// are held are brought back as well, and no new ones are granted for 3 s. A Redis
+// that is used for the first time is no different.
 //
 // Without client-side caching nothing is brought back but what changed while
 // Redis was away, as nobody could say what is still true.

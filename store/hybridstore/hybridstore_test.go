@@ -142,6 +142,7 @@ func TestContractWithRedis(t *testing.T) {
 		mine, other := hybridstore.Config{}, hybridstore.Config{}
 		mine.Redis = redisstore.Config{URL: server.URL(), KeyPrefix: rand.Text() + ":"}
 		other.Redis = redisstore.Config{URL: server.URL(), KeyPrefix: rand.Text() + ":"}
+		grownUpUnder(t, server, mine.Redis.KeyPrefix)
 		s, _ := open(t, mine)
 		peer, _ := open(t, mine)
 		isolated, _ := open(t, other)

@@ -534,10 +534,15 @@ func TestForeignValue(t *testing.T) {
 }
 
 // grownUp makes the data in Redis so old that what is absent is gone.
-func grownUp(t testing.TB, server *redistest.Server) {
+func grownUp(t testing.TB, server *redistest.Server) { grownUpUnder(t, server, "mcpoauth:") }
+
+func grownUpUnder(t testing.TB, server *redistest.Server, prefix string) {
 	t.Helper()
-	_, err := plain(t, server).Epoch(t.Context())
+	s, err := redisstore.New(redisstore.Config{URL: server.URL(), KeyPrefix: prefix})
 	require.NoError(t, err)
-	_, err = server.Do("DEL", "mcpoauth:epoch:young")
+	defer s.Close()
+	_, err = s.Epoch(t.Context())
+	require.NoError(t, err)
+	_, err = server.Do("DEL", prefix+"epoch:young")
 	require.NoError(t, err)
 }
