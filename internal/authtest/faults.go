@@ -35,6 +35,10 @@ func (s *Server) SetDelay(endpoint string, d time.Duration) { s.faults.Delay(end
 // serves those that wait. release may be called more than once.
 func (s *Server) Block(endpoint string) (release func()) { return s.faults.Block(endpoint) }
 
+// Held tells how many requests are held by Block. One whose client has gone is
+// given up, a moment later.
+func (s *Server) Held() int { return s.faults.Held() }
+
 // StatusOutage answers with status and a short text body.
 func StatusOutage(status int) http.HandlerFunc { return wire.Status(status) }
 

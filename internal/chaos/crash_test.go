@@ -67,6 +67,7 @@ func (c *crash) killDuring(fn func(ctx context.Context), what string, happened f
 	eventually(c.t, what, happened)
 	c.victim.kill()
 	<-ended
+	eventually(c.t, "the authorization server notices", func() bool { return c.w.as.Held() == 0 })
 }
 
 func (c *crash) requireCall(r *replica) {

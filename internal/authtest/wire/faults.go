@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,6 +13,7 @@ import (
 type Faults struct {
 	mu   sync.Mutex
 	keys map[string]*fault
+	held atomic.Int64
 }
 
 type fault struct {
@@ -62,6 +64,10 @@ func (f *Faults) Block(key string) (release func()) {
 	})
 }
 
+// Held tells how many requests are held by Block. One whose client has gone is
+// given up, a moment later.
+func (f *Faults) Held() int { return int(f.held.Load()) }
+
 // Reset removes every fault. Requests held by Block stay held until their
 // release is called.
 func (f *Faults) Reset() {
@@ -74,9 +80,12 @@ func (f *Faults) Reset() {
 func (f *Faults) Serve(key string, h http.Handler, w http.ResponseWriter, r *http.Request) {
 	wait, delay := f.waits(key)
 	if wait != nil {
+		f.held.Add(1)
 		select {
 		case <-wait:
+			f.held.Add(-1)
 		case <-r.Context().Done():
+			f.held.Add(-1)
 			panic(http.ErrAbortHandler)
 		}
 	}
