@@ -37,7 +37,7 @@ type removingKey struct{}
 // replicas, by a lock in the store. The lock is a lease; should it run out,
 // the swap still keeps a replica from overwriting what it has not seen.
 //
-// A callback does without: it spends nothing that is stored, what it brings
+// A callback can do without: it spends nothing that is stored, what it brings
 // takes the place of whatever there is, and a store that cannot grant locks
 // just now need not cost the user another authorization.
 func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentials) error) error {
@@ -45,13 +45,15 @@ func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentia
 		creds := copyCredentials(l.lastCredentials())
 		return fn(&creds)
 	}
-	if !isFinishing(ctx) {
-		unlock, err := l.m.lockForUpdate(ctx, sessionStoreKey(l.key), l.m.lock)
-		if err != nil {
-			return err
-		}
-		defer unlock()
+	lock := l.m.lock
+	if isFinishing(ctx) {
+		lock = l.m.tryLock
 	}
+	unlock, err := l.m.lockForUpdate(ctx, sessionStoreKey(l.key), lock)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	r, value, err := l.m.read(ctx, l.key)
 	if err != nil {
 		return err
