@@ -287,6 +287,22 @@ func TestReturnWaitsNoLongerThanALease(t *testing.T) {
 	waitConnected(t, s)
 }
 
+// readUnderLock waits for a lock, reads, and tells what it got.
+func readUnderLock(s store.SessionStore, key string) <-chan string {
+	got := make(chan string, 1)
+	go func() {
+		unlock, err := s.Lock(context.Background(), key, time.Minute)
+		if err != nil {
+			got <- err.Error()
+			return
+		}
+		defer unlock()
+		value, err := s.Get(context.Background(), key)
+		got <- fmt.Sprint(string(value), err)
+	}()
+	return got
+}
+
 // TestLocksOfALostRedis has Redis lose its data, and the leases with them, while
 // one replica holds a lock and another one waits for it.
 func TestLocksOfALostRedis(t *testing.T) {
@@ -298,17 +314,7 @@ func TestLocksOfALostRedis(t *testing.T) {
 	requireValue(t, waiter, "token", "refresh-1")
 	unlock, err := holder.Lock(t.Context(), "token", time.Minute)
 	require.NoError(t, err)
-	got := make(chan string, 1)
-	go func() {
-		unlock, err := waiter.Lock(context.Background(), "token", time.Minute)
-		if err != nil {
-			got <- err.Error()
-			return
-		}
-		defer unlock()
-		value, err := waiter.Get(context.Background(), "token")
-		got <- fmt.Sprint(string(value), err)
-	}()
+	got := readUnderLock(waiter, "token")
 	time.Sleep(50 * time.Millisecond) // so that it waits
 	require.NoError(t, server.RestartEmpty())
 	// Longer than locks are held back for others to replay.

@@ -302,17 +302,7 @@ func TestHolderKeepsItsLock(t *testing.T) {
 			requireValue(t, waiter, "token", "refresh-1")
 			unlock, err := holder.Lock(t.Context(), "token", time.Minute)
 			require.NoError(t, err)
-			got := make(chan string, 1)
-			go func() {
-				unlock, err := waiter.Lock(context.Background(), "token", time.Minute)
-				if err != nil {
-					got <- err.Error()
-					return
-				}
-				defer unlock()
-				value, err := waiter.Get(context.Background(), "token")
-				got <- fmt.Sprint(string(value), err)
-			}()
+			got := readUnderLock(waiter, "token")
 			time.Sleep(100 * time.Millisecond)
 			require.NoError(t, forget(server, proxies[0], proxies[1]))
 			waitConnected(t, holder)
