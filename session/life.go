@@ -13,8 +13,7 @@ import (
 // refresh token that was sent to the authorization server) is brought to its
 // end and saved first, which takes as long as Client.RequestTimeout allows, and
 // Config.LockTTL if the store is away. The store must be usable until Close
-// returns. Close may be called more than once
-// and always returns nil.
+// returns. Close may be called more than once and always returns nil.
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	if !m.closed {

@@ -106,8 +106,9 @@ func (s *Store) connect(c *connection) (err error) {
 		return err
 	}
 	l := newLink(c.redis, epoch)
+	catchUp := lastRetry + s.cfg.Redis.OpTimeout // of other replicas, once Redis is there
 	if c.away {
-		l.locksFrom = time.Now().Add(lastRetry + s.cfg.Redis.OpTimeout)
+		l.locksFrom = time.Now().Add(catchUp)
 	}
 	young, err := c.redis.EpochIsYoungFor(s.background)
 	if err != nil {
@@ -117,7 +118,7 @@ func (s *Store) connect(c *connection) (err error) {
 		young = redisstore.YoungEpoch
 	}
 	l.sureFrom = time.Now().Add(young)
-	if others := l.sureFrom.Add(lastRetry + s.cfg.Redis.OpTimeout - redisstore.YoungEpoch); others.After(l.locksFrom) {
+	if others := l.sureFrom.Add(catchUp - redisstore.YoungEpoch); others.After(l.locksFrom) {
 		l.locksFrom = others // whose leases may have been lost with the data
 	}
 	l.term.Store(c.terms)
@@ -344,7 +345,10 @@ func (r *replay) change(ctx context.Context, e *entry) (*entry, error) {
 		if err = r.redis.Restore(ctx, e.key, e.value, e.expiry); err == nil {
 			return known, nil
 		}
-		if _, readErr := r.redis.Read(ctx, e.key); errors.Is(err, store.ErrConflict) && readErr == nil {
+		if !errors.Is(err, store.ErrConflict) {
+			return nil, err
+		}
+		if _, readErr := r.redis.Read(ctx, e.key); readErr == nil {
 			// Another replica has restored the record in this moment: probably
 			// what the change was made from.
 			return r.change(ctx, e)
