@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -63,9 +64,9 @@ func (l *liveSession) Update(ctx context.Context, fn func(*oauthclient.Credentia
 	if err := fn(&next.creds); err != nil {
 		return err
 	}
-	if isFinishing(ctx) {
-		next.Grants++
-		next.Attempts = nil
+	next.Saves++
+	if isFinishing(ctx) && next.creds.Authorized() {
+		next.granted(rand.Text())
 	}
 	// fn may have used up a refresh token: the caller's context must not keep
 	// its result from being saved.
@@ -84,7 +85,7 @@ const (
 
 // save swaps in next, which was made from base, whose stored bytes are value.
 func (l *liveSession) save(ctx context.Context, base *record, value []byte, next *record) error {
-	unsure := false // whether an earlier try has arrived
+	granted := next.Grant != base.Grant
 	for wait := savePause; ; wait = min(2*wait, maxSavePause) {
 		err := l.m.write(ctx, l.key, value, next)
 		for errors.Is(err, store.ErrConflict) {
@@ -96,16 +97,17 @@ func (l *liveSession) save(ctx context.Context, base *record, value []byte, next
 				err = readErr
 				break
 			}
-			if sameCredentials(current, next) || unsure && next.Grants > base.Grants && current.Grants > base.Grants {
+			if sameCredentials(current, next) || granted && current.Grant == next.Grant {
 				return nil // an earlier try, whose answer was lost, and which may have been refreshed since
 			}
-			if !sameCredentials(current, base) && !(isFinishing(ctx) && next.creds.Authorized()) {
+			if !sameCredentials(current, base) && !granted {
 				return &StoreError{Op: "saving credentials", Err: store.ErrConflict}
 			}
 			merged := *current
-			merged.creds, merged.Grants = next.creds, current.Grants+next.Grants-base.Grants
-			if next.Grants > base.Grants {
-				merged.Attempts = nil
+			merged.creds = next.creds
+			merged.Saves++
+			if granted {
+				merged.granted(next.Grant)
 			}
 			base, value, next = current, now, &merged
 			err = l.m.write(ctx, l.key, value, next)
@@ -113,11 +115,16 @@ func (l *liveSession) save(ctx context.Context, base *record, value []byte, next
 		if err == nil || errors.Is(err, ErrNotFound) {
 			return err
 		}
-		unsure = true
 		if !pause(ctx, wait) {
 			return storeError(ctx, "saving credentials", err)
 		}
 	}
+}
+
+// granted notes that the user has authorized.
+func (r *record) granted(name string) {
+	r.Grants++
+	r.Grant, r.Attempts = name, nil
 }
 
 // pause waits; false when ctx ended first.

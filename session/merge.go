@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -8,9 +9,8 @@ import (
 )
 
 // merge is for a [store.Merger]: two replicas have changed a record while at
-// least one of them could not see the other's change. Of two new sets of
-// credentials only one can be the current one, that of an authorization rather
-// than that of a refresh; everything else can be joined.
+// least one of them could not see the other's change. Of two sets of credentials
+// only one can be the current one; everything else can be joined.
 func (m *Manager) merge(storeKey string, base, mine, theirs []byte) (merged []byte, ok bool) {
 	switch kind, key, _ := strings.Cut(storeKey, ":"); kind {
 	case "session":
@@ -22,41 +22,63 @@ func (m *Manager) merge(storeKey string, base, mine, theirs []byte) (merged []by
 }
 
 func (m *Manager) mergeSessions(key string, base, mine, theirs []byte) (merged []byte, ok bool) {
-	var records [3]*record
-	for i, value := range [][]byte{base, mine, theirs} {
-		r, err := m.decode(key, value)
-		if err != nil || i > 0 && (r.Secret != records[0].Secret || !r.Created.Equal(records[0].Created)) {
-			return nil, false
-		}
-		records[i] = r
-	}
-	old, here, there := records[0], records[1], records[2]
-	r := *there
-	switch {
-	case sameCredentials(old, here):
-		if sameCredentials(old, there) && there.Status == old.Status {
-			r.Status, r.Reason = here.Status, here.Reason
-		}
-	case sameCredentials(here, there):
-	case sameCredentials(old, there),
-		here.creds.Authorized() && !there.creds.Authorized(),
-		here.creds.Authorized() && here.Grants > old.Grants && there.Grants == old.Grants: // an authorization outranks a refresh
-		r.creds, r.Status, r.Reason = here.creds, here.Status, here.Reason
-	default:
+	here, errHere := m.decode(key, mine)
+	there, errThere := m.decode(key, theirs) // of nothing: it was removed
+	if errHere != nil || errThere != nil || !here.sameSession(there) {
 		return nil, false
 	}
-	if r.Grants = there.Grants + here.Grants - old.Grants; sameCredentials(here, there) {
-		r.Grants = max(there.Grants, here.Grants) // those of one authorization
+	old := there
+	if base != nil {
+		var err error
+		if old, err = m.decode(key, base); err != nil || !here.sameSession(old) {
+			return nil, false
+		}
 	}
-	if r.Grants == old.Grants {
-		r.Attempts = union(there.Attempts, here.Attempts)
-		r.AttemptExpires = later(there.AttemptExpires, here.AttemptExpires)
+	r := *there
+	if sameCredentials(here, there) {
+		if there.Status == old.Status && (base != nil || here.Used.After(there.Used)) {
+			r.Status, r.Reason = here.Status, here.Reason
+		}
 	} else {
-		r.Attempts = nil
+		switch here.compareCredentials(there) {
+		case 0:
+			return nil, false
+		case 1:
+			r.creds, r.Grants, r.Grant, r.Saves = here.creds, here.Grants, here.Grant, here.Saves
+			r.Status, r.Reason = here.Status, here.Reason
+		}
+	}
+	r.Attempts, r.AttemptExpires = nil, later(there.AttemptExpires, here.AttemptExpires)
+	for _, side := range []*record{there, here} {
+		if side.Grants == r.Grants {
+			r.Attempts = union(r.Attempts, side.Attempts)
+		}
 	}
 	r.Used, r.Expires = later(there.Used, here.Used), later(there.Expires, here.Expires)
 	merged, err := m.encode(key, &r)
 	return merged, err == nil
+}
+
+func (r *record) sameSession(other *record) bool {
+	return r.Secret == other.Secret && r.Created.Equal(other.Created)
+}
+
+// compareCredentials tells which of two different sets of credentials of one
+// session is the later one: 1 for that of r, -1 for that of other, 0 if both
+// were obtained with the same ones. An authorization outranks any refresh of an
+// earlier one, and what works outranks the note that something did not.
+func (r *record) compareCredentials(other *record) int {
+	authorized := func(r *record) int {
+		if r.creds.Authorized() {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(
+		cmp.Compare(r.Grants, other.Grants),
+		cmp.Compare(r.Saves, other.Saves),
+		cmp.Compare(authorized(r), authorized(other)),
+	)
 }
 
 // mergeOwners joins lists of sessions. A session that was removed on one side

@@ -237,6 +237,66 @@ func TestMergeLists(t *testing.T) {
 	both.set(t, ownerKey, merge(nil, value(t, a, ownerKey), value(t, b, ownerKey)))
 	require.Contains(t, listed(joined, "alice"), newHere, "two lists that were begun")
 	require.Contains(t, listed(joined, "alice"), newThere)
+
+	require.NoError(t, both.Delete(context.Background(), ownerKey))
+	both.set(t, ownerKey, merge(base, value(t, a, ownerKey), nil))
+	require.Equal(t, []string{newHere}, listed(joined, "alice"), "all others were removed there")
+}
+
+// When a store has lost what two replicas know different states of, nobody
+// knows what they had in common: the later credentials count, whichever side
+// they are on.
+func TestMergeWithoutABase(t *testing.T) {
+	t.Parallel()
+	for name, thereIsLater := range map[string]bool{"later here": false, "later there": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			m := w.manager(t)
+			id := w.connected(t, m)
+			key := w.store.live("session")[0]
+			states := [][]byte{value(t, w.mem, key)}
+			for range 2 {
+				w.advance(time.Minute)
+				w.as.ExpireAccessTokens()
+				requireWorks(t, m, alice, id)
+				states = append(states, value(t, w.mem, key))
+			}
+			_, err := m.CallTool(t.Context(), alice, id, "admin", nil)
+			required := requireAuthorization(t, err)
+			_, err = m.FinishAuth(t.Context(), alice, id, w.approve(t, required.AuthURL))
+			require.NoError(t, err)
+			states = append(states, value(t, w.mem, key))
+			w.as.RevokeAll()
+			requireAuthorization(t, call(t, m, id))
+			states = append(states, value(t, w.mem, key))
+
+			p := w.part(t)
+			on := w.manager(t, func(c *session.Config) { c.Store = p })
+			credentials := func(state []byte) oauthclient.Credentials {
+				require.NoError(t, p.Delete(context.Background(), key))
+				p.set(t, key, state)
+				client, err := on.GetClient(t.Context(), alice, id)
+				require.NoError(t, err)
+				c, err := client.Credentials(t.Context())
+				require.NoError(t, err)
+				return c
+			}
+			for i, earlier := range states {
+				for _, later := range states[i:] {
+					mine, theirs := later, earlier
+					if thereIsLater {
+						mine, theirs = earlier, later
+					}
+					merged, ok := p.merge(key, nil, mine, theirs)
+					require.True(t, ok)
+					want, got := credentials(later), credentials(merged)
+					require.Equal(t, want.AccessToken.Reveal(), got.AccessToken.Reveal())
+					require.Equal(t, want.RefreshToken.Reveal(), got.RefreshToken.Reveal())
+				}
+			}
+		})
+	}
 }
 
 // keysOf returns the store keys of sessions.
@@ -266,7 +326,7 @@ func TestMergeRefuses(t *testing.T) {
 		base, mine, theirs []byte
 	}{
 		"another session":     {sessions[0], one, one, other},
-		"nothing before":      {sessions[0], nil, one, one},
+		"removed there":       {sessions[0], one, one, nil},
 		"garbage":             {sessions[0], one, []byte("garbage"), one},
 		"garbage in a list":   {lists[0], list, list, []byte("garbage")},
 		"a list as a session": {sessions[0], one, list, one},

@@ -297,6 +297,45 @@ func TestCallbackMeetsARefreshOfItsOwnTokens(t *testing.T) {
 	require.Zero(t, w.as.Counts().ReuseDetected)
 }
 
+// The tokens of a callback cannot be saved at first, and those of another tab's
+// have been before they are: each user who was told that it worked has what was
+// allowed last.
+func TestCallbackMeetsAnotherCallback(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	noLock := func(c *session.Config) { c.Store = lockless{w.store} }
+	m, other := w.manager(t, noLock), w.manager(t, noLock)
+	info, required := w.connect(t, m, alice)
+	id := info.ID.Reveal()
+	_, err := other.GetClient(t.Context(), alice, id)
+	require.NoError(t, err)
+	again := requireAuthorization(t, call(t, other, id))
+	resp, otherResp := w.approve(t, required.AuthURL), w.approve(t, again.AuthURL)
+	token := func() string {
+		client, err := other.GetClient(t.Context(), alice, id)
+		require.NoError(t, err)
+		c, err := client.Credentials(t.Context())
+		require.NoError(t, err)
+		return c.AccessToken.Reveal()
+	}
+	var once atomic.Bool
+	var saved string
+	w.store.set(func(op, key string) error {
+		if op == "swap" && kindOf(key) == "session" && w.as.Counts().Exchanges == 1 && once.CompareAndSwap(false, true) {
+			_, err := other.FinishAuth(t.Context(), alice, id, otherResp)
+			require.NoError(t, err)
+			saved = token()
+			return errOutage
+		}
+		return nil
+	}, nil)
+	_, err = m.FinishAuth(t.Context(), alice, id, resp)
+	require.NoError(t, err)
+	require.True(t, once.Load())
+	require.NotEqual(t, saved, token())
+	requireWorks(t, w.manager(t), alice, id)
+}
+
 // A user who wants to leave is not kept by a store that grants no locks.
 func TestRemovalNeedsNoLock(t *testing.T) {
 	t.Parallel()

@@ -41,6 +41,8 @@ type record struct {
 	Reason         string    `json:"reason,omitempty"`
 	AttemptExpires time.Time `json:"attempt_expires"`  // of the attempt begun last
 	Grants         int       `json:"grants,omitempty"` // how often the user has authorized
+	Grant          string    `json:"grant,omitempty"`  // a random name of the last of these
+	Saves          int       `json:"saves,omitempty"`  // how often credentials were saved
 
 	Attempts []attemptMark `json:"attempts,omitempty"` // begun since the last grant
 

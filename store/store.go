@@ -148,9 +148,9 @@ type Ephemeral interface {
 type Merger interface {
 	// SetMerge sets the function that is asked about a record that was changed
 	// from base to mine through this handle, and to theirs through another one.
-	// A nil base stands for "no live record"; mine and theirs are values. It
-	// returns the value to store in the place of theirs, or false for theirs to
-	// stay. It must be quick, must not use the store, and may be called by any
+	// A nil base stands for "no record, or nobody knows which", a nil theirs for
+	// "none any more"; mine is never nil. It returns the value to store in the
+	// place of theirs, or false for theirs to stay. It must be quick, must not use the store, and may be called by any
 	// goroutine, also more than once for one record. A second SetMerge replaces
 	// the first.
 	SetMerge(merge func(key string, base, mine, theirs []byte) (merged []byte, ok bool))
