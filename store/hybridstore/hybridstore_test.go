@@ -1,6 +1,7 @@
 package hybridstore_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -62,6 +63,17 @@ func plain(t testing.TB, server *redistest.Server) *redisstore.Store {
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
+}
+
+// newerWins is for SetMerge, where the values tell their order.
+func newerWins(_ string, _, mine, theirs []byte) (merged []byte, ok bool) {
+	if theirs == nil {
+		return nil, false
+	}
+	if bytes.Compare(mine, theirs) > 0 {
+		return mine, true
+	}
+	return theirs, true
 }
 
 func later() time.Time { return time.Now().Add(time.Hour) }

@@ -3,7 +3,6 @@ package hybridstore
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -27,9 +26,6 @@ func (s *Store) learn(ctx context.Context, l *link, key string, before *entry, t
 	}
 	for range 3 {
 		e := &entry{key: key, value: []byte(record.Value), expiry: record.Expiry, stamp: record.Stamp, term: term}
-		if before != nil && string(before.value) == record.Value {
-			e.replaced = before.replaced
-		}
 		if !s.replace(before, e) || before.isValue() {
 			return
 		}
@@ -77,11 +73,8 @@ func (s *Store) remember(e *entry) {
 
 // wrote remembers a record that was written to Redis, and reads it, so that
 // Redis tells when somebody else changes it.
-func (s *Store) wrote(ctx context.Context, l *link, key string, old, value []byte, expiry time.Time) {
+func (s *Store) wrote(ctx context.Context, l *link, key string, value []byte, expiry time.Time) {
 	e := &entry{key: key, value: bytes.Clone(value), expiry: expiry.Round(0), term: l.term.Load()}
-	if old != nil {
-		e.replaced = sha256.Sum256(old)
-	}
 	s.remember(e)
 	term := l.term.Load()
 	record, err := l.redis.Read(ctx, key)
@@ -100,16 +93,12 @@ func (s *Store) forget(e *entry) {
 	}
 }
 
-// bury remembers that a record was deleted, for as long as it would have lived.
-func (s *Store) bury(key string) {
+// bury remembers that a record was deleted.
+func (s *Store) bury(key string, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	expiry := time.Now().Add(tombstoneLife)
-	if e := s.memory.get(key); e != nil && e.value != nil {
-		expiry = e.expiry
-	}
 	if old := s.memory.get(key); old == nil || !old.pending {
-		_ = s.memory.put(&entry{key: key, expiry: expiry})
+		_ = s.memory.put(&entry{key: key, expiry: until})
 	}
 }
 

@@ -37,11 +37,6 @@ type entry struct {
 	force   bool
 	fresh   bool
 
-	// replaced is the digest of the value whose place the value in Redis took, if
-	// this replica put it there, or zero. Another replica may not have heard of
-	// that when Redis lost its data, and bring back what was replaced.
-	replaced digest
-
 	// term is the time of service of a connection in which Redis told about
 	// changes to the record since it was read, or zero.
 	term uint64
@@ -72,11 +67,6 @@ func (e *entry) shared() bool {
 
 // digest is the SHA-256 of a value.
 type digest = [sha256.Size]byte
-
-// tookThePlaceOf tells whether value is what this replica had replaced.
-func (e *entry) tookThePlaceOf(value string) bool {
-	return e.replaced != digest{} && e.replaced == sha256.Sum256([]byte(value))
-}
 
 // mayBe adds a value that Redis may have. Of many only the last ones are kept.
 func (e *entry) mayBe(value []byte) {
@@ -185,9 +175,6 @@ func (m *memory) swap(key string, old, new []byte, expiry, now time.Time, interr
 		return store.ErrConflict
 	}
 	next := &entry{key: key, pending: true, base: e.baseAt(now)}
-	if e != nil {
-		next.replaced = e.replaced
-	}
 	if e != nil && e.pending {
 		next.maybe, next.force = e.maybe, e.force
 	}

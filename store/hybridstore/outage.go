@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
 // outage is one time without Redis. The one in which Redis has not been
@@ -19,10 +23,12 @@ type outage struct {
 	// closing tells that changes wait for Redis, which is about to be back in
 	// service: it could otherwise never catch up with them.
 	closing bool
-	alone   int // locks that this replica has granted itself, and that are held
+	alone   map[*ownLock]struct{} // locks that this replica has granted itself, and that are held
 }
 
-func newOutage(began time.Time) *outage { return &outage{began: began, changed: make(chan struct{})} }
+func newOutage(began time.Time) *outage {
+	return &outage{began: began, changed: make(chan struct{}), alone: make(map[*ownLock]struct{})}
+}
 
 func (o *outage) change() {
 	close(o.changed)
@@ -36,7 +42,11 @@ func (s *Store) takeOut(l *link) bool {
 	if !s.link.CompareAndSwap(l, nil) {
 		return false
 	}
-	s.outage = newOutage(time.Now())
+	began := time.Now()
+	if last := s.outage.began; began.Before(l.locksFrom) && !last.IsZero() {
+		began = last // to who waits for a lock, that outage has not ended
+	}
+	s.outage = newOutage(began)
 	l.end()
 	return true
 }
@@ -79,8 +89,9 @@ func (s *Store) awaitLocks(ctx context.Context) (*link, error) {
 		l, o := s.link.Load(), s.outage
 		wait, answers, changed := time.Until(o.began.Add(s.cfg.LockPatience)), o.answers, o.changed
 		s.mu.Unlock()
+		var ended <-chan struct{}
 		if l != nil {
-			wait, answers = time.Until(l.locksFrom), false
+			wait, answers, ended = time.Until(l.locksFrom), false, l.ended.Done()
 		}
 		if wait <= 0 && !answers {
 			return l, nil
@@ -92,6 +103,7 @@ func (s *Store) awaitLocks(ctx context.Context) (*link, error) {
 		select {
 		case <-patience:
 		case <-changed:
+		case <-ended:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("hybridstore: lock: %w", ctx.Err())
 		case <-s.background.Done():
@@ -117,6 +129,16 @@ func (s *Store) mayLockAlone(key string, then func(*outage)) error {
 	return nil
 }
 
+// ownLock is a lock that this replica has granted itself.
+type ownLock struct {
+	key  string
+	ends time.Time
+	over bool // guarded by Store.mu
+	// unlock gives back the same lock in Redis, once that has been taken there;
+	// guarded by Store.mu.
+	unlock func()
+}
+
 // lockAlone grants a lock that excludes the callers of this Store only, which is
 // enough where no other replica can know the record.
 func (s *Store) lockAlone(ctx context.Context, key string, ttl time.Duration) (unlock func(), err error) {
@@ -127,43 +149,61 @@ func (s *Store) lockAlone(ctx context.Context, key string, ttl time.Duration) (u
 	if err != nil {
 		return nil, err
 	}
-	// Who has only waited does not keep Redis from coming back.
+	own := &ownLock{key: key, ends: time.Now().Add(ttl)}
 	var o *outage
-	if err := s.mayLockAlone(key, func(now *outage) { o = now; o.alone++ }); err != nil {
+	// Redis may have come back to who has only waited.
+	if err := s.mayLockAlone(key, func(now *outage) { o = now; o.alone[own] = struct{}{} }); err != nil {
 		release()
 		return nil, err
 	}
 	done := sync.OnceFunc(func() {
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		if o.alone--; o.alone == 0 {
-			o.change()
+		delete(o.alone, own)
+		own.over = true
+		unlock := own.unlock
+		s.mu.Unlock()
+		if unlock != nil {
+			unlock()
 		}
 	})
 	lease := time.AfterFunc(ttl, done)
 	return func() { release(); lease.Stop(); done() }, nil
 }
 
-// endAlone returns when no lock is held that this replica granted itself, and
-// has no other one be granted, until Redis is in service or goneAgain is
-// called: what is done under such a lock belongs together, and is not to be
-// seen by others before it is complete.
-func (s *Store) endAlone() error {
-	for {
+// takeAlong takes the locks that this replica has granted itself in Redis, before
+// others see there what they are about, and has no other ones be granted, until
+// Redis is in service or goneAgain is called.
+func (s *Store) takeAlong(redis *redisstore.Store) error {
+	s.mu.Lock()
+	s.outage.answers = true
+	own := slices.Collect(maps.Keys(s.outage.alone))
+	s.mu.Unlock()
+	return inParallel(own, func(l *ownLock) error {
 		s.mu.Lock()
-		o := s.outage
-		o.answers = true
-		held, changed := o.alone > 0, o.changed
+		ttl, taken := time.Until(l.ends), l.unlock != nil
 		s.mu.Unlock()
-		if !held {
+		if taken || ttl <= 0 {
 			return nil
 		}
-		select {
-		case <-changed:
-		case <-s.background.Done():
-			return ErrClosed
+		ctx, cancel := context.WithTimeout(s.background, s.cfg.Redis.OpTimeout)
+		defer cancel()
+		unlock, err := redis.Lock(ctx, l.key, ttl)
+		if err != nil {
+			if redisstore.IsOutage(err) || s.background.Err() != nil {
+				return err
+			}
+			return nil // somebody else has it, too
 		}
-	}
+		unlock = s.afterReplay(unlock)
+		s.mu.Lock()
+		over := l.over
+		l.unlock = unlock
+		s.mu.Unlock()
+		if over {
+			unlock()
+		}
+		return nil
+	})
 }
 
 // goneAgain is called when Redis did answer and has not come into service.

@@ -16,7 +16,6 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
-	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
 // TestUnknownIsNotGone: a front end that is told that a session is gone drops
@@ -157,6 +156,38 @@ func TestWaitingForALockEnds(t *testing.T) {
 	require.ErrorIs(t, <-done, hybridstore.ErrClosed)
 }
 
+// TestFlappingRedis is back again and again, never for long enough to grant a
+// lock: that is one outage to who waits for one.
+func TestFlappingRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	config := onURL(server.URLAt(proxy.Addr()))
+	config.LockPatience = time.Second
+	s, _ := open(t, config)
+	create(t, s, "session", "v")
+	proxy.Cut()
+	waitAway(t, s)
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Lock(context.Background(), "session", time.Minute)
+		done <- err
+	}()
+	for range 20 {
+		proxy.Heal()
+		waitConnected(t, s)
+		proxy.Cut()
+		waitAway(t, s)
+		select {
+		case err := <-done:
+			require.ErrorContains(t, err, "Redis is away")
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	t.Fatal("whoever wants the lock still waits")
+}
+
 // TestUnlockComesAfterReplay has a holder save what it did under its lock while
 // cut off from Redis, where others wait for the lock: they get it together with
 // what was saved, not before.
@@ -241,50 +272,55 @@ func TestNoLockOfWhatOthersMayHave(t *testing.T) {
 	require.NoError(t, lock(s, "shared"))
 }
 
-// TestReturnWaitsForLocalLocks has Redis come back while a lock is held that this
-// replica granted itself. What is done under it is seen by others when it is
-// complete, and the next one to ask gets the lock of Redis.
-func TestReturnWaitsForLocalLocks(t *testing.T) {
+// TestLocalLocksAreTakenAlong has Redis come back while somebody holds a lock
+// that this replica granted itself. Nothing waits for the holder, and nobody
+// else gets the lock before what is done under it.
+func TestLocalLocksAreTakenAlong(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	server.Kill()
 	s, _ := open(t, onURL(server.URL()))
-	other := func() *redisstore.Store { return plain(t, server) }
 	create(t, s, "token", "refresh-1")
 	unlock, err := s.Lock(t.Context(), "token", time.Minute)
 	require.NoError(t, err)
 	require.NoError(t, server.Restart())
-	next := make(chan error, 1)
-	time.Sleep(500 * time.Millisecond) // for Redis to be noticed
-	go func() {
-		unlock, err := s.Lock(context.Background(), "token", time.Minute)
-		if err == nil && !s.IsRedisConnected() {
-			err = errors.New("another lock without Redis")
-		}
-		if err == nil {
-			unlock()
-		}
-		next <- err
-	}()
-	require.False(t, s.IsRedisConnected())
-	requireAbsent(t, other(), "token")
+	waitConnected(t, s)
+	other, _ := open(t, onURL(server.URL()))
+	requireValue(t, other, "token", "refresh-1")
+	here, there := readUnderLock(s, "token"), readUnderLock(other, "token")
+	nested, err := s.Lock(t.Context(), "client", time.Minute)
+	require.NoError(t, err, "another lock, by who holds the first one")
+	nested()
+	select {
+	case got := <-here:
+		t.Fatalf("the lock was granted here: %s", got)
+	case got := <-there:
+		t.Fatalf("the lock was granted there: %s", got)
+	default:
+	}
 	update(t, s, "token", "refresh-1", "refresh-2")
 	unlock()
-	waitConnected(t, s)
-	requireValue(t, other(), "token", "refresh-2")
-	require.NoError(t, <-next)
+	require.Equal(t, "refresh-2<nil>", <-here)
+	require.Equal(t, "refresh-2<nil>", <-there)
 }
 
-// TestReturnWaitsNoLongerThanALease has a holder never give its lock back.
-func TestReturnWaitsNoLongerThanALease(t *testing.T) {
+// TestLocalLocksTakenAlongEnd has a holder never give its lock back.
+func TestLocalLocksTakenAlongEnd(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	server.Kill()
 	s, _ := open(t, onURL(server.URL()))
-	_, err := s.Lock(t.Context(), "k", 600*time.Millisecond)
+	_, err := s.Lock(t.Context(), "k", 10*time.Second)
 	require.NoError(t, err)
 	require.NoError(t, server.Restart())
 	waitConnected(t, s)
+	left, err := server.Do("PTTL", "mcpoauth:l:k")
+	require.NoError(t, err)
+	require.Positive(t, left)
+	require.LessOrEqual(t, left, int64(10_000))
+	unlock, err := plain(t, server).Lock(t.Context(), "k", time.Second)
+	require.NoError(t, err)
+	unlock()
 }
 
 // readUnderLock waits for a lock, reads, and tells what it got.
@@ -375,7 +411,7 @@ func TestMerge(t *testing.T) {
 		if key == "changed during the replay" {
 			meanwhile.Do(func() { update(t, a, key, string(mine), "A2") })
 		}
-		if key == "not to be merged" {
+		if key == "not to be merged" || key == "deleted" && theirs == nil {
 			return nil, false
 		}
 		merged := fmt.Sprintf("%s(%s %s)", base, mine, theirs)
@@ -384,7 +420,7 @@ func TestMerge(t *testing.T) {
 		}
 		return []byte(merged), true
 	})
-	old := []string{"changed", "not to be merged", "deleted", "deleted here", "changed during the replay"}
+	old := []string{"changed", "not to be merged", "deleted", "deleted here", "emptied", "changed during the replay"}
 	for _, key := range old {
 		create(t, a, key, "v")
 		requireValue(t, b, key, "v")
@@ -400,6 +436,7 @@ func TestMerge(t *testing.T) {
 		create(t, s, "created", []string{"A", "B"}[i])
 	}
 	require.NoError(t, b.Delete(t.Context(), "deleted"))
+	require.NoError(t, b.Swap(t.Context(), "emptied", []byte("B"), nil, time.Time{}))
 	require.NoError(t, a.Swap(t.Context(), "deleted here", []byte("A"), nil, time.Time{}))
 	proxies[1].Heal()
 	waitConnected(t, b)
@@ -407,7 +444,7 @@ func TestMerge(t *testing.T) {
 	proxies[0].Heal()
 	waitConnected(t, a)
 	for key, want := range map[string]string{
-		"changed": "v(A B)", "created": "(A B)", "not to be merged": "B", "deleted here": "B",
+		"changed": "v(A B)", "created": "(A B)", "not to be merged": "B", "deleted here": "B", "emptied": "v(A )",
 		"changed during the replay": "A(A2 v(A B))",
 	} {
 		requireValue(t, plain(t, server), key, want)
@@ -415,5 +452,5 @@ func TestMerge(t *testing.T) {
 		requireEventually(t, b, key, want)
 	}
 	requireEventuallyAbsent(t, a, "deleted")
-	require.Contains(t, logs[0].String(), "merged=4 conflicts=3")
+	require.Contains(t, logs[0].String(), "merged=5 conflicts=3")
 }

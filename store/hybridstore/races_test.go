@@ -137,6 +137,8 @@ func TestReplayedAndChangedElsewhere(t *testing.T) {
 	script := &steps{all: []step{{"other-value", proxy.Cut}}}
 	a, _ := open(t, onWire(proxy.Addr(), nil, script.sending))
 	b, _ := open(t, onURL(server.URLAt(proxyB.Addr())))
+	a.SetMerge(newerWins)
+	b.SetMerge(newerWins)
 	create(t, a, "session", "value-0")
 	requireValue(t, b, "session", "value-0")
 	proxy.Cut()
@@ -535,4 +537,72 @@ func grownUpUnder(t testing.TB, server *redistest.Server, prefix string) {
 	require.NoError(t, err)
 	_, err = server.Do("DEL", prefix+"epoch:young")
 	require.NoError(t, err)
+}
+
+// TestRemovedAfterALostAnswer has the creation of a session arrive but its answer
+// be lost, and the session be removed through another replica before the creation
+// is tried again.
+func TestRemovedAfterALostAnswer(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	var dead, once atomic.Bool
+	s, _ := open(t, onWire(proxy.Addr(), func([]byte) error {
+		if dead.Load() {
+			return errDead
+		}
+		return nil
+	}, func(p []byte) {
+		if bytes.Contains(p, []byte("the-value")) && once.CompareAndSwap(false, true) {
+			dead.Store(true)
+		}
+	}))
+	other, _ := open(t, onURL(server.URL()))
+	create(t, s, "scripts", "are loaded")
+	create(t, s, "session", "the-value")
+	require.False(t, s.IsRedisConnected())
+	requireEventually(t, other, "session", "the-value")
+	proxy.Cut()
+	require.NoError(t, other.Delete(t.Context(), "session"))
+	dead.Store(false)
+	proxy.Heal()
+	waitConnected(t, s)
+	requireAbsent(t, plain(t, server), "session")
+	requireEventuallyAbsent(t, s, "session")
+}
+
+// TestUnsureUntilOthersHaveReplayed: what is not in Redis may still be on its
+// way there from another replica that was cut off.
+func TestUnsureUntilOthersHaveReplayed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	s, _ := open(t, onURL(server.URL()))
+	_, err := server.Do("DEL", "mcpoauth:epoch:young") // as ten seconds later
+	require.NoError(t, err)
+	create(t, s, "removed", "v")
+	require.NoError(t, s.Delete(t.Context(), "removed"))
+	require.NoError(t, server.Restart())
+	waitAway(t, s)
+	waitConnected(t, s)
+	_, err = s.Get(t.Context(), "session")
+	require.ErrorIs(t, err, store.ErrUnsure)
+	requireAbsent(t, s, "removed")
+	eventually(t, "absence is never sure", func() bool {
+		_, err := s.Get(t.Context(), "session")
+		return errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrUnsure)
+	})
+}
+
+// TestDeletedFromAFullRedis: whoever wants to leave can.
+func TestDeletedFromAFullRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	s, _ := open(t, onURL(server.URL()))
+	create(t, s, "session", "v")
+	_, err := server.Do("CONFIG", "SET", "maxmemory", "1")
+	require.NoError(t, err)
+	require.Error(t, s.Swap(t.Context(), "another", nil, []byte("v"), later()))
+	require.NoError(t, s.Delete(t.Context(), "session"))
+	require.True(t, s.IsRedisConnected())
+	requireAbsent(t, plain(t, server), "session")
 }

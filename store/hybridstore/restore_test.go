@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
@@ -72,6 +73,7 @@ func TestNewerIsRestoredOverOlder(t *testing.T) {
 				}
 				return nil
 			}, nil))
+			writer.SetMerge(newerWins)
 			create(t, writer, "token", "refresh-1")
 			requireValue(t, unaware, "token", "refresh-1")
 			armed.Store(true)
@@ -126,4 +128,128 @@ func TestRestoredByTwoAtOnce(t *testing.T) {
 	requireValue(t, other, "token", "refresh-2")
 	requireValue(t, changed, "token", "refresh-2")
 	require.NotContains(t, log.String(), "Redis wins")
+}
+
+// cutOff cuts a replica off from Redis, and returns when it has noticed.
+func cutOff(t *testing.T, proxy *redistest.Proxy, s *hybridstore.Store) {
+	t.Helper()
+	proxy.Cut()
+	waitAway(t, s)
+}
+
+// TestLaterIsRestoredOverEarlier has a replica be cut off, miss changes, and be
+// the first to be back after Redis has lost its data.
+func TestLaterIsRestoredOverEarlier(t *testing.T) {
+	t.Parallel()
+	for name, touched := range map[string]bool{"as it was": false, "touched meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Run(t, redistest.Options{})
+			proxies := [2]*redistest.Proxy{redistest.RunProxy(t, server.Addr()), redistest.RunProxy(t, server.Addr())}
+			earlier, _ := open(t, onURL(server.URLAt(proxies[0].Addr())))
+			later, log := open(t, onURL(server.URLAt(proxies[1].Addr())))
+			earlier.SetMerge(newerWins)
+			later.SetMerge(newerWins)
+			create(t, earlier, "token", "refresh-1")
+			requireValue(t, later, "token", "refresh-1")
+			requireValue(t, earlier, "token", "refresh-1")
+			cutOff(t, proxies[0], earlier)
+			update(t, later, "token", "refresh-1", "refresh-2")
+			update(t, later, "token", "refresh-2", "refresh-3")
+			if touched {
+				update(t, earlier, "token", "refresh-1", "refresh-1, touched")
+			}
+			cutOff(t, proxies[1], later)
+			require.NoError(t, server.RestartEmpty())
+			proxies[0].Heal()
+			waitConnected(t, earlier)
+			proxies[1].Heal()
+			waitConnected(t, later)
+			requireValue(t, plain(t, server), "token", "refresh-3")
+			requireEventually(t, earlier, "token", "refresh-3")
+			require.Contains(t, log.String(), "merged=1 conflicts=0")
+		})
+	}
+}
+
+// TestLaterIsRestoredFirst has Redis die right after a change was answered, so
+// that the writer has not yet read it, and the replica that has not heard of it
+// come last.
+func TestLaterIsRestoredFirst(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	unaware, _ := open(t, onURL(server.URLAt(proxy.Addr())))
+	var armed, sent atomic.Bool
+	writer, _ := open(t, onWire(server.Addr(), func(p []byte) error {
+		if bytes.Contains(p, []byte(":1\r\n")) && sent.CompareAndSwap(true, false) {
+			server.Kill() // this is the last that is heard of it
+		}
+		return nil
+	}, func(p []byte) {
+		if bytes.Contains(p, []byte("refresh-2")) && armed.CompareAndSwap(true, false) {
+			sent.Store(true)
+		}
+	}))
+	unaware.SetMerge(newerWins)
+	create(t, writer, "token", "refresh-1")
+	requireValue(t, unaware, "token", "refresh-1")
+	proxy.Cut()
+	armed.Store(true)
+	update(t, writer, "token", "refresh-1", "refresh-2")
+	waitAway(t, writer)
+	waitAway(t, unaware)
+	require.NoError(t, server.RestartEmpty())
+	waitConnected(t, writer)
+	requireValue(t, plain(t, server), "token", "refresh-2")
+	proxy.Heal()
+	waitConnected(t, unaware)
+	requireValue(t, plain(t, server), "token", "refresh-2")
+}
+
+// TestTakenIsNotRestored has a record be taken while Redis is away, which loses
+// it, and a replica be back later that remembers it.
+func TestTakenIsNotRestored(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxies := [2]*redistest.Proxy{redistest.RunProxy(t, server.Addr()), redistest.RunProxy(t, server.Addr())}
+	taker, _ := open(t, onURL(server.URLAt(proxies[0].Addr())))
+	other, _ := open(t, onURL(server.URLAt(proxies[1].Addr())))
+	create(t, taker, "attempt", "state")
+	requireValue(t, other, "attempt", "state")
+	requireValue(t, taker, "attempt", "state")
+	cutOff(t, proxies[0], taker)
+	cutOff(t, proxies[1], other)
+	require.NoError(t, taker.Swap(t.Context(), "attempt", []byte("state"), nil, time.Time{}))
+	require.NoError(t, server.RestartEmpty())
+	proxies[0].Heal()
+	waitConnected(t, taker)
+	proxies[1].Heal()
+	waitConnected(t, other)
+	requireAbsent(t, plain(t, server), "attempt")
+}
+
+// TestDataLostBeforeTheReplay has Redis lose its data when the store has seen
+// that they are there, and has not yet replayed what happened meanwhile.
+func TestDataLostBeforeTheReplay(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	var armed atomic.Bool
+	s, log := open(t, onWire(proxy.Addr(), nil, func(p []byte) {
+		if bytes.Contains(p, []byte("refresh-2")) && armed.CompareAndSwap(true, false) {
+			_, _ = server.Do("FLUSHALL")
+		}
+	}))
+	create(t, s, "token", "refresh-1")
+	requireValue(t, s, "token", "refresh-1")
+	cutOff(t, proxy, s)
+	update(t, s, "token", "refresh-1", "refresh-2")
+	armed.Store(true)
+	proxy.Heal()
+	waitConnected(t, s)
+	require.False(t, armed.Load(), "this was about a loss before the replay")
+	requireValue(t, plain(t, server), "token", "refresh-2")
+	require.NotContains(t, log.String(), "Redis wins")
+	require.Contains(t, log.String(), "lost its data")
 }

@@ -236,7 +236,7 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 		case err == nil && (new == nil || !time.Now().Before(expiry)):
 			s.forget(remembered)
 		case err == nil:
-			s.wrote(ctx, l, key, old, new, expiry)
+			s.wrote(ctx, l, key, new, expiry)
 		case errors.Is(err, store.ErrConflict) && old != nil && s.dataLost(ctx, l, remembered):
 			return errDataLost
 		case errors.Is(err, store.ErrConflict):
@@ -261,9 +261,13 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	return s.change(ctx, func(l *link) error {
 		// Not redisstore.Store.Delete: a replica that is cut off may have known
 		// the record in a former life of the data, and would restore it.
-		err := l.redis.Bury(ctx, key, s.buriedUntil(key), true)
+		until := s.buriedUntil(key)
+		err := l.redis.Bury(ctx, key, until, true)
+		if err != nil && ctx.Err() == nil && !redisstore.IsOutage(err) {
+			err = l.redis.Delete(ctx, key) // which a Redis whose memory is full does not refuse
+		}
 		if err == nil {
-			s.bury(key)
+			s.bury(key, until)
 		}
 		return err
 	}, func(bool) error { return s.memory.delete(key, time.Now()) })

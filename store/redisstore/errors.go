@@ -88,6 +88,11 @@ var refusalHints = map[string]string{
 // isNil tells whether the answer is that there is nothing.
 func isNil(err error) bool { return rueidis.IsRedisNil(err) }
 
+func isOutOfMemory(err error) bool {
+	server, ok := rueidis.IsRedisErr(err)
+	return ok && strings.HasPrefix(server.Error(), "OOM")
+}
+
 // withoutContents returns err in a form whose text has no keys or values.
 func withoutContents(err error) error {
 	if server, ok := rueidis.IsRedisErr(err); ok {

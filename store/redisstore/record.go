@@ -22,7 +22,6 @@ const (
 	markValue     = 'v' // created by Swap
 	markRestored  = 'r' // created by Restore, and kept by later Swaps
 	markTombstone = 't' // absent, and not to be restored
-	markDoubtful  = 'd' // restored by who may have missed a change: any other Restore outranks it
 )
 
 // Record is a stored value with what else is known about it.
@@ -48,7 +47,7 @@ func decode(encoded string) (Record, error) {
 		return Record{}, ErrForeign
 	}
 	switch encoded[headerLen-1] {
-	case markValue, markRestored, markDoubtful:
+	case markValue, markRestored:
 	case markTombstone:
 		return Record{}, store.ErrNotFound
 	default:

@@ -49,20 +49,10 @@ func (s *Store) Read(ctx context.Context, key string) (Record, error) {
 // tombstone; then it returns [store.ErrConflict]. For [Store.Bury], a restored
 // record remains one over later Swaps.
 func (s *Store) Restore(ctx context.Context, key string, value []byte, expiry time.Time) error {
-	return s.restore(ctx, markRestored, key, value, expiry)
-}
-
-// RestoreDoubtful is Restore by who may have missed a change: while nobody has
-// changed the record, Restore replaces it.
-func (s *Store) RestoreDoubtful(ctx context.Context, key string, value []byte, expiry time.Time) error {
-	return s.restore(ctx, markDoubtful, key, value, expiry)
-}
-
-func (s *Store) restore(ctx context.Context, mark byte, key string, value []byte, expiry time.Time) error {
 	if err := store.CheckSwap(key, value, expiry); err != nil {
 		return err
 	}
-	return s.create(ctx, "restore", key, restoreScript, encode(mark, value, expiry), expiry)
+	return s.create(ctx, "restore", key, restoreScript, encode(markRestored, value, expiry), expiry)
 }
 
 // Bury makes a record absent and keeps it from being restored until expiry. If

@@ -168,31 +168,6 @@ func TestRelockConfirms(t *testing.T) {
 	require.Greater(t, left, int64(30_000))
 }
 
-// TestDoubtfulIsOutranked: who may have missed a change restores only until
-// somebody comes who has not.
-func TestDoubtfulIsOutranked(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{})
-	s := open(t, redisstore.Config{URL: server.URL()})
-	ctx, old, value := t.Context(), []byte("old"), []byte("v")
-	require.NoError(t, s.RestoreDoubtful(ctx, "k", old, later()))
-	requireValue(t, s, "k", "old")
-	require.ErrorIs(t, s.RestoreDoubtful(ctx, "k", value, later()), store.ErrConflict)
-	require.NoError(t, s.Restore(ctx, "k", value, later()))
-	requireValue(t, s, "k", "v")
-	require.ErrorIs(t, s.RestoreDoubtful(ctx, "k", old, later()), store.ErrConflict)
-	require.ErrorIs(t, s.Restore(ctx, "k", old, later()), store.ErrConflict)
-	requireValue(t, s, "k", "v")
-
-	require.NoError(t, s.RestoreDoubtful(ctx, "changed", old, later()))
-	require.NoError(t, s.Swap(ctx, "changed", old, value, later()))
-	require.ErrorIs(t, s.Restore(ctx, "changed", old, later()), store.ErrConflict)
-	require.NoError(t, s.RestoreDoubtful(ctx, "buried", old, later()))
-	require.NoError(t, s.Bury(ctx, "buried", later(), false))
-	require.ErrorIs(t, s.Restore(ctx, "buried", old, later()), store.ErrConflict)
-	require.ErrorIs(t, s.RestoreDoubtful(ctx, "buried", old, later()), store.ErrConflict)
-}
-
 func TestOnChange(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})

@@ -40,7 +40,7 @@ elseif ARGV[1] == '1' then
   return 0
 end
 if new ~= '' then
-  if mark == 'r' or mark == 'd' then new = string.sub(new, 1, 16) .. 'r' .. string.sub(new, 18) end
+  if mark == 'r' then new = string.sub(new, 1, 16) .. 'r' .. string.sub(new, 18) end
   redis.call('SET', KEYS[1], new, 'PXAT', ARGV[4])
 elseif live then
   redis.call('DEL', KEYS[1])
@@ -50,8 +50,7 @@ return 1`)
 	// restoreScript creates the record ARGV[1] until ARGV[2] in milliseconds
 	// where nothing is, not even a tombstone. It returns 0 if something is.
 	restoreScript = newScript(`
-local now = redis.call('GET', KEYS[1])
-if now and (string.sub(now, 17, 17) ~= 'd' or string.sub(ARGV[1], 17, 17) == 'd') then return 0 end
+if redis.call('GET', KEYS[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
 return 1`)
 

@@ -117,13 +117,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 // read gets a record, from the cache if there is one.
 func (s *Store) read(ctx context.Context, name string) (record Record, err error) {
 	err = s.try(ctx, "get", func(ctx context.Context, _ bool) error {
-		var answer rueidis.RedisResult
-		if s.caching {
-			answer = s.client.DoCache(ctx, s.client.B().Get().Key(name).Cache(), s.cacheTTL)
-		} else {
-			answer = s.client.Do(ctx, s.client.B().Get().Key(name).Build())
-		}
-		encoded, err := answer.ToString()
+		encoded, err := s.get(ctx, name)
 		if isNil(err) {
 			return store.ErrNotFound
 		}
@@ -133,6 +127,18 @@ func (s *Store) read(ctx context.Context, name string) (record Record, err error
 		return err
 	})
 	return record, err
+}
+
+func (s *Store) get(ctx context.Context, name string) (string, error) {
+	if s.caching {
+		encoded, err := s.client.DoCache(ctx, s.client.B().Get().Key(name).Cache(), s.cacheTTL).ToString()
+		if !isOutOfMemory(err) {
+			return encoded, err
+		}
+		// The cache reads in a transaction, which a Redis whose memory is full
+		// refuses, unlike a read.
+	}
+	return s.client.Do(ctx, s.client.B().Get().Key(name).Build()).ToString()
 }
 
 // Swap implements [store.SessionStore]. After a lost connection it is sent
