@@ -49,18 +49,20 @@
 // lasts, sessions are used, made and removed as always, but the refresh token of
 // a session is not spent where another replica might spend it too: a session
 // whose access token has ended has to wait, with an error, until Redis is back.
-// With [Config].LocalLocks, for hosts with one replica, nothing waits.
+// With [Config].LocalLocks, for hosts with one replica, it has not.
 //
 // Once it answers, what has changed is replayed, each change as the Swap or
-// Delete that it was, and only then is Redis back in service. Where Redis has something else than the change was made from,
-// another replica was there meanwhile. Package session then makes one record of
-// the two, see [Store.SetMerge]; where that is not possible, as when both have
-// refreshed, Redis wins, and a warning says so. A Delete is different; it holds
-// whatever others have made of the record.
+// Delete that it was, and only then is Redis back in service. Where Redis has
+// something else than the change was made from, another replica was there
+// meanwhile. Package session then makes one record of the two, see
+// [Store.SetMerge]; where that is not possible, as when both have refreshed,
+// Redis wins, and a warning says so. A Delete is different; it holds whatever
+// others have made of the record.
 //
 // Locks that Redis had granted are given back then, and new ones are granted 3 s
-// later, when other replicas have replayed their changes. What is done under a
-// lock that this replica granted itself is finished first.
+// later, when other replicas have replayed their changes; until then a record
+// that is absent is [store.ErrUnsure], too. A lock that this replica granted
+// itself, and that is still held, is taken in Redis before the replay.
 //
 // A change whose answer got lost, at the beginning of an outage or in its
 // middle, is recognized when it turns up in Redis. What cannot be decided, as
@@ -71,12 +73,15 @@
 // A key in Redis names the life of its data; see redisstore.Store.Epoch. If it
 // has changed, every replica brings back what it remembers and was up to date
 // about, as long as Redis kept it informed until the end. What somebody has
-// deleted with [Store.Delete] stays deleted: deletions are remembered too, until
-// the record would have expired, and outrank memories of other replicas whoever
-// comes first. For ten seconds a record that is absent is [store.ErrUnsure],
-// because another replica may be about to bring it back. The leases of locks that
-// are held are brought back as well, and no new ones are granted for 3 s. A Redis
-// that is used for the first time is no different.
+// deleted with [Store.Delete] stays deleted: deletions are remembered too, for
+// two days or until the record would have expired, and outrank memories of other
+// replicas whoever comes first. Of different states of one record package session
+// knows the later one, see [Store.SetMerge]; without it the first to come wins.
+//
+// For ten seconds a record that is absent is [store.ErrUnsure], because another
+// replica may be about to bring it back. The leases of locks that are held are
+// brought back as well, and no new ones are granted for 3 s. A Redis that is used
+// for the first time is no different.
 //
 // Without client-side caching nothing is brought back but what changed while
 // Redis was away, as nobody could say what is still true.

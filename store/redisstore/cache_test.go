@@ -326,3 +326,24 @@ func TestCancelledReaderDoesNotFailOthers(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A Redis whose memory is full refuses transactions, in which the cache reads,
+// but no other reads: sessions go on being used.
+func TestFullRedisIsRead(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	s, other := open(t, redisstore.Config{URL: server.URL()}), open(t, redisstore.Config{URL: server.URL()})
+	create(t, s, "k", "v")
+	_, err := server.Do("CONFIG", "SET", "maxmemory", "1")
+	require.NoError(t, err)
+	requireValue(t, other, "k", "v")
+	_, err = other.Get(t.Context(), "absent")
+	require.ErrorIs(t, err, store.ErrNotFound)
+	err = other.Swap(t.Context(), "k", []byte("v"), []byte("w"), later())
+	require.ErrorContains(t, err, "OOM (its memory is full)")
+	requireValue(t, s, "k", "v")
+	_, err = server.Do("CONFIG", "SET", "maxmemory", "0")
+	require.NoError(t, err)
+	require.NoError(t, other.Swap(t.Context(), "k", []byte("v"), []byte("w"), later()))
+	requireEventually(t, s, "k", "w")
+}
