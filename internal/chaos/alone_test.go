@@ -1,8 +1,8 @@
 package chaos_test
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"log/slog"
 	"testing"
 	"time"
