@@ -30,13 +30,9 @@ const (
 // serveHost is one replica: the library on Redis, until ctx or its standard
 // input ends. It prints the address that it listens on.
 func serveHost(ctx context.Context, stdout io.Writer) error {
-	// What is in Redis is encrypted with this key, the same on all replicas:
-	// 32 random bytes, made once with "openssl rand -base64 32", and kept
-	// where the host keeps its other secrets. Without one, session.New refuses
-	// a store that outlives the process.
-	key, err := base64.StdEncoding.DecodeString(os.Getenv(envSealKey))
+	key, err := sealKey(os.Getenv(envSealKey))
 	if err != nil {
-		return errors.New(envSealKey + ": is not base64; make a key with: openssl rand -base64 32")
+		return fmt.Errorf("%s: %w; make a key with: openssl rand -base64 32", envSealKey, err)
 	}
 	// While Redis is away for longer than a second, this store goes on in
 	// memory. A host that prefers an error uses redisstore.New instead.
@@ -79,4 +75,22 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	return nil
+}
+
+// sealKey decodes the key that encrypts what is in Redis, the same on all
+// replicas: 32 random bytes in base64, made once, and kept where the host keeps
+// its other secrets. session.New has the same demands; it does not know where a
+// key comes from. The errors say nothing of the key.
+func sealKey(encoded string) ([]byte, error) {
+	if encoded == "" {
+		return nil, errors.New("is required")
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, errors.New("is not base64")
+	}
+	if len(key) != 32 {
+		return nil, fmt.Errorf("is %d bytes long, want 32", len(key))
+	}
+	return key, nil
 }

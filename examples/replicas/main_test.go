@@ -93,8 +93,7 @@ func TestRun(t *testing.T) {
 		"unknown flag":            {[]string{"-hots"}, nil, 2, "-hots"},
 		"stray operand":           {[]string{"host"}, nil, 2, `unexpected argument "host"`},
 		"no redis-server":         {nil, map[string]string{"PATH": ""}, 1, "no redis-server in PATH; install it with: apt-get install redis-server"},
-		"host with a wrong key":   {[]string{"-host"}, map[string]string{envSealKey: "canary!"}, 1, "MCPOAUTH_SEAL_KEYS: is not base64; make a key with: openssl rand -base64 32"},
-		"host with another's URL": {[]string{"-host"}, map[string]string{envRedisURL: "http://canary@127.0.0.1"}, 1, "REDIS_URL: "},
+		"host with another's URL": {[]string{"-host"}, map[string]string{envSealKey: newSealKey(), envRedisURL: "http://canary@127.0.0.1"}, 1, "REDIS_URL: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for key, value := range tc.env {
@@ -111,15 +110,19 @@ func TestRun(t *testing.T) {
 
 // A host does not start without seal keys, and says how one is made.
 func TestHostNeedsSealKey(t *testing.T) {
-	server := redistest.Run(t, redistest.Options{})
-	for name, key := range map[string]string{"none": "", "short": base64.StdEncoding.EncodeToString([]byte("a short key"))} {
+	for name, tc := range map[string]struct{ key, want string }{
+		"none":       {"", "is required"},
+		"not base64": {"canary!", "is not base64"},
+		"short":      {base64.StdEncoding.EncodeToString([]byte("canary: short")), "is 13 bytes long, want 32"},
+		"long":       {base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 33)), "is 33 bytes long, want 32"},
+	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv(envRedisURL, server.URL())
+			t.Setenv(envRedisURL, "redis://127.0.0.1:1")
 			t.Setenv(envPublicURL, "http://127.0.0.1:3000")
-			t.Setenv(envSealKey, key)
+			t.Setenv(envSealKey, tc.key)
 			var stderr bytes.Buffer
 			require.Equal(t, 1, run(t.Context(), []string{"-host"}, io.Discard, &stderr))
-			require.Contains(t, stderr.String(), "SealKeys")
+			require.Equal(t, "replicas: MCPOAUTH_SEAL_KEYS: "+tc.want+"; make a key with: openssl rand -base64 32\n", stderr.String())
 		})
 	}
 }

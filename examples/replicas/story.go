@@ -48,7 +48,7 @@ func (s *story) tell(ctx context.Context) error {
 		title  string
 		happen func() error
 	}{
-		{fmt.Sprintf("%d users work, each call on the other host", users), func() error { return nil }},
+		{fmt.Sprintf("%d users work; the calls alternate between the hosts", users), func() error { return nil }},
 		{"Host b is killed in the middle of it", func() error { s.w.hosts[1].kill(); return nil }},
 		{"Host b is back, and knows nobody", func() error { return s.w.hosts[1].start(ctx) }},
 		{"All access tokens end at once", func() error { s.w.auth.ExpireAccessTokens(); return nil }},

@@ -165,7 +165,7 @@ func newManager(logger *slog.Logger, sessions *hybridstore.Store) (*session.Mana
 		return nil, err
 	}
 	if len(keys) == 0 && !sessions.Ephemeral() {
-		return nil, errors.New("MCPOAUTH_SEAL_KEYS: is required with REDIS_URL; make a key with: openssl rand -base64 32")
+		return nil, errors.New("MCPOAUTH_SEAL_KEYS: is required with REDIS_URL" + makeKey)
 	}
 	cfg := session.Config{Store: sessions, SealKeys: keys, Logger: logger}
 	switch os.Getenv("MCPOAUTH_ALLOW_LOOPBACK") {
@@ -178,6 +178,9 @@ func newManager(logger *slog.Logger, sessions *hybridstore.Store) (*session.Mana
 	return session.New(cfg)
 }
 
+// makeKey ends the errors about keys.
+const makeKey = "; make a key with: openssl rand -base64 32"
+
 // sealKeys decodes a list of keys. Its errors say which one is wrong, and
 // nothing of it.
 func sealKeys(list string) (keys [][]byte, err error) {
@@ -187,10 +190,10 @@ func sealKeys(list string) (keys [][]byte, err error) {
 	for i, entry := range strings.Split(list, ",") {
 		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(entry))
 		if err != nil {
-			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is not base64", i+1)
+			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is not base64%s", i+1, makeKey)
 		}
 		if len(key) != 32 {
-			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is %d bytes long, want 32", i+1, len(key))
+			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is %d bytes long, want 32%s", i+1, len(key), makeKey)
 		}
 		keys = append(keys, key)
 	}

@@ -347,3 +347,24 @@ func TestFullRedisIsRead(t *testing.T) {
 	require.NoError(t, other.Swap(t.Context(), "k", []byte("v"), []byte("w"), later()))
 	requireEventually(t, s, "k", "w")
 }
+
+// A record that is read all the time is asked for once per CacheTTL.
+func TestCacheTTLIsHowOftenRedisIsAsked(t *testing.T) {
+	t.Parallel()
+	const ttl, times = 200 * time.Millisecond, 5
+	server := redistest.Run(t, redistest.Options{})
+	s := open(t, redisstore.Config{URL: server.URL(), CacheTTL: ttl})
+	require.NoError(t, s.Swap(t.Context(), "k", nil, []byte("v"), time.Now().Add(time.Hour)))
+	require.NoError(t, server.ResetStats())
+	start := time.Now()
+	for time.Since(start) < times*ttl {
+		_, err := s.Get(t.Context(), "k")
+		require.NoError(t, err)
+		time.Sleep(time.Millisecond)
+	}
+	took := time.Since(start)
+	stats, err := server.CommandStats()
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, stats["get"], int64(2))
+	require.LessOrEqual(t, stats["get"], int64(took/ttl)+1)
+}

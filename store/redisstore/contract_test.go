@@ -1,8 +1,13 @@
 package redisstore_test
 
 import (
+	"context"
 	"crypto/rand"
+	"crypto/x509"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 	"github.com/mcpoauth/mcpoauth/store/storetest"
 )
@@ -68,23 +74,120 @@ func TestContractWithoutCache(t *testing.T) {
 	runContract(t, redisstore.Config{URL: server.URL(), DisableCache: true})
 }
 
-// aclRules are those of the package's documentation.
+// aclRules are those of the package's documentation, for all servers.
 const aclRules = "-@all +hello +ping +get +pttl +exists +set +del +pexpire +eval +evalsha +multi +exec" +
 	" +client|tracking +client|caching"
 
+// clusterRules are those for a cluster beside them.
+const clusterRules = "+cluster|slots +cluster|shards +asking"
+
 // TestContractAsRestrictedUser uses a user who may run nothing but what is
-// documented, on nothing but the prefix.
+// documented, on nothing but the prefix; and one who may not run what is
+// documented for this kind of server alone.
 func TestContractAsRestrictedUser(t *testing.T) {
 	t.Parallel()
-	server := redistest.Run(t, redistest.Options{
-		Password: "admin",
-		Users:    []string{"user mcpoauth on >s3cret ~mcpoauth:* " + aclRules},
-	})
-	runContract(t, redisstore.Config{URL: "redis://mcpoauth:s3cret@" + server.Addr(), KeyPrefix: "mcpoauth:"})
+	for _, tt := range []struct {
+		name  string
+		more  string // rules beside aclRules
+		start func(t *testing.T) (url string, servers []*redistest.Server)
+	}{
+		{"database 0", "", func(t *testing.T) (string, []*redistest.Server) {
+			server := redistest.Run(t, redistest.Options{})
+			return server.URL() + "/0", []*redistest.Server{server}
+		}},
+		{"database 3", "+select", func(t *testing.T) (string, []*redistest.Server) {
+			server := redistest.Run(t, redistest.Options{})
+			return server.URL() + "/3", []*redistest.Server{server}
+		}},
+		{"Sentinel", "+role", func(t *testing.T) (string, []*redistest.Server) {
+			sentinel := redistest.RunSentinel(t)
+			primary, err := sentinel.Primary()
+			require.NoError(t, err)
+			return sentinel.URL(), []*redistest.Server{primary}
+		}},
+		{"Cluster", clusterRules, func(t *testing.T) (string, []*redistest.Server) {
+			cluster := redistest.RunCluster(t, 2)
+			return cluster.URL(), cluster.Nodes
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			address, servers := tt.start(t)
+			for user, rules := range map[string]string{"mcpoauth": aclRules + " " + tt.more, "toofew": aclRules} {
+				for _, server := range servers {
+					rule := append([]string{"ACL", "SETUSER", user, "on", ">s3cret", "~mcpoauth:*"}, strings.Fields(rules)...)
+					_, err := server.Do(rule...)
+					require.NoError(t, err)
+				}
+			}
+			as := func(user, prefix string) redisstore.Config {
+				return redisstore.Config{URL: strings.Replace(address, "://", "://"+user+":s3cret@", 1), KeyPrefix: prefix}
+			}
+			runContract(t, as("mcpoauth", "mcpoauth:"))
 
-	elsewhere := open(t, redisstore.Config{URL: "redis://mcpoauth:s3cret@" + server.Addr(), KeyPrefix: "other:"})
-	_, err := elsewhere.Get(t.Context(), "k")
-	require.ErrorContains(t, err, "redisstore: get: the server refuses: NOPERM")
+			_, err := open(t, as("mcpoauth", "other:")).Get(t.Context(), "k")
+			require.ErrorContains(t, err, "redisstore: get: the server refuses: NOPERM")
+			if tt.more != "" {
+				require.ErrorContains(t, useAll(as("toofew", "mcpoauth:")), "the server refuses: ")
+			}
+		})
+	}
+}
+
+// useAll uses a store for a while, and so all nodes that it knows.
+func useAll(config redisstore.Config) error {
+	s, err := redisstore.New(config)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for i := range 20 {
+		if _, err := s.Get(context.Background(), strconv.Itoa(i)); !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestRestrictedUserWhileClusterMoves has a record on its way from one node to
+// another, which a client is told to ask for there.
+func TestRestrictedUserWhileClusterMoves(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.RunCluster(t, 2)
+	do := func(node *redistest.Server, args ...string) any {
+		answer, err := node.Do(args...)
+		require.NoError(t, err)
+		return answer
+	}
+	for user, rules := range map[string]string{"mcpoauth": "", "toofew": " -asking"} {
+		for _, node := range cluster.Nodes {
+			do(node, append([]string{"ACL", "SETUSER", user, "on", ">s3cret", "~mcpoauth:*"}, strings.Fields(aclRules+" "+clusterRules+rules)...)...)
+		}
+	}
+	from, err := cluster.NodeOf("mcpoauth:v:k")
+	require.NoError(t, err)
+	to := cluster.Nodes[0]
+	if from == to {
+		to = cluster.Nodes[1]
+	}
+	slot := fmt.Sprint(do(from, "CLUSTER", "KEYSLOT", "mcpoauth:v:k"))
+	do(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", fmt.Sprint(do(from, "CLUSTER", "MYID")))
+	do(from, "CLUSTER", "SETSLOT", slot, "MIGRATING", fmt.Sprint(do(to, "CLUSTER", "MYID")))
+
+	as := func(user string) *redisstore.Store {
+		return open(t, redisstore.Config{
+			URL: "redis://" + user + ":s3cret@" + cluster.Nodes[0].Addr(), KeyPrefix: "mcpoauth:", OpTimeout: time.Second,
+		})
+	}
+	s := as("mcpoauth")
+	require.NoError(t, s.Swap(t.Context(), "k", nil, []byte("v"), time.Now().Add(time.Hour)))
+	record, err := s.Get(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, "v", string(record))
+	require.EqualValues(t, 1, do(to, "DBSIZE"))
+	_, err = as("toofew").Get(t.Context(), "k")
+	require.ErrorContains(t, err, "redisstore: get: ", "redirected back and forth")
+	require.NotErrorIs(t, err, store.ErrNotFound)
 }
 
 // TestContractWithBorrowedClient has a client with several connections, as
@@ -131,6 +234,23 @@ func TestContractOverTLS(t *testing.T) {
 		Password:    "s3cret",
 		TLSConfig:   server.TLSConfig(),
 	}})
+}
+
+// A rediss:// URL is TLS, with the authorities that the system trusts: it gets
+// as far as a certificate that is none of theirs.
+func TestURLOverTLS(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{TLS: true, Password: "s3cret"})
+	require.Regexp(t, "^rediss://", server.URL())
+	_, err := redisstore.New(redisstore.Config{URL: server.URL()})
+	var untrusted x509.UnknownAuthorityError
+	require.ErrorAs(t, err, &untrusted)
+	require.NotContains(t, err.Error(), "s3cret")
+
+	open(t, redisstore.Config{URL: server.URL() + "?skip_verify=1"}) // it was the certificate, and nothing else
+
+	_, err = redisstore.New(redisstore.Config{URL: strings.Replace(server.URL(), "rediss://", "redis://", 1)})
+	require.Error(t, err, "the server speaks TLS only")
 }
 
 // TestContractOnOldServers covers servers, and users, without what a cache

@@ -86,9 +86,16 @@
 //
 //	ACL SETUSER mcpoauth on >secret ~mcpoauth:* -@all +hello +ping +get +pttl
 //	    +exists +set +del +pexpire +eval +evalsha +multi +exec
-//	    +client|tracking +client|caching +cluster|slots +cluster|shards
+//	    +client|tracking +client|caching
 //
-// and, for a borrowed client, +getrange. Without CLIENT TRACKING or CLIENT
+// and, beside that,
+//
+//	+select                                 for a database other than 0
+//	+role                                   with Sentinel
+//	+cluster|slots +cluster|shards +asking  with Cluster
+//	+getrange                               for a borrowed client
+//
+// on every server that may become a primary. Without CLIENT TRACKING or CLIENT
 // CACHING everything works, with a round trip for each Get.
 //
 // Keys, values and credentials are in no error and no log record. Of a

@@ -119,7 +119,7 @@ func TestRelock(t *testing.T) {
 	}
 	free := func(key string) bool {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		unlock, err := other.Lock(ctx, key, time.Minute)
 		if err == nil {
