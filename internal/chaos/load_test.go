@@ -18,6 +18,10 @@ import (
 const (
 	loadWorkers = 6
 	loadPause   = 4 * time.Millisecond // between two operations of a worker
+
+	// leastRefreshes are part of every progress in a world in which tokens end
+	// all the time.
+	leastRefreshes = 5
 )
 
 // load is many users at work, until it is stopped. Whatever a user is answered
@@ -184,17 +188,33 @@ func (l *load) complain(format string, args ...any) {
 	}
 }
 
-// progress waits until n more operations have been answered.
+// progress waits until n more operations have been answered and, in a busy
+// world, some tokens have been refreshed meanwhile.
 func (l *load) progress(n int) {
 	l.t.Helper()
-	goal := l.count() + n
+	goal, refreshes := l.count()+n, l.w.as.Counts().Refreshes
 	eventually(l.t, fmt.Sprintf("%d more operations", n), func() bool { return l.count() >= goal })
+	if l.w.busy {
+		eventually(l.t, "refreshes", func() bool { return l.w.as.Counts().Refreshes >= refreshes+leastRefreshes })
+	}
 }
 
 func (l *load) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total
+}
+
+// seen counts the answers with a code.
+func (l *load) seen(code string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for outcome, times := range l.outcomes {
+		if strings.HasSuffix(outcome, " "+code) {
+			n += times
+		}
+	}
+	return n
 }
 
 func (l *load) failuresOn(r *replica) int {
@@ -220,6 +240,9 @@ func (l *load) halt() {
 	l.wg.Wait()
 	l.t.Log(l.summary())
 	require.Empty(l.t, l.bad, "answers that nobody should get")
+	if l.w.busy {
+		require.Positive(l.t, l.w.as.Counts().Refreshes, "nothing was refreshed, so nothing is proved")
+	}
 }
 
 // stop ends the load and requires what every test of this package is about.
