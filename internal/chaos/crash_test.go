@@ -31,7 +31,7 @@ func newCrash(t *testing.T, b backend, skew time.Duration) *crash {
 	c := &crash{t: t, w: newWorld(t, authtest.Options{}, mcptest.Options{JSONResponse: true})}
 	c.redis = redistest.Run(t, redistest.Options{})
 	c.network = redistest.RunProxy(t, c.redis.Addr())
-	p := processConfig{Backend: b.name, RedisURL: c.redis.URLAt(c.network.Addr()), RequestTimeout: 2 * time.Second, LockTTL: 5 * time.Second, Skew: skew}
+	p := processConfig{Name: "victim", Backend: b.name, RedisURL: c.redis.URLAt(c.network.Addr()), RequestTimeout: 2 * time.Second, LockTTL: 5 * time.Second, Skew: skew}
 	c.victim = startProcess(t, p)
 	c.survivor = c.w.replica(t, "survivor", b.store(t, c.redis.URL()), p.change)
 	c.user = newUsers(c.w, 1, rand.New(rand.NewPCG(1, 2)))[0]
