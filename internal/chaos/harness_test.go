@@ -116,6 +116,11 @@ func openHybrid(redisURL string) (store.SessionStore, func(), error) {
 	if err := inUse(redisURL); err != nil {
 		return nil, nil, err
 	}
+	return startHybrid(redisURL)
+}
+
+// startHybrid is openHybrid for a Redis that may be away.
+func startHybrid(redisURL string) (store.SessionStore, func(), error) {
 	s, err := hybridstore.New(context.Background(), hybridstore.Config{
 		Redis:  redisstore.Config{URL: redisURL},
 		Logger: slog.New(slog.DiscardHandler),
@@ -235,7 +240,15 @@ type replica struct {
 	name    string
 	base    string
 	client  http.RoundTripper
-	manager *session.Manager // nil for a process of its own
+	manager *session.Manager   // nil for a process of its own
+	store   store.SessionStore // likewise
+}
+
+// isAlone tells whether the replica has noticed that Redis is away, and goes on
+// without it.
+func (r *replica) isAlone() bool {
+	s, ok := r.store.(*hybridstore.Store)
+	return ok && !s.IsRedisConnected()
 }
 
 // replica starts a replica in this process.
@@ -252,7 +265,7 @@ func (w *world) replica(t testing.TB, name string, s store.SessionStore, change 
 		_ = m.Close()
 		cfg.Client.HTTPClient.CloseIdleConnections()
 	})
-	return &replica{name: name, base: publicURL, client: direct{newAPI(t, m)}, manager: m}
+	return &replica{name: name, base: publicURL, client: direct{newAPI(t, m)}, manager: m, store: s}
 }
 
 // replicas starts two replicas, each with its own connection to Redis.
