@@ -217,6 +217,7 @@ func TestAloneFromTheStart(t *testing.T) {
 			r := w.replica(t, "new", backend{open: startHybrid}.store(t, redis.URL()))
 			require.True(t, r.isAlone())
 
+			began := time.Now()
 			id, removed := w.session(t, r, r), w.session(t, r, r)
 			require.NoError(t, echo(t, r, id))
 			w.clock.advance(61 * time.Minute)
@@ -226,6 +227,7 @@ func TestAloneFromTheStart(t *testing.T) {
 			var outage *session.StoreError
 			require.ErrorAs(t, echo(t, r, known), &outage)
 			require.True(t, r.isAlone())
+			require.Less(t, time.Since(began), 8*time.Second, "no lock waits for a Redis that has not been there")
 
 			require.NoError(t, redis.Restart())
 			eventually(t, "Redis is in service", func() bool { return !r.isAlone() && !before.isAlone() })
