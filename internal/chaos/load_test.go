@@ -69,7 +69,13 @@ func (l *load) start() {
 	l.connectAll()
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
-	l.t.Cleanup(func() { l.cancel(); l.wg.Wait() })
+	l.t.Cleanup(func() {
+		l.cancel()
+		l.wg.Wait()
+		if l.t.Failed() {
+			l.t.Log(strings.Join(l.bad, "\n"))
+		}
+	})
 	first := l.users[0].random.Uint64()
 	for i := range loadWorkers {
 		random := rand.New(rand.NewPCG(first, uint64(i)))
