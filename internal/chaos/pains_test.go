@@ -81,6 +81,9 @@ func TestPain04RedisAwayAtRefreshKeepsCredentials(t *testing.T) {
 		redis, w := redistest.Run(t, redistest.Options{Persist: true}), quiet(t)
 		replicas := w.replicas(t, b, redis.URL())
 		id := w.session(t, replicas[0], replicas[1])
+		for _, r := range replicas {
+			require.NoError(t, echo(t, r, id), "while all is well, so that the replica knows the session")
+		}
 		w.clock.advance(61 * time.Minute)
 		redis.Kill()
 		waiting := make(chan error, 1)
