@@ -52,6 +52,9 @@ type Options struct {
 	// AccessTokenTTL is the life of an access token; see also
 	// [Server.SetAccessTokenTTL]. Defaults to one hour.
 	AccessTokenTTL time.Duration
+	// Leeway is how much longer than that an access token is accepted, as by
+	// resource servers that allow for clocks and networks. Defaults to none.
+	Leeway time.Duration
 	// ExpiresIn says how the life is told to the client.
 	// Defaults to [ExpiresInNumber].
 	ExpiresIn ExpiresInMode
@@ -91,6 +94,10 @@ type Options struct {
 	Consent bool
 	// User is who sits at the browser; see also [Browser]. Defaults to "alice".
 	User string
+	// OnRefresh is called when a refresh token has been redeemed, or presented
+	// once more after that, before the request is answered: with whose token it
+	// is. Defaults to nothing.
+	OnRefresh func(user string, r *http.Request)
 	// Now is the clock; it must not call the server. Defaults to [time.Now].
 	Now func() time.Time
 	// DiscardRequests keeps counters but no requests, for benchmarks.

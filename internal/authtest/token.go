@@ -34,6 +34,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		answer, refusal = s.exchange(client, r.PostForm)
 	default:
 		answer, refusal = s.refreshTokens(client, r.PostForm)
+		s.noteRefresh(r)
 	}
 	if refusal != nil {
 		s.writeRefusal(w, refusal)
@@ -136,12 +137,27 @@ func (s *Server) refreshTokens(client Client, form url.Values) (map[string]any, 
 		scopes = narrower
 	}
 	s.counts.Refreshes++
+	t.used = true
 	answer := s.issueAccess(t.grant, scopes)
 	if !s.opts.NoRotation {
 		t.rotated = true
 		answer["refresh_token"] = s.issueRefresh(t.grant)
 	}
 	return answer, nil
+}
+
+// noteRefresh calls Options.OnRefresh if a refresh token is used up by now.
+func (s *Server) noteRefresh(r *http.Request) {
+	if s.opts.OnRefresh == nil {
+		return
+	}
+	s.mu.Lock()
+	t := s.refresh[r.PostForm.Get("refresh_token")]
+	used := t != nil && t.used
+	s.mu.Unlock()
+	if used {
+		s.opts.OnRefresh(t.grant.user, r)
+	}
 }
 
 // describeExpiry adds expires_in in the configured form.

@@ -247,6 +247,37 @@ func TestExpiresInForms(t *testing.T) {
 	}
 }
 
+// What the server accepts for longer is not told to the client.
+func TestLeeway(t *testing.T) {
+	t.Parallel()
+	clock := newClock()
+	c := newClient(t, newServer(t, authtest.Options{Now: clock.Now, AccessTokenTTL: time.Minute, Leeway: 10 * time.Second}))
+	answer := c.login()
+	require.Equal(t, 60.0, answer["expires_in"])
+	clock.Advance(69 * time.Second)
+	_, err := c.as.Verify(answer["access_token"].(string))
+	require.NoError(t, err)
+	clock.Advance(time.Second)
+	_, err = c.as.Verify(answer["access_token"].(string))
+	require.ErrorIs(t, err, authtest.ErrTokenExpired)
+}
+
+func TestOnRefresh(t *testing.T) {
+	t.Parallel()
+	var users []string
+	c := newClient(t, newServer(t, authtest.Options{User: "bob", OnRefresh: func(user string, r *http.Request) {
+		users = append(users, user+" "+r.Method)
+	}}))
+	first := c.login()["refresh_token"].(string)
+	require.Empty(t, users)
+	_, _ = c.refresh("made-up")
+	require.Empty(t, users)
+	_, _ = c.refresh(first)
+	require.Equal(t, []string{"bob POST"}, users)
+	_, _ = c.refresh(first)
+	require.Equal(t, []string{"bob POST", "bob POST"}, users, "used again")
+}
+
 func TestRevocation(t *testing.T) {
 	t.Parallel()
 	as := newServer(t, authtest.Options{})

@@ -52,6 +52,7 @@ type accessToken struct {
 
 type refreshToken struct {
 	grant   *grant
+	used    bool
 	rotated bool
 }
 
@@ -59,7 +60,7 @@ type refreshToken struct {
 // holds the mutex.
 func (s *Server) issueAccess(g *grant, scopes []string) map[string]any {
 	value := "at-" + rand.Text()
-	s.access[value] = &accessToken{grant: g, scopes: slices.Clone(scopes), expires: s.opts.Now().Add(s.accessTTL)}
+	s.access[value] = &accessToken{grant: g, scopes: slices.Clone(scopes), expires: s.opts.Now().Add(s.accessTTL + s.opts.Leeway)}
 	answer := map[string]any{"access_token": value, "token_type": "Bearer"}
 	s.describeExpiry(answer, s.accessTTL)
 	if !s.opts.OmitScope && len(scopes) > 0 {

@@ -38,7 +38,6 @@ func impatient(localLocks bool) backend {
 type alone struct {
 	*world
 	redis    *redistest.Server
-	stores   [2]store.SessionStore
 	replicas [2]*replica
 }
 
@@ -46,19 +45,9 @@ func newAlone(t *testing.T, localLocks bool) *alone {
 	t.Helper()
 	a := &alone{world: quiet(t), redis: redistest.Run(t, redistest.Options{Persist: true})}
 	for i, name := range []string{"a", "b"} {
-		a.stores[i] = impatient(localLocks).store(t, a.redis.URL())
-		a.replicas[i] = a.replica(t, name, a.stores[i])
+		a.replicas[i] = a.replica(t, name, impatient(localLocks).store(t, a.redis.URL()))
 	}
 	return a
-}
-
-func (a *alone) connected(want bool) bool {
-	for _, s := range a.stores {
-		if s.(*hybridstore.Store).IsRedisConnected() != want {
-			return false
-		}
-	}
-	return true
 }
 
 // known makes a session that both replicas have used.
@@ -74,13 +63,13 @@ func (a *alone) known(t *testing.T) (id string) {
 func (a *alone) begin(t *testing.T) {
 	t.Helper()
 	a.redis.Kill()
-	eventually(t, "Redis is away", func() bool { return a.connected(false) })
+	eventually(t, "Redis is away", func() bool { return a.replicas[0].isAlone() && a.replicas[1].isAlone() })
 }
 
 func (a *alone) end(t *testing.T) {
 	t.Helper()
 	require.NoError(t, a.redis.Restart())
-	eventually(t, "Redis is back", func() bool { return a.connected(true) })
+	eventually(t, "Redis is back", func() bool { return !a.replicas[0].isAlone() && !a.replicas[1].isAlone() })
 }
 
 // However long Redis is away, no replica spends a refresh token that another one
@@ -213,5 +202,57 @@ func TestAloneUnknownIsAnOutage(t *testing.T) {
 	for _, r := range a.replicas {
 		eventually(t, "it is gone", func() bool { _, err := r.manager.Status(t.Context(), alice, id); return err != nil })
 		require.ErrorIs(t, echo(t, r, id), session.ErrNotFound)
+	}
+}
+
+// A replica that starts while Redis is down does everything for its own users,
+// and what it did counts for all others once Redis comes up, with the data it
+// had or empty. A session that only others know is not gone for it meanwhile.
+func TestAloneFromTheStart(t *testing.T) {
+	t.Parallel()
+	for name, persist := range map[string]bool{"Redis comes up with its data": true, "Redis comes up empty": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			redis, w := redistest.Run(t, redistest.Options{Persist: persist}), quiet(t)
+			before := w.replica(t, "before", backend{open: openHybrid}.store(t, redis.URL()))
+			known := w.session(t, before, before)
+			require.NoError(t, echo(t, before, known))
+			redis.Kill()
+			eventually(t, "the outage is noticed", before.isAlone)
+			r := w.replica(t, "new", backend{open: startHybrid}.store(t, redis.URL()))
+			require.True(t, r.isAlone())
+
+			began := time.Now()
+			id, removed := w.session(t, r, r), w.session(t, r, r)
+			require.NoError(t, echo(t, r, id))
+			w.clock.advance(61 * time.Minute)
+			require.NoError(t, echo(t, r, id))
+			require.Equal(t, 1, w.as.Counts().Refreshes)
+			require.NoError(t, r.manager.RemoveClient(t.Context(), alice, removed))
+			var outage *session.StoreError
+			require.ErrorAs(t, echo(t, r, known), &outage)
+			require.True(t, r.isAlone())
+			require.Less(t, time.Since(began), 8*time.Second, "no lock waits for a Redis that has not been there")
+
+			require.NoError(t, redis.Restart())
+			eventually(t, "Redis is in service", func() bool { return !r.isAlone() && !before.isAlone() })
+			require.NoError(t, echo(t, r, id), "as before")
+			require.NoError(t, echo(t, before, id), "with the tokens that the new replica got alone")
+			require.Equal(t, 1, w.as.Counts().Refreshes)
+			require.ErrorIs(t, echo(t, r, removed), session.ErrNotFound)
+			if err := echo(t, before, removed); !errors.Is(err, session.ErrNotFound) {
+				require.ErrorAs(t, err, &outage, "for ten seconds somebody might bring it back")
+			}
+			for _, replica := range []*replica{r, before} {
+				require.NoError(t, echo(t, replica, known))
+			}
+			require.Equal(t, 2, w.as.Counts().Refreshes)
+			w.clock.advance(61 * time.Minute)
+			require.NoError(t, echo(t, before, id))
+			require.NoError(t, echo(t, r, id))
+			require.Equal(t, 3, w.as.Counts().Refreshes)
+			require.Equal(t, 3, w.as.Counts().Authorizations)
+			require.Zero(t, w.as.Counts().ReuseDetected)
+		})
 	}
 }

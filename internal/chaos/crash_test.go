@@ -31,7 +31,7 @@ func newCrash(t *testing.T, b backend, skew time.Duration) *crash {
 	c := &crash{t: t, w: newWorld(t, authtest.Options{}, mcptest.Options{JSONResponse: true})}
 	c.redis = redistest.Run(t, redistest.Options{})
 	c.network = redistest.RunProxy(t, c.redis.Addr())
-	p := processConfig{Backend: b.name, RedisURL: c.redis.URLAt(c.network.Addr()), RequestTimeout: 2 * time.Second, LockTTL: 5 * time.Second, Skew: skew}
+	p := processConfig{Name: "victim", Backend: b.name, RedisURL: c.redis.URLAt(c.network.Addr()), RequestTimeout: 2 * time.Second, LockTTL: 5 * time.Second, Skew: skew}
 	c.victim = startProcess(t, p)
 	c.survivor = c.w.replica(t, "survivor", b.store(t, c.redis.URL()), p.change)
 	c.user = newUsers(c.w, 1, rand.New(rand.NewPCG(1, 2)))[0]
@@ -141,22 +141,37 @@ func TestCrashDuringExchange(t *testing.T) {
 }
 
 // A replica is killed with the refresh request sent and not yet carried out.
-// Nothing is lost: another one refreshes once the lease has ended.
+// Nothing is lost: another one refreshes once the lease has ended, and not
+// before. How long a lease lasts is not up to the clock of who holds it.
 func TestCrashDuringRefreshBeforeTheAnswer(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
-		c := newCrash(t, b, 0)
-		c.connected()
-		c.w.as.ExpireAccessTokens()
-		release := c.w.as.Block(authtest.EndpointToken)
-		defer release()
-		c.killDuring(func(ctx context.Context) { c.user.call(ctx, c.victim.replica) }, "the refresh", c.tokenRequests("refresh_token"))
-		require.Zero(t, c.w.as.Counts().Refreshes)
-		release()
-		c.eventuallyCalls()
-		counts := c.w.as.Counts()
-		require.Equal(t, 1, counts.Refreshes)
-		require.Zero(t, counts.ReuseDetected)
-		require.Equal(t, 1, counts.Authorizations)
+		for name, skew := range map[string]time.Duration{"its clock is ahead": 30 * time.Second, "its clock is behind": -30 * time.Second} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c := newCrash(t, b, skew)
+				c.connected()
+				c.w.as.ExpireAccessTokens()
+				release := c.w.as.Block(authtest.EndpointToken)
+				defer release()
+				var killed time.Time
+				c.killDuring(func(ctx context.Context) { c.user.call(ctx, c.victim.replica) }, "the refresh", func() bool {
+					killed = time.Now()
+					return c.tokenRequests("refresh_token")()
+				})
+				require.Zero(t, c.w.as.Counts().Refreshes)
+				early, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				require.Equal(t, "call 504 upstream_timeout", c.user.call(early, c.survivor).outcome("call"))
+				require.Len(t, c.w.as.TokenRequests("refresh_token"), 1, "the lease has not ended")
+				release()
+				c.eventuallyCalls()
+				require.Less(t, time.Since(killed), skew.Abs(), "the lease is over")
+				counts := c.w.as.Counts()
+				require.Equal(t, 1, counts.Refreshes)
+				require.Zero(t, counts.ReuseDetected)
+				require.Equal(t, 1, counts.Authorizations)
+			})
+		}
 	})
 }
 

@@ -47,6 +47,17 @@ func (f *fleet) drain(r *replica) {
 	busy.Wait()
 }
 
+// lose is drain for a replica that end ends at once, whatever it is doing. It
+// gets no requests but those that it has when end is called.
+func (f *fleet) lose(r *replica, end func()) {
+	f.mu.Lock()
+	f.replicas = slices.DeleteFunc(f.replicas, func(other *replica) bool { return other == r })
+	end()
+	busy := f.busy[r]
+	f.mu.Unlock()
+	busy.Wait()
+}
+
 func (f *fleet) all() []*replica {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -26,12 +26,31 @@ const replicaEnv = "MCPOAUTH_CHAOS_REPLICA"
 
 // processConfig describes a replica that is a process of its own.
 type processConfig struct {
+	Name           string // in the header replicaHeader of all it sends
 	Backend        string // by its name in backends
 	RedisURL       string
 	RequestTimeout time.Duration
 	LockTTL        time.Duration
 	Skew           time.Duration // of its clock
 }
+
+// replicaHeader tells servers which process asks them.
+const replicaHeader = "X-Replica"
+
+// named tells who sends a request.
+type named struct {
+	http.RoundTripper
+	name string
+}
+
+func (n named) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set(replicaHeader, n.name)
+	return n.RoundTripper.RoundTrip(req)
+}
+
+// Unwrap shows the network policy below.
+func (n named) Unwrap() http.RoundTripper { return n.RoundTripper }
 
 // change applies the timeouts to a replica that is not a process, so that both
 // kinds agree.
@@ -69,6 +88,7 @@ func serveReplica() error {
 	}
 	cfg := session.Config{Store: s, SealKeys: [][]byte{sealKey}}
 	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.HTTPClient.Transport = named{cfg.Client.HTTPClient.Transport, p.Name}
 	cfg.Now = func() time.Time { return time.Now().Add(p.Skew) }
 	p.change(&cfg)
 	m, err := session.New(cfg)
@@ -116,7 +136,7 @@ func startProcess(t testing.TB, p processConfig) *process {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	transport := &http.Transport{}
-	proc := &process{replica: &replica{name: "process", client: transport}, cmd: cmd}
+	proc := &process{replica: &replica{name: p.Name, client: transport}, cmd: cmd}
 	t.Cleanup(func() { proc.kill(); transport.CloseIdleConnections() })
 	base, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err, "the replica does not start")

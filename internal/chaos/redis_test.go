@@ -44,16 +44,21 @@ func redisRestartsEmpty(t *testing.T, b backend) {
 	l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...), allowed...)
 	for range pick(2, 4) {
 		l.progress(pick(300, 800))
+		told := l.seen(httpapi.CodeSessionNotFound)
 		redis.Kill()
 		time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
 		require.NoError(t, redis.RestartEmpty())
+		if !b.outlives {
+			eventually(t, "users are told that their sessions are gone", func() bool { return l.seen(httpapi.CodeSessionNotFound) > told })
+		}
 	}
 	l.progress(pick(300, 800))
 	l.stop()
 }
 
 // Redis stops answering and keeps its connections, as in a long fork or on a
-// machine that swaps.
+// machine that swaps, and for longer than any store tries. On redisstore users
+// are told so; on hybridstore each replica goes on alone.
 func TestRedisPaused(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
@@ -61,8 +66,16 @@ func TestRedisPaused(t *testing.T) {
 			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
 		for range pick(1, 3) {
 			l.progress(pick(300, 800))
+			told := l.seen(httpapi.CodeStoreUnavailable)
 			require.NoError(t, redis.Pause())
-			time.Sleep(pick(time.Second, 5*time.Second))
+			time.Sleep(opTimeout + 2*time.Second)
+			if b.outlives {
+				for _, r := range l.fleet.all() {
+					eventually(t, "replica "+r.name+" is alone", r.isAlone)
+				}
+			} else {
+				eventually(t, "users are told", func() bool { return l.seen(httpapi.CodeStoreUnavailable) > told })
+			}
 			require.NoError(t, redis.Resume())
 		}
 		l.progress(pick(300, 800))

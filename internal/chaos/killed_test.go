@@ -1,0 +1,52 @@
+package chaos_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/redistest"
+)
+
+// A replica is killed while many users work, each time in the worst moment, with
+// the answer to a refresh under way, and another one takes its place. That one
+// user has to authorize again; everybody else whose request is interrupted can
+// only have lost what the authorization server had refreshed for that request,
+// and nobody's session is stuck.
+func TestReplicaIsKilledUnderLoad(t *testing.T) {
+	onEachBackend(t, func(t *testing.T, b backend) {
+		p := processConfig{Backend: b.name, RequestTimeout: 2 * time.Second, LockTTL: 5 * time.Second}
+		d := newDeaths(p.LockTTL)
+		redis, random := redistest.Run(t, redistest.Options{}), newRandom(t)
+		w := busyWorld(t, func(o *authtest.Options) { o.OnRefresh = d.onRefresh })
+		p.RedisURL, p.Name = redis.URL(), "process 0"
+		victim := startProcess(t, p)
+		f := newFleet(victim.replica, w.replica(t, "survivor", b.store(t, redis.URL()), p.change))
+		l := newLoad(t, w, newUsers(w, pick(24, 100), random), f, httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+		l.deaths = d
+		l.start()
+		kills := pick(1, 3)
+		for n := range kills {
+			l.progress(pick(200, 600))
+			select {
+			case <-d.nextRefresh(p.Name):
+			case <-time.After(patience):
+				require.FailNow(t, "the replica does not refresh")
+			}
+			f.lose(victim.replica, func() { d.kill(victim) })
+			p.Name = fmt.Sprintf("process %d", n+1)
+			victim = startProcess(t, p)
+			f.add(victim.replica)
+		}
+		l.progress(pick(300, 600))
+		l.stop()
+		t.Logf("%d requests interrupted, %d of them after a refresh, %d users had to authorize again", d.interrupted(), d.losses(), d.lost())
+		require.GreaterOrEqual(t, d.losses(), kills, "the one whose answer was on hold")
+		require.LessOrEqual(t, d.interrupted(), kills*loadWorkers, "requests that were in flight")
+		require.LessOrEqual(t, d.lost(), w.as.Counts().ReuseDetected, "nobody is asked for another reason")
+	})
+}
