@@ -119,8 +119,12 @@ var backends = []backend{
 // default.
 const opTimeout = 3 * time.Second
 
+// cacheTTL is longer than any test takes: that it ends what is cached is not
+// what Redis's counts of commands are about.
+const cacheTTL = time.Hour
+
 func openRedis(redisURL string) (store.SessionStore, func(), error) {
-	s, err := redisstore.New(redisstore.Config{URL: redisURL, OpTimeout: opTimeout})
+	s, err := redisstore.New(redisstore.Config{URL: redisURL, OpTimeout: opTimeout, CacheTTL: cacheTTL})
 	return s, s.Close, err
 }
 
@@ -134,7 +138,7 @@ func openHybrid(redisURL string) (store.SessionStore, func(), error) {
 // startHybrid is openHybrid for a Redis that may be away.
 func startHybrid(redisURL string) (store.SessionStore, func(), error) {
 	s, err := hybridstore.New(context.Background(), hybridstore.Config{
-		Redis:  redisstore.Config{URL: redisURL},
+		Redis:  redisstore.Config{URL: redisURL, CacheTTL: cacheTTL},
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	return s, s.Close, err

@@ -217,7 +217,9 @@ func (l *load) complain(format string, args ...any) {
 func (l *load) progress(n int) {
 	l.t.Helper()
 	goal, refreshes := l.count()+n, l.w.as.Counts().Refreshes
-	eventually(l.t, fmt.Sprintf("%d more operations", n), func() bool { return l.count() >= goal })
+	for count := l.count(); count < goal; count = l.count() { // however long it takes, as long as some are
+		eventually(l.t, fmt.Sprintf("an operation is answered, and %d more", goal-count-1), func() bool { return l.count() > count })
+	}
 	if l.w.busy {
 		eventually(l.t, "refreshes", func() bool { return l.w.as.Counts().Refreshes >= refreshes+leastRefreshes })
 	}
