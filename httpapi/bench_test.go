@@ -21,8 +21,8 @@ import (
 // to the MCP server and back.
 func BenchmarkCallTool(b *testing.B) {
 	w := newWorld(b, authtest.Options{DiscardRequests: true}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
-	manager, err := session.New(session.Config{Store: w.store, Client: oauthclient.Config{
-		HTTPClient: oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}),
+	manager, err := session.New(session.Config{Store: w.store, Client: oauthclient.Shared{
+		Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}),
 	}})
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, manager.Close()) })

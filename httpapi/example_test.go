@@ -29,8 +29,8 @@ func Example() {
 	// The host.
 	manager, err := session.New(session.Config{
 		Store: memstore.New(memstore.Config{}),
-		Client: oauthclient.Config{
-			HTTPClient: oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}), // for this example only
+		Client: oauthclient.Shared{
+			Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}), // for this example only
 		},
 	})
 	if err != nil {

@@ -192,7 +192,7 @@ func TestServerURLsThatAreRefused(t *testing.T) {
 		require.NotContains(t, a.body, "u:p")
 	}
 	strict := newWorld(t, authtest.Options{}, mcptest.Options{})
-	strict.replica(t, func(c *session.Config) { c.Client.HTTPClient = nil })
+	strict.replica(t, func(c *session.Config) { c.Client.Transport = nil })
 	a := strict.browser(t, "").connectTo(inside.URL)
 	require.Equal(t, httpapi.CodeForbiddenServerURL, a.ErrorResponse.Code)
 }

@@ -91,7 +91,7 @@ func (w *world) replica(t testing.TB, change ...any) *httpapi.Handler {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	managerConfig := session.Config{Store: w.store, Logger: logger}
-	managerConfig.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	managerConfig.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	cfg := httpapi.Config{PublicURL: w.url, Logger: logger, ConnectsPerMinute: -1, CallbacksPerMinute: -1, RequestsPerMinute: -1}
 	for _, fn := range change {
 		switch fn := fn.(type) {

@@ -20,7 +20,7 @@ import (
 //
 // An MCPOAuthClient is safe for concurrent use. The zero value is not usable.
 type MCPOAuthClient struct {
-	cfg      Config
+	cfg      config
 	provider *OAuthProvider
 	http     *http.Client
 	flight   singleflight.Group
@@ -38,14 +38,14 @@ type MCPOAuthClient struct {
 // New validates cfg and returns a client. It does no I/O. The error, if any,
 // names every mistake in cfg.
 func New(cfg Config) (*MCPOAuthClient, error) {
-	cfg, err := cfg.withDefaults()
+	completed, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	provider := newOAuthProvider(cfg)
+	provider := newOAuthProvider(completed)
 	return &MCPOAuthClient{
-		cfg: cfg, provider: provider, pages: make(map[string]toolPage),
-		http: newMCPHTTPClient(&transport{base: cfg.HTTPClient.Transport, provider: provider, limit: cfg.MaxResponseBytes}, cfg.MaxRedirects),
+		cfg: completed, provider: provider, pages: make(map[string]toolPage),
+		http: newMCPHTTPClient(&transport{base: completed.Transport, provider: provider, limit: completed.MaxResponseBytes}, completed.MaxRedirects),
 	}, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"github.com/stretchr/testify/require"
@@ -18,16 +17,16 @@ import (
 func TestConfigMistakesAreNamedTogether(t *testing.T) {
 	t.Parallel()
 	cfg := oauthclient.Config{
-		ServerURL: "ftp://mcp.example", CallbackURL: "javascript:alert(1)", ClientMetadataURL: "http://app.example/doc",
-		PreregisteredClients: []oauthclient.PreregisteredClient{
-			{ClientID: "x"},
-			{Issuer: "https://as.example", ClientID: "x", TokenEndpointAuthMethod: "private_key_jwt"},
-			{Issuer: "https://as.example/", ClientID: "y"},
-			{Issuer: "https://other.example", ClientID: "z", TokenEndpointAuthMethod: "client_secret_post"},
-		},
-		ClientMetadata: oauthex.ClientRegistrationMetadata{TokenEndpointAuthMethod: "magic"},
-		MaxTools:       -1,
-	}
+		ServerURL: "ftp://mcp.example", CallbackURL: "javascript:alert(1)", Shared: oauthclient.Shared{ClientMetadataURL: "http://app.example/doc",
+			PreregisteredClients: []oauthclient.PreregisteredClient{
+				{ClientID: "x"},
+				{Issuer: "https://as.example", ClientID: "x", TokenEndpointAuthMethod: "private_key_jwt"},
+				{Issuer: "https://as.example/", ClientID: "y"},
+				{Issuer: "https://other.example", ClientID: "z", TokenEndpointAuthMethod: "client_secret_post"},
+			},
+			ClientMetadata: oauthex.ClientRegistrationMetadata{TokenEndpointAuthMethod: "magic"},
+			MaxTools:       -1,
+		}}
 	for name, construct := range map[string]func(oauthclient.Config) error{
 		"New":              func(cfg oauthclient.Config) error { _, err := oauthclient.New(cfg); return err },
 		"NewOAuthProvider": func(cfg oauthclient.Config) error { _, err := oauthclient.NewOAuthProvider(cfg); return err },
@@ -79,7 +78,7 @@ func TestConfigFields(t *testing.T) {
 		{"document without a path", func(c *oauthclient.Config) { c.ClientMetadataURL = "https://app.example/" }, "ClientMetadataURL"},
 		{"document with a fragment", func(c *oauthclient.Config) { c.ClientMetadataURL = "https://app.example/d#x" }, "ClientMetadataURL"},
 		{"document", func(c *oauthclient.Config) { c.ClientMetadataURL = documentURL }, ""},
-		{"policy with an unknown method", policy(oauthclient.ServerPolicy{TokenEndpointAuthMethod: "magic"}), "Servers"},
+		{"policy with an unknown method", policy(oauthclient.ServerPolicy{TokenEndpointAuthMethod: "magic"}), "PolicyFor"},
 		{"negative duration", func(c *oauthclient.Config) { c.RefreshAhead = -1 }, "RefreshAhead"},
 		{"client of an issuer that is no URL", func(c *oauthclient.Config) {
 			c.PreregisteredClients = []oauthclient.PreregisteredClient{{Issuer: "as.example", ClientID: "1"}}
@@ -113,9 +112,8 @@ func TestConfigIsCopied(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	grants, clients, scopes := []string{"authorization_code"}, []oauthclient.PreregisteredClient{{Issuer: "https://x", ClientID: "1"}}, []string{"s"}
-	httpClient := &http.Client{Transport: w.http.Transport, Timeout: time.Nanosecond}
 	cfg := w.config(policy(oauthclient.ServerPolicy{Scopes: scopes}))
-	cfg.HTTPClient, cfg.PreregisteredClients = httpClient, clients
+	cfg.PreregisteredClients = clients
 	cfg.ClientMetadata.GrantTypes = grants
 	before := cfg.ClientMetadata
 	c, err := oauthclient.New(cfg)
@@ -126,7 +124,6 @@ func TestConfigIsCopied(t *testing.T) {
 	require.Nil(t, cfg.Attempts)
 
 	grants[0], clients[0], scopes[0] = "changed", oauthclient.PreregisteredClient{Issuer: w.as.Issuer(), ClientID: "changed"}, "changed"
-	httpClient.Transport = nil
 	required := w.begin(c)
 	require.Equal(t, []any{"authorization_code"}, w.as.Requests(authtest.EndpointRegister)[0].JSON["grant_types"])
 	require.Equal(t, "s", query(t, required).Get("scope"))
@@ -142,7 +139,7 @@ func TestConfigIsCopied(t *testing.T) {
 func TestHTTPClientWithoutTransport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	c := w.connected(func(cfg *oauthclient.Config) { cfg.HTTPClient = &http.Client{} })
+	c := w.connected(func(cfg *oauthclient.Config) { cfg.Transport = http.DefaultTransport })
 	require.NoError(t, w.call(c))
 }
 
@@ -150,7 +147,7 @@ func TestHTTPClientWithoutTransport(t *testing.T) {
 func TestDefaultHTTPClientIsGuarded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	c := w.client(func(cfg *oauthclient.Config) { cfg.HTTPClient = nil })
+	c := w.client(func(cfg *oauthclient.Config) { cfg.Transport = nil })
 	err := c.Connect(t.Context())
 	require.ErrorIs(t, err, oauthclient.ErrForbiddenAddress)
 	require.NotContains(t, err.Error(), w.mcp.URL())

@@ -155,7 +155,7 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an http(s) URL"}
 		}
 	}
-	if err := checkBrowserURL(p.cfg.HTTPClient.Transport, m.AuthorizationEndpoint); err != nil {
+	if err := checkBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
 		return fmt.Errorf("oauthclient: authorization_endpoint of %s: %w", source, err)
 	}
 	if p.policy.AllowUnadvertisedPKCE && len(m.CodeChallengeMethodsSupported) == 0 {

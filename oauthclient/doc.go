@@ -71,7 +71,7 @@
 //
 // The specifications are followed strictly. Where a server does not, an error
 // says what it was, with both values of a mismatch, and [ServerPolicy] has a
-// switch for it, named after what it gives up. [Config.Servers] sets switches
+// switch for it, named after what it gives up. [Shared.PolicyFor] sets switches
 // for one server and not for others.
 //
 // # The SDK's client
@@ -107,7 +107,7 @@
 // bind the two, with a cookie for instance: otherwise an attacker can have a
 // victim authorize the attacker's connection. Packages session and httpapi do.
 //
-// The default HTTP client reaches public addresses over https only, on ports
+// The default transport reaches public addresses over https only, on ports
 // 443 and 8443; see [NetworkPolicy]. Bearer tokens do not follow a redirect to
 // another origin.
 //

@@ -36,7 +36,7 @@ func browser(as *authtest.Server, authURL string) url.Values {
 }
 
 // development allows servers on this machine.
-var development = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+var development = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 
 // Connect a user, finish at the callback, call a tool.
 func Example() {
@@ -47,7 +47,7 @@ func Example() {
 	client, err := oauthclient.New(oauthclient.Config{
 		ServerURL:   srv.URL(),
 		CallbackURL: "https://app.example/oauth/callback",
-		HTTPClient:  development, // leave it out for servers on the internet
+		Shared:      oauthclient.Shared{Transport: development}, // leave it out for servers on the internet
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -89,7 +89,7 @@ func Example() {
 
 // authorized returns a client whose user has authorized.
 func authorized(as *authtest.Server, cfg oauthclient.Config) *oauthclient.MCPOAuthClient {
-	cfg.CallbackURL, cfg.HTTPClient = "https://app.example/oauth/callback", development
+	cfg.CallbackURL, cfg.Transport = "https://app.example/oauth/callback", development
 	client, err := oauthclient.New(cfg)
 	if err != nil {
 		log.Fatal(err)
@@ -148,7 +148,7 @@ func ExampleOAuthProvider() {
 	ctx := context.Background()
 
 	provider, err := oauthclient.NewOAuthProvider(oauthclient.Config{
-		ServerURL: srv.URL(), CallbackURL: "https://app.example/oauth/callback", HTTPClient: development,
+		ServerURL: srv.URL(), CallbackURL: "https://app.example/oauth/callback", Shared: oauthclient.Shared{Transport: development},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -185,7 +185,7 @@ func ExampleRegistrationRequiredError() {
 	})
 	defer stop()
 	client, err := oauthclient.New(oauthclient.Config{
-		ServerURL: srv.URL(), CallbackURL: "https://app.example/oauth/callback", HTTPClient: development,
+		ServerURL: srv.URL(), CallbackURL: "https://app.example/oauth/callback", Shared: oauthclient.Shared{Transport: development},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -196,9 +196,9 @@ func ExampleRegistrationRequiredError() {
 	// Register there by hand, then:
 	again := authorized(as, oauthclient.Config{
 		ServerURL: srv.URL(),
-		PreregisteredClients: []oauthclient.PreregisteredClient{{
+		Shared: oauthclient.Shared{PreregisteredClients: []oauthclient.PreregisteredClient{{
 			Issuer: as.Issuer(), ClientID: "my-app", ClientSecret: oauthclient.NewSecret("hush"),
-		}},
+		}}},
 	})
 	defer again.Close()
 	_, err = again.CallTool(context.Background(), "echo", nil)
@@ -230,7 +230,7 @@ func ExampleCredentials_MarshalBinary() {
 		log.Fatal(err)
 	}
 	after, err := oauthclient.New(oauthclient.Config{
-		ServerURL: srv.URL(), CallbackURL: "https://app.example/oauth/callback", HTTPClient: development,
+		ServerURL: srv.URL(), CallbackURL: "https://app.example/oauth/callback", Shared: oauthclient.Shared{Transport: development},
 		Credentials: oauthclient.NewMemoryCredentialStore(restored),
 	})
 	if err != nil {

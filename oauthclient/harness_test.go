@@ -52,7 +52,7 @@ type world struct {
 func newWorld(t *testing.T, as authtest.Options, mcp mcptest.Options) *world {
 	t.Helper()
 	w := &world{
-		t: t, clock: newClock(), http: oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}),
+		t: t, clock: newClock(), http: &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})},
 		creds: oauthclient.NewMemoryCredentialStore(oauthclient.Credentials{}), regs: oauthclient.NewMemoryRegistrationStore(),
 	}
 	if as.Now == nil {
@@ -70,7 +70,7 @@ func newWorld(t *testing.T, as authtest.Options, mcp mcptest.Options) *world {
 // config is the configuration of a client in this world.
 func (w *world) config(change ...func(*oauthclient.Config)) oauthclient.Config {
 	cfg := oauthclient.Config{
-		ServerURL: w.mcp.URL(), CallbackURL: callbackURL, HTTPClient: w.http,
+		ServerURL: w.mcp.URL(), CallbackURL: callbackURL, Shared: oauthclient.Shared{Transport: w.http.Transport},
 		Credentials: w.creds, Registrations: w.regs, Now: w.clock.Now,
 	}
 	for _, fn := range change {
@@ -92,7 +92,7 @@ func (w *world) client(change ...func(*oauthclient.Config)) *oauthclient.MCPOAut
 // policy is a change of the configuration to one policy for every server.
 func policy(p oauthclient.ServerPolicy) func(*oauthclient.Config) {
 	return func(cfg *oauthclient.Config) {
-		cfg.Servers = func(string) oauthclient.ServerPolicy { return p }
+		cfg.PolicyFor = func(string) oauthclient.ServerPolicy { return p }
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 // newAuthHTTPClient returns the client for requests to authorization servers.
 // It follows redirects only of GET requests, whose URL is all they carry: a
 // redirected POST would hand a code or a token to a host that nobody checked.
-func newAuthHTTPClient(cfg Config) *http.Client {
+func newAuthHTTPClient(transport http.RoundTripper, maxRedirects int) *http.Client {
 	return &http.Client{
-		Transport: cfg.HTTPClient.Transport,
+		Transport: transport,
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
-			if via[0].Method != http.MethodGet || len(via) > cfg.MaxRedirects || via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
+			if via[0].Method != http.MethodGet || len(via) > maxRedirects || via[0].URL.Scheme == "https" && req.URL.Scheme != "https" {
 				return http.ErrUseLastResponse
 			}
 			return nil
@@ -53,7 +53,7 @@ type authAnswer struct {
 func (p *OAuthProvider) doAuth(ctx context.Context, op string, req *http.Request) (*authAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
 	defer cancel()
-	resp, err := p.authHTTP.Do(req.WithContext(ctx))
+	resp, err := p.cfg.authHTTP.Do(req.WithContext(ctx))
 	if err != nil {
 		return nil, networkError(op, err)
 	}

@@ -39,7 +39,7 @@ func get(t *testing.T, client *http.Client, url string) error {
 
 func TestNetworkPolicyZeroValue(t *testing.T) {
 	t.Parallel()
-	client := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{})
+	client := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{})}
 	for _, url := range forbidden {
 		err := get(t, client, url)
 		require.ErrorIs(t, err, oauthclient.ErrForbiddenAddress, url)
@@ -54,7 +54,7 @@ func TestNetworkPolicyAllowLoopback(t *testing.T) {
 	t.Parallel()
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
-	client := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	client := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})}
 	t.Cleanup(client.CloseIdleConnections)
 	require.NoError(t, get(t, client, plain.URL))
 	require.NoError(t, get(t, client, strings.Replace(plain.URL, "127.0.0.1", "localhost", 1)))
@@ -74,7 +74,7 @@ func TestNetworkPolicyAllowNetworks(t *testing.T) {
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // it will not like us
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
-	client := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}, AllowAnyPort: true})
+	client := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}, AllowAnyPort: true})}
 	require.ErrorContains(t, get(t, client, secure.URL), "certificate", "it was reached")
 	require.ErrorIs(t, get(t, client, "http://127.0.0.1/"), oauthclient.ErrForbiddenAddress, "https is still required")
 	require.ErrorIs(t, get(t, client, "https://10.0.0.1/"), oauthclient.ErrForbiddenAddress, "another network")

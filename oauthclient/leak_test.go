@@ -52,8 +52,8 @@ func TestNoGoroutineOutlivesClose(t *testing.T) {
 				opts.Auth = as
 				srv := mcptest.New(opts)
 				t.Cleanup(srv.Close)
-				httpClient := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
-				c, err := oauthclient.New(oauthclient.Config{ServerURL: srv.URL(), CallbackURL: callbackURL, HTTPClient: httpClient, StandaloneSSE: true})
+				httpClient := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})}
+				c, err := oauthclient.New(oauthclient.Config{ServerURL: srv.URL(), CallbackURL: callbackURL, Shared: oauthclient.Shared{Transport: httpClient.Transport, StandaloneSSE: true}})
 				require.NoError(t, err)
 				callback, err := as.Approve(t.Context(), requireAuthorization(t, c.Connect(t.Context())).AuthURL)
 				require.NoError(t, err)

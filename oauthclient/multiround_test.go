@@ -30,13 +30,13 @@ func TestMultiRoundTripKeepsTheLastResult(t *testing.T) {
 	t.Cleanup(server.Close)
 	client, err := oauthclient.New(oauthclient.Config{
 		ServerURL: server.URL(), CallbackURL: "https://app.example/callback",
-		HTTPClient: oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}),
-		MCPClient: mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
-			ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-				return &mcp.ElicitResult{Action: "accept", Content: map[string]any{}}, nil
-			},
-		}),
-	})
+		Shared: oauthclient.Shared{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}),
+			MCPClient: mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
+				ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+					return &mcp.ElicitResult{Action: "accept", Content: map[string]any{}}, nil
+				},
+			}),
+		}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 

@@ -41,7 +41,7 @@ type NetworkPolicy struct {
 	MaxHeaderBytes int64
 }
 
-// NewHTTPClient returns a client for [Config.HTTPClient] that enforces policy
+// NewTransport returns a transport for [Shared.Transport] that enforces policy
 // on every connection it makes: the address is checked when it is dialed,
 // after name resolution and for every redirect, so neither DNS rebinding nor
 // an odd spelling of an address gets around it. Proxies from the environment
@@ -52,8 +52,8 @@ type NetworkPolicy struct {
 // URL shows by itself where it leads.
 //
 // Share one among all clients; it keeps idle connections to many hosts.
-func NewHTTPClient(policy NetworkPolicy) *http.Client {
-	return &http.Client{Transport: newGuardedTransport(policy, nil)}
+func NewTransport(policy NetworkPolicy) http.RoundTripper {
+	return newGuardedTransport(policy, nil)
 }
 
 // ErrForbiddenAddress is in the chain of errors about a server, or a URL that a

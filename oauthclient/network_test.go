@@ -26,7 +26,7 @@ import (
 // uses. They are refused as they stand, whatever a resolver would make of them.
 func TestOddSpellingsOfAddresses(t *testing.T) {
 	t.Parallel()
-	client := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{})
+	client := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{})}
 	for name, url := range map[string]string{
 		"decimal":                     "https://2130706433/",
 		"decimal, metadata service":   "https://2852039166/latest/meta-data/",
@@ -72,7 +72,7 @@ func TestOddSpellingsOfAddresses(t *testing.T) {
 // An address is public up to the last one before a private network.
 func TestPublicAddressesAreAllowed(t *testing.T) {
 	t.Parallel()
-	client := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{})
+	client := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{})}
 	for _, url := range []string{
 		"https://9.255.255.255/", "https://11.0.0.0:443/", "https://172.15.255.255/", "https://172.32.0.0:8443/", "https://100.63.255.255/",
 		"https://[2606:4700::1111]/", "https://[::ffff:8.8.8.8]/", "https://mcp.example.com/mcp", "https://mcp.example.com./mcp", "https://8x8.vc/", "https://0xdeadbeef.example/",
@@ -87,7 +87,7 @@ func TestPlainHTTPIsRefusedUnseen(t *testing.T) {
 	for _, policy := range []oauthclient.NetworkPolicy{
 		{}, {AllowAnyPort: true}, {AllowLoopback: true, AllowAnyPort: true}, {AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, AllowAnyPort: true},
 	} {
-		client := oauthclient.NewHTTPClient(policy)
+		client := &http.Client{Transport: oauthclient.NewTransport(policy)}
 		for _, url := range []string{"http://mcp.example/", "http://mcp.example:443/", "http://10.0.0.1/", "http://8.8.8.8/", "ftp://mcp.example/", "//mcp.example/"} {
 			require.ErrorIs(t, oauthclient.CheckURL(client, url), oauthclient.ErrForbiddenAddress, url)
 		}
@@ -97,9 +97,9 @@ func TestPlainHTTPIsRefusedUnseen(t *testing.T) {
 // A host must not be a scanner for other machines' ports.
 func TestPortsOfOtherServices(t *testing.T) {
 	t.Parallel()
-	strict := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{})
-	own := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowPorts: []uint16{3000}})
-	any := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowAnyPort: true})
+	strict := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{})}
+	own := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowPorts: []uint16{3000}})}
+	any := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowAnyPort: true})}
 	for _, port := range []string{"22", "25", "80", "3000", "5432", "6379", "11211", "65535", "0"} {
 		for _, host := range []string{"mcp.example.com", "8.8.8.8"} {
 			require.ErrorIs(t, get(t, strict, "https://"+host+":"+port+"/"), oauthclient.ErrForbiddenAddress, port)
@@ -112,7 +112,7 @@ func TestPortsOfOtherServices(t *testing.T) {
 	require.NoError(t, oauthclient.CheckURL(own, "https://mcp.example.com:3000/"))
 	require.ErrorIs(t, oauthclient.CheckURL(own, "https://mcp.example.com/"), oauthclient.ErrForbiddenAddress, "AllowPorts is the whole list")
 	require.ErrorIs(t, get(t, own, "https://127.0.0.1:3000/"), oauthclient.ErrForbiddenAddress, "a port opens no address")
-	inside := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	inside := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})}
 	require.NoError(t, oauthclient.CheckURL(inside, "https://10.0.0.1/"))
 	require.ErrorIs(t, get(t, inside, "https://10.0.0.1:6379/"), oauthclient.ErrForbiddenAddress, "a network opens no port")
 }

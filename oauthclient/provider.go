@@ -22,10 +22,9 @@ import (
 //
 // An OAuthProvider is safe for concurrent use.
 type OAuthProvider struct {
-	cfg      Config
-	policy   ServerPolicy
-	authHTTP *http.Client
-	flight   singleflight.Group
+	cfg    config
+	policy ServerPolicy
+	flight singleflight.Group
 
 	mu        sync.Mutex
 	pending   *AuthorizationRequiredError // the last attempt begun here, while it is open
@@ -40,18 +39,18 @@ var _ auth.OAuthHandler = (*OAuthProvider)(nil)
 
 // NewOAuthProvider validates cfg and returns a provider. It does no I/O.
 func NewOAuthProvider(cfg Config) (*OAuthProvider, error) {
-	cfg, err := cfg.withDefaults()
+	completed, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	return newOAuthProvider(cfg), nil
+	return newOAuthProvider(completed), nil
 }
 
 // newOAuthProvider makes a provider of a completed config.
-func newOAuthProvider(cfg Config) *OAuthProvider {
-	policy := cfg.Servers(cfg.ServerURL)
+func newOAuthProvider(cfg config) *OAuthProvider {
+	policy := cfg.PolicyFor(cfg.ServerURL)
 	policy.Scopes = slices.Clone(policy.Scopes)
-	return &OAuthProvider{cfg: cfg, policy: policy, authHTTP: newAuthHTTPClient(cfg)}
+	return &OAuthProvider{cfg: cfg, policy: policy}
 }
 
 // Format implements [fmt.Formatter]. A provider in use cannot be printed field

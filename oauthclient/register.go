@@ -150,7 +150,7 @@ func (p *OAuthProvider) updateRegistration(ctx context.Context, key Registration
 // register performs dynamic client registration (RFC 7591 section 3).
 func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMeta) (Registration, error) {
 	const op = "registering the client"
-	request := p.cfg.ClientMetadata
+	request := p.cfg.clientMetadata(p.cfg.CallbackURL)
 	if request.TokenEndpointAuthMethod == "" {
 		request.TokenEndpointAuthMethod = p.requestedAuthMethod(meta)
 	}

@@ -101,7 +101,7 @@ type RegistrationKey string
 
 // registrationKey derives the key for this configuration at issuer.
 func (p *OAuthProvider) registrationKey(issuer string) RegistrationKey {
-	metadata, _ := json.Marshal(p.cfg.ClientMetadata) // strings only: cannot fail
+	metadata, _ := json.Marshal(p.cfg.clientMetadata(p.cfg.CallbackURL)) // strings only: cannot fail
 	h := sha256.New()
 	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata), p.policy.TokenEndpointAuthMethod} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)

@@ -196,9 +196,9 @@ func TestMemoryAttemptsAreBounded(t *testing.T) {
 	t.Parallel()
 	now := newClock()
 	c, err := oauthclient.New(oauthclient.Config{
-		ServerURL: "https://mcp.example", CallbackURL: callbackURL, Now: now.Now, HTTPClient: &http.Client{Transport: cannedServers{}},
-		PreregisteredClients: []oauthclient.PreregisteredClient{{Issuer: "https://as.example", ClientID: "c"}},
-	})
+		ServerURL: "https://mcp.example", CallbackURL: callbackURL, Now: now.Now, Shared: oauthclient.Shared{Transport: cannedServers{},
+			PreregisteredClients: []oauthclient.PreregisteredClient{{Issuer: "https://as.example", ClientID: "c"}},
+		}})
 	require.NoError(t, err)
 	var states []string
 	for range 1001 {

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
-
-	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/store"
@@ -31,16 +28,12 @@ type Config struct {
 	// whoever reads the store can use the tokens. Defaults to false.
 	InsecurePlaintext bool
 
-	// Client is the template for every connection: registration choices,
-	// policies, HTTP client, timeouts. ServerURL, CallbackURL, OnRedirect,
-	// Credentials, Registrations, Attempts, AttemptTTL, Logger and Now must be
-	// left zero; the Manager provides them.
-	Client oauthclient.Config
+	// Client holds what all connections share: registration choices, policies,
+	// the transport, time limits.
+	Client oauthclient.Shared
 
 	// TTL is the life of a session after its last use. Defaults to 24 hours.
 	TTL time.Duration
-	// AttemptTTL is the time a user has to authorize. Defaults to 10 minutes.
-	AttemptTTL time.Duration
 	// TouchInterval is how often use is written to the store at most.
 	// Defaults to 5 minutes, at most a quarter of TTL.
 	TouchInterval time.Duration
@@ -85,7 +78,6 @@ func (c Config) withDefaults() (Config, error) {
 		return c, err
 	}
 	setDefault(&c.TTL, 24*time.Hour)
-	setDefault(&c.AttemptTTL, 10*time.Minute)
 	setDefault(&c.TouchInterval, min(5*time.Minute, c.TTL/4))
 	setDefault(&c.LockTTL, max(45*time.Second, 3*c.requestTimeout()))
 	setDefault(&c.IdleTimeout, 15*time.Minute)
@@ -100,15 +92,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Now = time.Now
 	}
 	c.SealKeys = nil // the sealer has its own copy
-	c.Client.PreregisteredClients = slices.Clone(c.Client.PreregisteredClients)
-	c.Client.ClientMetadata = cloneMetadata(c.Client.ClientMetadata)
-	return c, nil
-}
-
-func cloneMetadata(m oauthex.ClientRegistrationMetadata) oauthex.ClientRegistrationMetadata {
-	m.RedirectURIs, m.GrantTypes = slices.Clone(m.RedirectURIs), slices.Clone(m.GrantTypes)
-	m.ResponseTypes, m.Contacts = slices.Clone(m.ResponseTypes), slices.Clone(m.Contacts)
-	return m
+	var err error
+	c.Client, err = c.Client.Prepare()
+	return c, err
 }
 
 // requestTimeout is Client.RequestTimeout with its default.
@@ -143,14 +129,14 @@ func (c Config) validate() error {
 	if len(c.SealKeys) > 0 && c.InsecurePlaintext {
 		bad("InsecurePlaintext", "contradicts SealKeys")
 	}
-	if err := c.checkClient(); err != nil {
+	if _, err := c.Client.Prepare(); err != nil {
 		bad("Client", "%w", err)
 	}
 	for _, field := range []struct {
 		name  string
 		value int64
 	}{
-		{"TTL", int64(c.TTL)}, {"AttemptTTL", int64(c.AttemptTTL)}, {"TouchInterval", int64(c.TouchInterval)}, {"LockTTL", int64(c.LockTTL)},
+		{"TTL", int64(c.TTL)}, {"TouchInterval", int64(c.TouchInterval)}, {"LockTTL", int64(c.LockTTL)},
 		{"IdleTimeout", int64(c.IdleTimeout)}, {"MaxLiveClients", int64(c.MaxLiveClients)}, {"MaxSessionsPerOwner", int64(c.MaxSessionsPerOwner)},
 		{"MaxAttemptsPerSession", int64(c.MaxAttemptsPerSession)},
 	} {
@@ -162,17 +148,6 @@ func (c Config) validate() error {
 		bad("LockTTL", "must exceed twice Client.RequestTimeout (%v)", c.requestTimeout())
 	}
 	return errors.Join(errs...)
-}
-
-// checkClient checks the template now, rather than at the first user.
-func (c Config) checkClient() error {
-	t := c.Client
-	if t.ServerURL != "" || t.CallbackURL != "" || t.OnRedirect != nil || t.Credentials != nil || t.Registrations != nil || t.Attempts != nil || t.AttemptTTL != 0 || t.Logger != nil || t.Now != nil {
-		return errors.New("ServerURL, CallbackURL, OnRedirect, Credentials, Registrations, Attempts, AttemptTTL, Logger and Now are set by the Manager")
-	}
-	t.ServerURL, t.CallbackURL = "https://mcp.invalid", "https://callback.invalid"
-	_, err := oauthclient.New(t)
-	return err
 }
 
 // ephemeral tells whether a store's contents die with the process.

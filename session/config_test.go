@@ -32,13 +32,11 @@ func TestConfigMistakes(t *testing.T) {
 		"lease shorter than the work": {
 			session.Config{Store: memory, LockTTL: 30 * time.Second}, []string{"Config.LockTTL: must exceed twice Client.RequestTimeout (15s)"},
 		},
-		"what the Manager provides": {session.Config{Store: memory, Client: oauthclient.Config{ServerURL: "https://mcp.example"}}, []string{"Config.Client: ServerURL"}},
-		"AttemptTTL in two places":  {session.Config{Store: memory, Client: oauthclient.Config{AttemptTTL: time.Hour}}, []string{"Config.Client: "}},
-		"a mistake in the template": {session.Config{Store: memory, Client: oauthclient.Config{ClientMetadataURL: "http://app.example"}}, []string{"Config.Client: ", "ClientMetadataURL"}},
+		"a mistake in the template": {session.Config{Store: memory, Client: oauthclient.Shared{ClientMetadataURL: "http://app.example"}}, []string{"Config.Client: ", "ClientMetadataURL"}},
 		"all at once": {
 			session.Config{
-				SealKeys: [][]byte{{1}}, TTL: -1, AttemptTTL: -1, TouchInterval: -1, LockTTL: -1, IdleTimeout: -1, MaxLiveClients: -1, MaxSessionsPerOwner: -1,
-				Client: oauthclient.Config{RequestTimeout: -1},
+				SealKeys: [][]byte{{1}}, TTL: -1, TouchInterval: -1, LockTTL: -1, IdleTimeout: -1, MaxLiveClients: -1, MaxSessionsPerOwner: -1,
+				Client: oauthclient.Shared{RequestTimeout: -1, AttemptTTL: -1},
 			},
 			[]string{"Config.Store", "SealKeys[0]", "Config.TTL", "AttemptTTL", "TouchInterval", "LockTTL", "IdleTimeout", "MaxLiveClients", "MaxSessionsPerOwner", "RequestTimeout"},
 		},
@@ -60,7 +58,7 @@ func TestConfigAccepted(t *testing.T) {
 		"memory":             {Store: memstore.New(memstore.Config{})},
 		"durable, sealed":    {Store: newSpy(memstore.New(memstore.Config{})), SealKeys: [][]byte{sealKey, key(1)}},
 		"durable, plaintext": {Store: newSpy(memstore.New(memstore.Config{})), InsecurePlaintext: true},
-		"slow servers":       {Store: memstore.New(memstore.Config{}), Client: oauthclient.Config{RequestTimeout: time.Minute}},
+		"slow servers":       {Store: memstore.New(memstore.Config{}), Client: oauthclient.Shared{RequestTimeout: time.Minute}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,7 +99,7 @@ func TestPain25NothingToSeeInFormattedValues(t *testing.T) {
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	cfg := session.Config{
 		Store: memstore.New(memstore.Config{}), SealKeys: [][]byte{sealKey},
-		Client: oauthclient.Config{PreregisteredClients: []oauthclient.PreregisteredClient{{Issuer: "https://as.example", ClientID: "app", ClientSecret: oauthclient.NewSecret("client-secret")}}},
+		Client: oauthclient.Shared{PreregisteredClients: []oauthclient.PreregisteredClient{{Issuer: "https://as.example", ClientID: "app", ClientSecret: oauthclient.NewSecret("client-secret")}}},
 	}
 	m, err := session.New(cfg)
 	require.NoError(t, err)

@@ -75,7 +75,7 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 	now := m.cfg.Now()
 	return &record{
 		Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL,
-		Created: now, Used: now, Expires: now.Add(m.cfg.TTL), Status: StatusAuthorizing, AttemptExpires: now.Add(m.cfg.AttemptTTL),
+		Created: now, Used: now, Expires: now.Add(m.cfg.TTL), Status: StatusAuthorizing, AttemptExpires: now.Add(m.cfg.Client.AttemptTTL),
 	}, nil
 }
 

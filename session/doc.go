@@ -107,7 +107,7 @@
 // host with neither owners nor bindings has no such protection. CallbackURL
 // must come from configuration, never from a request unchecked.
 //
-// Which addresses may be reached is up to [Config].Client.HTTPClient; by
+// Which addresses may be reached is up to [Config].Client.Transport; by
 // default public ones over https only, see [oauthclient.NetworkPolicy].
 //
 // No secret is in an error, a log record or a formatted value of this package.

@@ -20,7 +20,7 @@ func exampleServers() (as *authtest.Server, mcp *mcptest.Server, cfg session.Con
 	as = authtest.New(authtest.Options{})
 	mcp = mcptest.New(mcptest.Options{Auth: as})
 	cfg.Store = memstore.New(memstore.Config{})
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	return as, mcp, cfg, func() { mcp.Close(); as.Close() }
 }
 

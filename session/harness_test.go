@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"sync"
 	"testing"
@@ -70,7 +71,7 @@ func (w *world) advance(d time.Duration) {
 func (w *world) manager(t *testing.T, change ...func(*session.Config)) *session.Manager {
 	t.Helper()
 	cfg := session.Config{Store: w.store, SealKeys: [][]byte{sealKey}, Now: w.clock.Now}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	for _, fn := range change {
 		fn(&cfg)
 	}
@@ -78,7 +79,7 @@ func (w *world) manager(t *testing.T, change ...func(*session.Config)) *session.
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, m.Close())
-		cfg.Client.HTTPClient.CloseIdleConnections()
+		(&http.Client{Transport: cfg.Client.Transport}).CloseIdleConnections()
 	})
 	return m
 }

@@ -25,9 +25,7 @@ func (m *Manager) Close() error {
 	}
 	m.mu.Unlock()
 	m.work.Wait()
-	if m.ownHTTP {
-		m.cfg.Client.HTTPClient.CloseIdleConnections()
-	}
+	m.cfg.Client.CloseIdleConnections()
 	return nil
 }
 

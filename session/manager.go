@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
-	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -18,10 +18,9 @@ import (
 //
 // A Manager is safe for concurrent use.
 type Manager struct {
-	cfg     Config
-	sealer  sealer
-	live    *liveTable
-	ownHTTP bool // cfg.Client.HTTPClient was made here
+	cfg    Config
+	sealer sealer
+	live   *liveTable
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -39,19 +38,11 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	ownHTTP := cfg.Client.HTTPClient == nil
-	if ownHTTP {
-		cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{})
-	}
-	cfg.Client.HTTPClient = withGoodbyes(cfg.Client.HTTPClient)
-	if cfg.Client.MCPClient == nil {
-		cfg.Client.MCPClient = mcp.NewClient(&mcp.Implementation{Name: "mcpoauth", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
-	}
 	sealer, err := newSealer(keys)
 	if err != nil {
 		return nil, fmt.Errorf("session: Config.SealKeys: %w", err)
 	}
-	m := &Manager{cfg: cfg, sealer: sealer, live: newLiveTable(cfg.MaxLiveClients, cfg.Now), ownHTTP: ownHTTP}
+	m := &Manager{cfg: cfg, sealer: sealer, live: newLiveTable(cfg.MaxLiveClients, cfg.Now)}
 	if merger, ok := cfg.Store.(store.Merger); ok {
 		merger.SetMerge(m.merge)
 	}
@@ -66,21 +57,22 @@ func (m *Manager) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session.M
 // Format implements [fmt.Formatter], because of SealKeys.
 func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session.Config")) }
 
-// clientConfig completes the template for one session.
+// clientConfig is the configuration of one session's client.
 func (m *Manager) clientConfig(serverURL, callbackURL string, l *liveSession) oauthclient.Config {
-	cfg := m.cfg.Client
-	cfg.ServerURL, cfg.CallbackURL = serverURL, callbackURL
-	cfg.Credentials, cfg.Registrations, cfg.Attempts = l, registrations{m}, attempts{l}
-	cfg.AttemptTTL = m.cfg.AttemptTTL
-	cfg.Logger, cfg.Now = m.cfg.Logger, m.cfg.Now
-	return cfg
+	return oauthclient.Config{
+		ServerURL: serverURL, CallbackURL: callbackURL, Shared: m.cfg.Client,
+		Credentials: l, Registrations: registrations{m}, Attempts: attempts{l}, Logger: m.cfg.Logger, Now: m.cfg.Now,
+	}
 }
 
 // ClientMetadata returns the client_id and the registration metadata of the
 // template, for the Client ID Metadata Document. The client_id is empty when
 // the template has no ClientMetadataURL.
 func (m *Manager) ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata) {
-	return m.cfg.Client.ClientMetadataURL, cloneMetadata(m.cfg.Client.ClientMetadata)
+	metadata = m.cfg.Client.ClientMetadata
+	metadata.RedirectURIs, metadata.GrantTypes = slices.Clone(metadata.RedirectURIs), slices.Clone(metadata.GrantTypes)
+	metadata.ResponseTypes, metadata.Contacts = slices.Clone(metadata.ResponseTypes), slices.Clone(metadata.Contacts)
+	return m.cfg.Client.ClientMetadataURL, metadata
 }
 
 // Counter returns what counts for all replicas, for limits such as requests per
@@ -128,7 +120,7 @@ func (m *Manager) acquire(key string, r *record) (l *liveSession, release func()
 	l, _, err = m.live.acquire(key, r, nil)
 	if err == nil && l == nil {
 		// Made outside of the table's lock, because the host has a say in it
-		// (Client.Servers).
+		// (Client.PolicyFor).
 		made := &liveSession{m: m, key: key, serverURL: r.ServerURL, created: r.Created, grants: r.Grants}
 		if made.client, err = oauthclient.New(m.clientConfig(r.ServerURL, r.CallbackURL, made)); err != nil {
 			return nil, nil, fmt.Errorf("session: %w", err)

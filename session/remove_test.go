@@ -217,7 +217,7 @@ func ownClient(t *testing.T, w *world) *oauthclient.MCPOAuthClient {
 	t.Helper()
 	client, err := oauthclient.New(oauthclient.Config{
 		ServerURL: w.mcp.URL(), CallbackURL: callbackURL, Now: w.clock.Now,
-		HTTPClient: oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}),
+		Shared: oauthclient.Shared{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})},
 	})
 	require.NoError(t, err)
 	required := requireAuthorization(t, client.Connect(t.Context()))

@@ -15,7 +15,7 @@ type Status string
 
 const (
 	// StatusAuthorizing means that the user has been sent to authorize and has
-	// not come back yet. It ends with the attempt, after Config.AttemptTTL.
+	// not come back yet. It ends with the attempt, after Config.Client.AttemptTTL.
 	StatusAuthorizing Status = "authorizing"
 	// StatusConnected means that the MCP server has answered on this session.
 	StatusConnected Status = "connected"

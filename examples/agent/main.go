@@ -153,7 +153,7 @@ func start(serverURL string, policy oauthclient.NetworkPolicy, say func(string))
 	}
 	a = &agent{serverURL: serverURL, say: say, waiting: make(map[string][]toolCall)}
 	cfg := session.Config{Store: memstore.New(memstore.Config{}), OnAuthorized: a.authorized}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(policy)
+	cfg.Client.Transport = oauthclient.NewTransport(policy)
 	cfg.Client.ClientMetadata.ClientName = "Agent"
 	if a.manager, err = session.New(cfg); err != nil {
 		return nil, nil, errors.Join(err, listener.Close())

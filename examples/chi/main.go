@@ -103,7 +103,7 @@ func main() {
 	flag.Parse()
 
 	cfg := session.Config{Store: memstore.New(memstore.Config{})}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: *loopback})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: *loopback})
 	manager, err := session.New(cfg)
 	if err != nil {
 		log.Fatal(err)

@@ -72,7 +72,7 @@ func TestLoginNeedsUser(t *testing.T) {
 func newHost(t *testing.T) string {
 	t.Helper()
 	cfg := session.Config{Store: memstore.New(memstore.Config{})}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	manager, err := session.New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = manager.Close() })

@@ -201,7 +201,7 @@ func demo(ctx context.Context, out io.Writer) error {
 	}
 	a := &app{out: out, open: browser, results: make(chan error, 1)}
 	return a.run(ctx, oauthclient.Config{
-		ServerURL:  server.URL(),
-		HTTPClient: oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}), // for the demo's servers only
+		ServerURL: server.URL(),
+		Shared:    oauthclient.Shared{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})}, // for the demo's servers only
 	}, "admin", "")
 }

@@ -115,8 +115,8 @@ func servers(t *testing.T) (*authtest.Server, *mcptest.Server) {
 
 func config(server *mcptest.Server) oauthclient.Config {
 	return oauthclient.Config{
-		ServerURL:  server.URL(),
-		HTTPClient: oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}),
+		ServerURL: server.URL(),
+		Shared:    oauthclient.Shared{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})},
 	}
 }
 

@@ -269,7 +269,7 @@ func run(ctx context.Context, dir string, out io.Writer) error {
 			return err
 		}
 		cfg := session.Config{Store: files, SealKeys: [][]byte{key}}
-		cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}) // for this example only
+		cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}) // for this example only
 		manager, err := session.New(cfg)
 		if err != nil {
 			return err

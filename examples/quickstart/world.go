@@ -83,9 +83,9 @@ func (w *world) startHost() error {
 	w.hostURL = "http://" + listener.Addr().String()
 	w.wire.name(host, listener.Addr().String())
 
-	outgoing := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	outgoing := oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	cfg := session.Config{Store: memstore.New(memstore.Config{})}
-	cfg.Client.HTTPClient = &http.Client{Transport: w.wire.tap(host, outgoing.Transport)}
+	cfg.Client.Transport = w.wire.tap(host, outgoing)
 	cfg.Client.ClientMetadata.ClientName = "Quickstart"
 	manager, err := session.New(cfg)
 	if err != nil {
@@ -112,7 +112,7 @@ func (w *world) startHost() error {
 			_ = server.Close()
 		}
 		_ = manager.Close() // after the last request
-		outgoing.CloseIdleConnections()
+		(&http.Client{Transport: outgoing}).CloseIdleConnections()
 	})
 	return nil
 }

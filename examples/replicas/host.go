@@ -44,7 +44,7 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 
 	cfg := session.Config{Store: sessions, SealKeys: [][]byte{key}}
 	// The MCP server of this example is on loopback, which is refused otherwise.
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	manager, err := session.New(cfg)
 	if err != nil {
 		return err

@@ -171,7 +171,7 @@ func newManager(logger *slog.Logger, sessions *hybridstore.Store) (*session.Mana
 	switch os.Getenv("MCPOAUTH_ALLOW_LOOPBACK") {
 	case "", "0":
 	case "1":
-		cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+		cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	default:
 		return nil, errors.New("MCPOAUTH_ALLOW_LOOPBACK: must be 1, 0 or empty")
 	}

@@ -44,7 +44,7 @@ func newHost(publicURL string, presets []preset) (*host, error) {
 	cfg := session.Config{Store: memstore.New(memstore.Config{})}
 	cfg.Client.ClientMetadata.ClientName = "Web example"
 	// The demo servers are on loopback, which is not reachable otherwise.
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	manager, err := session.New(cfg)
 	if err != nil {
 		return nil, err

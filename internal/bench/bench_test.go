@@ -113,7 +113,7 @@ func bareHandler(s *mcp.ClientSession) http.Handler {
 func (w *world) manager(b *testing.B) *session.Manager {
 	b.Helper()
 	cfg := session.Config{Store: memstore.New(memstore.Config{}), SealKeys: [][]byte{bytes.Repeat([]byte{7}, 32)}, MaxLiveClients: 20_000}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	m, err := session.New(cfg)
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = m.Close() })
@@ -153,7 +153,7 @@ func BenchmarkToolCall(b *testing.B) {
 	args := map[string]any{"text": "hello", "n": 42}
 	for _, wire := range wires {
 		w := newWorld(b, wire.options)
-		transport := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}).Transport
+		transport := oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 		bare := w.bare(b, newSDKClient(), transport)
 		b.Run(wire.name+"/floor=sdk", func(b *testing.B) {
 			b.ReportAllocs()
@@ -188,7 +188,7 @@ func BenchmarkToolCall(b *testing.B) {
 func BenchmarkToolList(b *testing.B) {
 	for _, wire := range wires {
 		w := newWorld(b, wire.options)
-		transport := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}).Transport
+		transport := oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 		bare := w.bare(b, newSDKClient(), transport)
 		b.Run(wire.name+"/floor=sdk", func(b *testing.B) {
 			b.ReportAllocs()

@@ -52,7 +52,7 @@ func worldOf(b *testing.B, name string) *world {
 func bareSessionBytes(b *testing.B, wire string, n int) float64 {
 	w := worldOf(b, wire)
 	client := newSDKClient()
-	transport := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}).Transport
+	transport := oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	w.bare(b, client, transport) // what all share is in memory before the count
 	sessions := make([]*mcp.ClientSession, 0, n)
 	before := heap()

@@ -17,7 +17,7 @@ import (
 func BenchmarkBesideHandler(b *testing.B) {
 	for _, wire := range wires {
 		w := newWorld(b, wire.options)
-		bare := w.bare(b, newSDKClient(), oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}).Transport)
+		bare := w.bare(b, newSDKClient(), oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}))
 		floor := bareHandler(bare)
 		m := w.manager(b)
 		api, err := httpapi.New(m, httpapi.Config{PublicURL: "https://app.example", RequestsPerMinute: -1})

@@ -71,7 +71,7 @@ func openHybrid(b *testing.B, server *redistest.Server) *hybridstore.Store {
 func replica(b *testing.B, s store.SessionStore) *session.Manager {
 	b.Helper()
 	cfg := session.Config{Store: s, SealKeys: [][]byte{bytes.Repeat([]byte{7}, 32)}, MaxLiveClients: 1_000_000, TouchInterval: time.Hour}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	m, err := session.New(cfg)
 	require.NoError(b, err)
 	b.Cleanup(func() { _ = m.Close() })
@@ -125,7 +125,7 @@ func median(times []time.Duration) float64 {
 func BenchmarkColdToolCall(b *testing.B) {
 	for _, wire := range wires {
 		w := newWorld(b, wire.options)
-		transport := oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}).Transport
+		transport := oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 		client := newSDKClient()
 		b.Run(wire.name+"/floor=sdk", func(b *testing.B) {
 			b.ReportAllocs()

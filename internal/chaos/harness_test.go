@@ -271,7 +271,7 @@ func (r *replica) isAlone() bool {
 func (w *world) replica(t testing.TB, name string, s store.SessionStore, change ...func(*session.Config)) *replica {
 	t.Helper()
 	cfg := session.Config{Store: s, SealKeys: [][]byte{sealKey}, Now: w.clock.Now}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	for _, fn := range change {
 		fn(&cfg)
 	}
@@ -279,7 +279,7 @@ func (w *world) replica(t testing.TB, name string, s store.SessionStore, change 
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		_ = m.Close()
-		cfg.Client.HTTPClient.CloseIdleConnections()
+		(&http.Client{Transport: cfg.Client.Transport}).CloseIdleConnections()
 	})
 	return &replica{name: name, base: publicURL, client: direct{newAPI(t, m)}, manager: m, store: s}
 }

@@ -87,8 +87,8 @@ func serveReplica() error {
 		return err
 	}
 	cfg := session.Config{Store: s, SealKeys: [][]byte{sealKey}}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
-	cfg.Client.HTTPClient.Transport = named{cfg.Client.HTTPClient.Transport, p.Name}
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = named{cfg.Client.Transport, p.Name}
 	cfg.Now = func() time.Time { return time.Now().Add(p.Skew) }
 	p.change(&cfg)
 	m, err := session.New(cfg)

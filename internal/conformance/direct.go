@@ -30,23 +30,22 @@ var directScenarios = map[string]func(context.Context, string, settings) error{
 // gets the answer of an agreeable user.
 func withClient(ctx context.Context, serverURL string, fn func(*oauthclient.MCPOAuthClient) error) error {
 	client, err := oauthclient.New(oauthclient.Config{
-		ServerURL:     serverURL,
-		CallbackURL:   "http://127.0.0.1/callback",
-		HTTPClient:    oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true}),
-		StandaloneSSE: true,
-		MCPClient: mcp.NewClient(&mcp.Implementation{Name: "mcpoauth-conformance", Version: "1"}, &mcp.ClientOptions{
-			Capabilities: &mcp.ClientCapabilities{Elicitation: &mcp.ElicitationCapabilities{}},
-			ElicitationHandler: func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-				content := map[string]any{}
-				if schema, ok := req.Params.RequestedSchema.(map[string]any); ok {
-					if properties, ok := schema["properties"].(map[string]any); ok && properties["confirmed"] != nil {
-						content["confirmed"] = true
+		ServerURL:   serverURL,
+		CallbackURL: "http://127.0.0.1/callback",
+		Shared: oauthclient.Shared{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}), StandaloneSSE: true,
+			MCPClient: mcp.NewClient(&mcp.Implementation{Name: "mcpoauth-conformance", Version: "1"}, &mcp.ClientOptions{
+				Capabilities: &mcp.ClientCapabilities{Elicitation: &mcp.ElicitationCapabilities{}},
+				ElicitationHandler: func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
+					content := map[string]any{}
+					if schema, ok := req.Params.RequestedSchema.(map[string]any); ok {
+						if properties, ok := schema["properties"].(map[string]any); ok && properties["confirmed"] != nil {
+							content["confirmed"] = true
+						}
 					}
-				}
-				return &mcp.ElicitResult{Action: "accept", Content: content}, nil
-			},
-		}),
-	})
+					return &mcp.ElicitResult{Action: "accept", Content: content}, nil
+				},
+			}),
+		}})
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func runHosts(ctx context.Context, serverURL string, s settings) error {
 // newReplica serves the library's handler on listener; it returns its address.
 func newReplica(listener net.Listener, publicURL, serverURL string, shared store.SessionStore, sealKey []byte, s settings) (base string, shutdown func(), err error) {
 	cfg := session.Config{Store: shared, SealKeys: [][]byte{sealKey}, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	cfg.Client.ClientMetadataURL = clientMetadataURL
 	if s.ClientID != "" {
 		cfg.Client.PreregisteredClients = []oauthclient.PreregisteredClient{{

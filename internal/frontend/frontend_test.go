@@ -98,7 +98,7 @@ func servers(t *testing.T) []string {
 	t.Cleanup(mcp.Close)
 
 	cfg := session.Config{Store: memstore.New(memstore.Config{})}
-	cfg.Client.HTTPClient = oauthclient.NewHTTPClient(oauthclient.NetworkPolicy{AllowLoopback: true})
+	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	manager, err := session.New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })

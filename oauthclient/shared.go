@@ -1,0 +1,228 @@
+package oauthclient
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
+)
+
+// Shared holds the settings that all connections of a host have in common. The
+// zero value is usable and strict. It is taken by value; changing it afterwards
+// changes nothing.
+type Shared struct {
+	// PreregisteredClients are clients registered by hand, at most one per
+	// authorization server. They take precedence over every other kind of
+	// registration.
+	PreregisteredClients []PreregisteredClient
+
+	// ClientMetadataURL is the https URL, with a path, of a Client ID
+	// Metadata Document that describes this client. Where the authorization
+	// server supports such documents, the URL is the client_id.
+	ClientMetadataURL string
+
+	// ClientMetadata is sent in dynamic client registration (RFC 7591
+	// section 2). RedirectURIs is always CallbackURL. GrantTypes defaults to
+	// authorization_code and refresh_token, ApplicationType to "web", or to
+	// "native" for a loopback or private-use CallbackURL, ClientName to
+	// "mcpoauth".
+	ClientMetadata oauthex.ClientRegistrationMetadata
+
+	// DisableDynamicRegistration leaves only the registrations above.
+	DisableDynamicRegistration bool
+
+	// PolicyFor, if set, gives the policy for a server URL: the switches for
+	// servers that deviate from the specifications. Defaults to strict.
+	PolicyFor func(serverURL string) ServerPolicy
+
+	// Transport carries every request that leaves the process. Clients that
+	// share one share connections. Defaults to a new [NewTransport] with the
+	// zero [NetworkPolicy], which reaches public addresses over https only. A
+	// transport that a host puts around that one needs a method Unwrap()
+	// [http.RoundTripper], or the policy is not seen for the one URL that the
+	// user's browser visits: the authorization endpoint.
+	Transport http.RoundTripper
+
+	// MCPClient is the SDK client to connect with; many MCPOAuthClients may
+	// share one. Defaults to a new one named "mcpoauth". Sampling and
+	// elicitation handlers are configured there.
+	MCPClient *mcp.Client
+
+	// StandaloneSSE opens the long-lived GET stream for messages outside of
+	// calls, on servers before revision 2026-07-28. It costs a connection per
+	// live session. Defaults to off.
+	StandaloneSSE bool
+
+	// RefreshAhead is how long before its expiry a token is refreshed, at
+	// most a fifth of its lifetime. Defaults to one minute.
+	RefreshAhead time.Duration
+	// AttemptTTL is the time a user has to authorize. Defaults to 10 minutes.
+	AttemptTTL time.Duration
+	// RequestTimeout bounds each discovery, registration, token and
+	// revocation step. Defaults to 15 seconds.
+	RequestTimeout time.Duration
+	// ConnectTimeout bounds connecting to the MCP server, authorization
+	// steps included. Defaults to 30 seconds.
+	ConnectTimeout time.Duration
+	// CallTimeout bounds a call to the MCP server. Defaults to 5 minutes.
+	CallTimeout time.Duration
+	// MaxResponseBytes bounds each answer of the MCP server, decompressed.
+	// Defaults to 32 MiB.
+	MaxResponseBytes int64
+	// MaxAuthResponseBytes bounds each answer of an authorization server and
+	// each metadata document, decompressed. Defaults to 1 MiB.
+	MaxAuthResponseBytes int64
+	// MaxRedirects bounds the redirects that one request follows: those of
+	// metadata requests to anywhere that Transport reaches, those of the MCP
+	// server within its origin, all others never. Defaults to 3.
+	MaxRedirects int
+	// MaxTools bounds ListTools over all pages. Defaults to 10,000.
+	MaxTools int
+
+	done *shared // set by Prepare
+}
+
+// shared is a completed [Shared], and what its clients share beside it.
+type shared struct {
+	Shared
+	ownTransport bool
+	authHTTP     *http.Client // to authorization servers
+}
+
+// Prepare validates and completes s. Clients made from the result share
+// connections and what is known about servers; a host that makes many clients
+// prepares once. The result does not change any more: New ignores changes of
+// its fields. The error names every mistake.
+func (s Shared) Prepare() (Shared, error) {
+	done, err := s.prepared()
+	if err != nil {
+		return Shared{}, err
+	}
+	s = done.Shared
+	s.done = done
+	return s, nil
+}
+
+// CloseIdleConnections closes connections that no request uses, if s was
+// prepared without a Transport. Other transports are their owner's to close.
+func (s Shared) CloseIdleConnections() {
+	if s.done != nil && s.done.ownTransport {
+		(&http.Client{Transport: s.Transport}).CloseIdleConnections()
+	}
+}
+
+// prepared returns s completed.
+func (s Shared) prepared() (*shared, error) {
+	if s.done != nil {
+		return s.done, nil
+	}
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	out := &shared{Shared: s, ownTransport: s.Transport == nil}
+	c := &out.Shared
+	c.PreregisteredClients = slices.Clone(c.PreregisteredClients)
+	c.ClientMetadata = cloneMetadata(c.ClientMetadata)
+	setDefault(&c.RefreshAhead, time.Minute)
+	setDefault(&c.AttemptTTL, 10*time.Minute)
+	setDefault(&c.RequestTimeout, 15*time.Second)
+	setDefault(&c.ConnectTimeout, 30*time.Second)
+	setDefault(&c.CallTimeout, 5*time.Minute)
+	setDefault(&c.MaxResponseBytes, 32<<20)
+	setDefault(&c.MaxAuthResponseBytes, 1<<20)
+	setDefault(&c.MaxRedirects, 3)
+	setDefault(&c.MaxTools, 10_000)
+	if c.PolicyFor == nil {
+		c.PolicyFor = func(string) ServerPolicy { return ServerPolicy{} }
+	}
+	if c.Transport == nil {
+		c.Transport = NewTransport(NetworkPolicy{})
+	}
+	if c.MCPClient == nil {
+		c.MCPClient = mcp.NewClient(&mcp.Implementation{Name: "mcpoauth", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
+	}
+	out.authHTTP = newAuthHTTPClient(c.Transport, c.MaxRedirects)
+	return out, nil
+}
+
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+func (s Shared) validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("oauthclient: Config.%s: %s", field, fmt.Sprintf(format, args...)))
+	}
+	if s.ClientMetadataURL != "" {
+		if u, err := url.Parse(s.ClientMetadataURL); err != nil || u.Scheme != "https" || u.Host == "" || u.Path == "" || u.Path == "/" || u.User != nil || u.Fragment != "" {
+			bad("ClientMetadataURL", "must be an https URL with a path")
+		}
+	}
+	for i, client := range s.PreregisteredClients {
+		field := func(name string) string { return fmt.Sprintf("PreregisteredClients[%d]%s", i, name) }
+		if client.ClientID == "" || client.Issuer == "" && client.ServerURL == "" {
+			bad(field(""), "needs ClientID, and Issuer or ServerURL")
+		}
+		if client.Issuer != "" && CheckServerURL(client.Issuer) != nil {
+			bad(field(".Issuer"), "must be an http or https URL")
+		}
+		if err := checkAuthMethod(client.TokenEndpointAuthMethod); err != nil {
+			bad(field(".TokenEndpointAuthMethod"), "%v", err)
+		}
+		if client.ClientSecret.IsZero() && client.TokenEndpointAuthMethod != "" && client.TokenEndpointAuthMethod != authMethodNone {
+			bad(field(".ClientSecret"), "is missing for %s", client.TokenEndpointAuthMethod)
+		}
+		if slices.ContainsFunc(s.PreregisteredClients[:i], client.sameServer) {
+			bad(field(""), "is the second for its authorization server")
+		}
+	}
+	if err := checkAuthMethod(s.ClientMetadata.TokenEndpointAuthMethod); err != nil {
+		bad("ClientMetadata.TokenEndpointAuthMethod", "%v", err)
+	}
+	for name, value := range map[string]int64{
+		"RefreshAhead": int64(s.RefreshAhead), "AttemptTTL": int64(s.AttemptTTL), "RequestTimeout": int64(s.RequestTimeout),
+		"ConnectTimeout": int64(s.ConnectTimeout), "CallTimeout": int64(s.CallTimeout), "MaxResponseBytes": s.MaxResponseBytes,
+		"MaxAuthResponseBytes": s.MaxAuthResponseBytes, "MaxRedirects": int64(s.MaxRedirects), "MaxTools": int64(s.MaxTools),
+	} {
+		if value < 0 {
+			bad(name, "must not be negative")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func cloneMetadata(m oauthex.ClientRegistrationMetadata) oauthex.ClientRegistrationMetadata {
+	m.RedirectURIs, m.GrantTypes = slices.Clone(m.RedirectURIs), slices.Clone(m.GrantTypes)
+	m.ResponseTypes, m.Contacts = slices.Clone(m.ResponseTypes), slices.Clone(m.Contacts)
+	return m
+}
+
+// clientMetadata completes [Shared.ClientMetadata] for one callback URL.
+func (s Shared) clientMetadata(callbackURL string) oauthex.ClientRegistrationMetadata {
+	m := cloneMetadata(s.ClientMetadata)
+	m.RedirectURIs = []string{callbackURL}
+	if m.ClientName == "" {
+		m.ClientName = "mcpoauth"
+	}
+	if len(m.GrantTypes) == 0 {
+		m.GrantTypes = []string{"authorization_code", "refresh_token"}
+	}
+	if len(m.ResponseTypes) == 0 {
+		m.ResponseTypes = []string{"code"}
+	}
+	if m.ApplicationType == "" {
+		m.ApplicationType = "web"
+		if u, err := url.Parse(callbackURL); err == nil && (isLoopbackHost(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
+			m.ApplicationType = "native"
+		}
+	}
+	return m
+}
