@@ -16,6 +16,9 @@ import (
 type Attempt struct {
 	// ID is a hash of the state. It gives nothing away and may be logged.
 	ID string
+	// Binding names the browser that the attempt was begun for; see
+	// [MCPOAuthClient.Bound]. May be empty.
+	Binding string
 	// Verifier is the PKCE code verifier (RFC 7636).
 	Verifier Secret
 	// Issuer is the authorization server's, exactly as its metadata states it.
@@ -53,7 +56,7 @@ func (a Attempt) MarshalJSON() ([]byte, error) { return nil, errSecretJSON }
 // MarshalBinary returns the attempt with its secrets.
 func (a Attempt) MarshalBinary() ([]byte, error) {
 	return json.Marshal(attemptWire{
-		ID: a.ID, Verifier: a.Verifier.Reveal(), Issuer: a.Issuer, IssParameterSupported: a.IssParameterSupported,
+		ID: a.ID, Binding: a.Binding, Verifier: a.Verifier.Reveal(), Issuer: a.Issuer, IssParameterSupported: a.IssParameterSupported,
 		TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint, Registration: a.Registration.wire(),
 		Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Scopes: a.Scopes, StepUp: a.StepUp,
 		Expires: a.Expires,
@@ -67,7 +70,7 @@ func (a *Attempt) UnmarshalBinary(data []byte) error {
 		return errors.New("oauthclient: attempt is malformed")
 	}
 	*a = Attempt{
-		ID: w.ID, Verifier: NewSecret(w.Verifier), Issuer: w.Issuer, IssParameterSupported: w.IssParameterSupported,
+		ID: w.ID, Binding: w.Binding, Verifier: NewSecret(w.Verifier), Issuer: w.Issuer, IssParameterSupported: w.IssParameterSupported,
 		TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint, Registration: w.Registration.registration(),
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Scopes: w.Scopes, StepUp: w.StepUp, Expires: w.Expires,
 	}
@@ -77,6 +80,7 @@ func (a *Attempt) UnmarshalBinary(data []byte) error {
 // attemptWire is the persistent form of [Attempt].
 type attemptWire struct {
 	ID                    string           `json:"id"`
+	Binding               string           `json:"binding,omitempty"`
 	Verifier              string           `json:"verifier"`
 	Issuer                string           `json:"issuer"`
 	IssParameterSupported bool             `json:"iss_parameter_supported,omitempty"`

@@ -43,7 +43,7 @@ func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 // that ask at one time, and those that ask for nothing more while the attempt
 // is open, get the same attempt.
 func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
-	result, err := p.detached(ctx, "starting an authorization", strings.Join(ch.scopes, " "), 4, func(ctx context.Context) (any, error) {
+	result, err := p.detached(ctx, "starting an authorization", p.binding+" "+strings.Join(ch.scopes, " "), 4, func(ctx context.Context) (any, error) {
 		if open := p.openAttempt(ctx, ch); open != nil {
 			return open, nil
 		}
@@ -75,25 +75,35 @@ func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool)
 // asks for all that ch asks for.
 func (p *OAuthProvider) openAttempt(ctx context.Context, ch challenge) *AuthorizationRequiredError {
 	p.mu.Lock()
-	pending, by := p.pending, p.pendingBy
+	pending, ok := p.pending[p.binding]
 	p.mu.Unlock()
-	if pending == nil || !containsAll(by, stepUpMarks(ch.scopes)) {
+	if !ok || !containsAll(pending.scopes, stepUpMarks(ch.scopes)) {
 		return nil
 	}
-	if p.cfg.Now().After(pending.Expires.Add(-p.cfg.AttemptTTL / 2)) {
+	if p.cfg.Now().After(pending.required.Expires.Add(-p.cfg.AttemptTTL / 2)) {
 		return nil // the user needs time
 	}
-	if _, err := p.cfg.Attempts.Load(ctx, pending.AttemptID); err != nil {
+	if _, err := p.cfg.Attempts.Load(ctx, pending.required.AttemptID); err != nil {
 		return nil
 	}
-	return pending
+	return pending.required
 }
+
+// pendingAttempt is an attempt that this process began.
+type pendingAttempt struct {
+	required *AuthorizationRequiredError
+	scopes   []string // of the challenge that began it
+}
+
+// maxPending bounds the attempts of one connection that a process remembers, one
+// for each browser. Of the others, callers get an attempt of their own.
+const maxPending = 20
 
 // forgetAttempt makes the next authorize begin a new attempt.
 func (p *OAuthProvider) forgetAttempt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pending, p.pendingBy = nil, nil
+	delete(p.pending, p.binding)
 }
 
 // beginAttempt discovers, registers and stores an attempt, and makes its URL.
@@ -112,7 +122,7 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	}
 	state, verifier := NewSecret(rand.Text()), NewSecret(oauth2.GenerateVerifier())
 	attempt := Attempt{
-		ID: attemptID(state), Verifier: verifier, Issuer: found.server.Issuer,
+		ID: attemptID(state), Binding: p.binding, Verifier: verifier, Issuer: found.server.Issuer,
 		IssParameterSupported: found.server.AuthorizationResponseIssParameterSupported,
 		TokenEndpoint:         found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
 		Registration: registration, ResourceMetadataURL: found.resourceMetadataURL,
@@ -133,11 +143,17 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	}
 	required := &AuthorizationRequiredError{AuthURL: authURL, Scopes: attempt.Scopes, AttemptID: attempt.ID, Expires: attempt.Expires}
 	p.mu.Lock()
-	p.pending, p.pendingBy = required, union(stepUpMarks(nil), ch.scopes)
+	if len(p.pending) >= maxPending {
+		clear(p.pending)
+	}
+	p.pending[p.binding] = pendingAttempt{required, union(stepUpMarks(nil), ch.scopes)}
 	p.mu.Unlock()
 	p.cfg.Logger.DebugContext(ctx, "mcpoauth: authorization begun", "attempt", attempt.ID, "issuer", attempt.Issuer)
 	if p.cfg.OnRedirect != nil {
 		p.cfg.OnRedirect(authURL)
+	}
+	if p.cfg.OnAuthorizationRequired != nil {
+		p.cfg.OnAuthorizationRequired(ctx, required)
 	}
 	return required, nil
 }
@@ -293,13 +309,10 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	granted := Credentials{
 		StepUp: a.StepUp, Issuer: a.Issuer, TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint,
 		Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Registration: a.Registration,
+		Connection: newConnection(nil, nil), // another account may have authorized
 	}
 	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
-	err = p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
-		*c = granted
-		return nil
-	})
-	if err != nil {
+	if err := p.cfg.Credentials.Replace(ctx, granted); err != nil {
 		// Nobody will ever use these tokens, so nobody should be able to.
 		if revokeErr := p.revoke(ctx, granted); revokeErr != nil {
 			p.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", revokeErr)

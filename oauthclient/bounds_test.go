@@ -216,6 +216,7 @@ func TestHostileAnswersOfMCPServers(t *testing.T) {
 			began := time.Now()
 			require.Error(t, w.call(c))
 			require.Less(t, time.Since(began), boundTime)
+			w.edit(func(creds *oauthclient.Credentials) { creds.Connection = oauthclient.Connection{} })
 			began = time.Now()
 			require.Error(t, w.client(bounded).Connect(t.Context()))
 			require.Less(t, time.Since(began), boundTime)

@@ -282,7 +282,6 @@ func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
 			err := k.call(c)
 			require.Error(t, err)
 			_, listErr := c.ListTools(t.Context())
-			require.NoError(t, c.Close())
 			k.show(err, listErr, c.Connect(t.Context()), c.Disconnect(t.Context()))
 			k.check("code", "code_verifier", "access token", "state")
 		})

@@ -2,37 +2,43 @@ package oauthclient
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
 
 // MCPOAuthClient is one user's connection to one MCP server. It connects when
-// first used, stays connected, and reconnects when the server ended the MCP
-// session. When the user must authorize, methods return
-// [*AuthorizationRequiredError]; after FinishAuth the same client works.
+// first used, and again when the server ended the MCP session. What it knows is
+// in [Credentials], so a client that is made anew from them, in another process
+// too, goes on where this one was: there is nothing to close. When the user must
+// authorize, methods return [*AuthorizationRequiredError]; after FinishAuth the
+// same client works.
 //
 // An MCPOAuthClient is safe for concurrent use. The zero value is not usable.
 type MCPOAuthClient struct {
-	cfg      config
+	*core
 	provider *OAuthProvider
-	http     *http.Client
-	flight   singleflight.Group
-	tokens   atomic.Int64
-	closing  sync.WaitGroup // sessions being closed in the background
+	wire     wire.Client
+}
+
+// core is what a client shares with those made by [MCPOAuthClient.Bound].
+type core struct {
+	cfg     config
+	cookies cookieJar
+	flight  singleflight.Group
 
 	mu           sync.Mutex
-	session      *mcp.ClientSession
-	pages        map[string]toolPage
+	local        Connection  // a connection that the store has not, or not whole
+	replaces     *Connection // what local could not take the place of in the store; nil if it is stored
 	disconnected bool
-	epoch        int                // counts Close and Disconnect; a connect that spans one is void
-	cancel       context.CancelFunc // of the connect in progress, if any
 }
 
 // New validates cfg and returns a client. It does no I/O. The error, if any,
@@ -42,11 +48,31 @@ func New(cfg Config) (*MCPOAuthClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	provider := newOAuthProvider(completed)
-	return &MCPOAuthClient{
-		cfg: completed, provider: provider, pages: make(map[string]toolPage),
-		http: newMCPHTTPClient(&transport{base: completed.Transport, provider: provider, limit: completed.MaxResponseBytes}, completed.MaxRedirects),
-	}, nil
+	return newClient(&core{cfg: completed}, newOAuthProvider(completed)), nil
+}
+
+func newClient(c *core, provider *OAuthProvider) *MCPOAuthClient {
+	return &MCPOAuthClient{core: c, provider: provider, wire: c.wireClient(&transport{provider: provider, cookies: &c.cookies})}
+}
+
+// wireClient returns the protocol on a transport.
+func (c *core) wireClient(rt http.RoundTripper) wire.Client {
+	return wire.Client{
+		URL: c.cfg.ServerURL, HTTP: &http.Client{Transport: rt, CheckRedirect: c.cfg.mcpRedirects},
+		Info: &c.cfg.ClientInfo, Capabilities: c.cfg.capabilities,
+		DiscoverTimeout: c.cfg.DiscoverTimeout, MaxBytes: c.cfg.MaxResponseBytes, Log: c.cfg.Logger,
+	}
+}
+
+// Bound returns a client for the same connection whose authorization attempts
+// carry binding in [Attempt.Binding]: a host's name for the browser that an
+// attempt is begun for. Attempts are shared by callers with the same binding
+// only.
+func (c *MCPOAuthClient) Bound(binding string) *MCPOAuthClient {
+	if binding == c.provider.binding {
+		return c
+	}
+	return newClient(c.core, &OAuthProvider{providerCore: c.provider.providerCore, binding: binding})
 }
 
 // Format implements [fmt.Formatter]. A client in use cannot be printed field by
@@ -64,164 +90,64 @@ func (c *MCPOAuthClient) ServerURL() string { return c.cfg.ServerURL }
 // CallbackURL returns Config.CallbackURL.
 func (c *MCPOAuthClient) CallbackURL() string { return c.cfg.CallbackURL }
 
-// Credentials returns the present credentials.
+// Credentials returns the present credentials, with the connection data: what
+// another client needs to go on in this one's place.
 func (c *MCPOAuthClient) Credentials(ctx context.Context) (Credentials, error) {
-	return c.cfg.Credentials.Load(ctx)
+	creds, err := c.cfg.Credentials.Load(ctx)
+	if err != nil {
+		return Credentials{}, err
+	}
+	creds.Connection = c.full(creds.Connection)
+	return creds, nil
 }
 
-// Connect connects to the MCP server, once for all concurrent callers. When
-// connected, it only makes sure that there still are credentials to use. When
-// it returns [*AuthorizationRequiredError], that holds a new authorization URL.
+// Connect makes sure that there are credentials to use and that the MCP server
+// has answered, once for all concurrent callers. When it returns
+// [*AuthorizationRequiredError], that holds a new authorization URL.
 func (c *MCPOAuthClient) Connect(ctx context.Context) error {
-	_, err := c.connected(ctx, true)
-	return err
+	c.provider.forgetAttempt()
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, errCallTimeout)
+	defer cancel()
+	creds, err := c.provider.fresh(ctx)
+	if err == nil && c.full(creds.Connection).IsZero() {
+		_, err = c.connection(ctx)
+	}
+	return callError(ctx, "connecting to the MCP server", err)
 }
 
 // FinishAuth completes an authorization with what the authorization server
 // sent the browser back with; see [OAuthProvider.FinishAuth] for its errors.
 // It does not connect. After Disconnect it returns [ErrNotConnected].
 func (c *MCPOAuthClient) FinishAuth(ctx context.Context, resp AuthorizationResponse) error {
-	c.mu.Lock()
-	disconnected := c.disconnected
-	c.mu.Unlock()
-	if disconnected {
+	if c.isDisconnected() {
 		return ErrNotConnected
 	}
 	return c.provider.FinishAuth(ctx, resp)
 }
 
-// Session returns the SDK's session, for prompts, resources and everything
-// else that has no method here, or nil when not connected. Its errors are the
-// SDK's, with those of this package in their chain; a session that the server
-// ended is replaced only by the methods of this client.
-func (c *MCPOAuthClient) Session() *mcp.ClientSession {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.session
-}
-
-// connected returns the live session, connecting if there is none. With anew
-// it also looks at the credentials, and an authorization begins anew.
-func (c *MCPOAuthClient) connected(ctx context.Context, anew bool) (*mcp.ClientSession, error) {
-	c.mu.Lock()
-	session, disconnected, epoch := c.session, c.disconnected, c.epoch
-	c.mu.Unlock()
-	if disconnected {
-		return nil, ErrNotConnected
-	}
-	if session != nil && !anew {
-		return session, nil
-	}
-	result := c.flight.DoChan("connect", func() (any, error) {
-		// One connect serves all callers, so it must not end with the first.
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
-		defer cancel()
-		if !c.beginConnect(epoch, cancel) {
-			return nil, ErrNotConnected
-		}
-		if anew {
-			c.provider.forgetAttempt()
-		}
-		return c.connect(ctx, epoch, anew)
-	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		return r.Val.(*mcp.ClientSession), nil
-	case <-ctx.Done():
-		return nil, callError(ctx, "connecting to the MCP server", ctx.Err())
-	}
-}
-
-// beginConnect lets Close cancel a connect. It reports false when a Close or
-// Disconnect came before.
-func (c *MCPOAuthClient) beginConnect(epoch int, cancel context.CancelFunc) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cancel = cancel
-	return c.epoch == epoch
-}
-
-func (c *MCPOAuthClient) connect(ctx context.Context, epoch int, anew bool) (*mcp.ClientSession, error) {
-	if session := c.Session(); session != nil {
-		if anew {
-			if _, err := c.provider.fresh(ctx); err != nil {
-				return nil, err
-			}
-		}
-		return session, nil
-	}
-	ctx, cancel := context.WithCancel(ctx)
+// ServerInfo returns what the server said of itself when the connection was
+// made, connecting if there is none: revision, capabilities, name and
+// instructions. Members that the SDK's types cannot hold are left out.
+func (c *MCPOAuthClient) ServerInfo(ctx context.Context) (*mcp.InitializeResult, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, errCallTimeout)
 	defer cancel()
-	x := &exchange{abort: cancel}
-	session, err := c.cfg.MCPClient.Connect(withExchange(ctx, x), &mcp.StreamableClientTransport{
-		Endpoint:             c.cfg.ServerURL,
-		HTTPClient:           c.http,
-		DisableStandaloneSSE: !c.cfg.StandaloneSSE,
-	}, nil)
-	c.mu.Lock()
-	void := c.epoch != epoch
-	if err == nil && !void {
-		c.session = session
-		clear(c.pages)
+	connection, err := c.connection(ctx)
+	if err != nil {
+		return nil, callError(ctx, "connecting to the MCP server", err)
 	}
-	c.mu.Unlock()
-	switch {
-	case void && err == nil:
-		_ = session.Close()
-		return nil, ErrNotConnected
-	case void:
-		return nil, ErrNotConnected
-	case err != nil:
-		return nil, x.callError(ctx, "connecting to the MCP server", err)
-	}
-	return session, nil
+	conn := connection.conn()
+	return &mcp.InitializeResult{
+		ProtocolVersion: conn.Version, Instructions: conn.Instructions,
+		Capabilities: decode[mcp.ServerCapabilities](conn.Capabilities), ServerInfo: decode[mcp.Implementation](conn.ServerInfo),
+	}, nil
 }
 
-// errCallTimeout marks the end of the time this package gives an operation, as
-// opposed to the caller's.
-var errCallTimeout = errors.New("oauthclient: timed out")
-
-// do runs one operation on the live session. It runs it once more, on a new
-// session, when the server certainly did not execute it: it had ended the
-// session (404), or the session was found dead before anything was sent.
-func (c *MCPOAuthClient) do(ctx context.Context, op string, x *exchange, fn func(context.Context, *mcp.ClientSession) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.CallTimeout, errCallTimeout)
-	defer cancel()
-	x.abort = cancel
-	for attempt := 0; ; attempt++ {
-		session, err := c.connected(ctx, false)
-		if err != nil {
-			return err
-		}
-		err = fn(withExchange(ctx, x), session)
-		if err == nil {
-			return nil
-		}
-		lost := errors.Is(err, errSessionLost)
-		dead := errors.Is(err, mcp.ErrConnectionClosed)
-		if lost || dead {
-			c.discard(session)
-		}
-		if attempt == 0 && (lost || dead && !x.wasSent()) {
-			continue
-		}
-		return x.callError(ctx, op, err)
-	}
-}
-
-// discard forgets a session that no longer works. Closing it may send a
-// DELETE, which nobody needs to wait for; the SDK bounds it to 5 seconds.
-func (c *MCPOAuthClient) discard(session *mcp.ClientSession) {
-	c.mu.Lock()
-	if c.session == session {
-		c.session = nil
-		clear(c.pages)
-	}
-	c.mu.Unlock()
-	c.closing.Go(func() { _ = session.Close() })
+// Transport returns a transport for the SDK's own client, for hosts that want
+// its whole API. It authorizes, refreshes and asks for more scopes like the
+// methods of this client, whose errors are in the chain of the SDK's. It has an
+// MCP session of its own, which it does not share with other processes.
+func (c *MCPOAuthClient) Transport() mcp.Transport {
+	return &mcp.StreamableClientTransport{Endpoint: c.cfg.ServerURL, HTTPClient: c.wire.HTTP}
 }
 
 // Disconnect ends the connection for good: it drops the credentials, ends the
@@ -240,37 +166,63 @@ func (c *MCPOAuthClient) Disconnect(ctx context.Context) error {
 	var last Credentials
 	err := c.cfg.Credentials.Update(ctx, func(creds *Credentials) error {
 		last = *creds
-		*creds = Credentials{}
+		*creds = Credentials{Connection: newConnection(nil, nil)}
 		return nil
 	})
-	_ = c.Close()
-	if err := c.provider.revoke(ctx, last); err != nil {
-		c.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", err)
-	}
+	c.Revoke(ctx, last)
 	return storageError(ctx, err)
 }
 
-// Close ends the MCP session and keeps the credentials: a later call connects
-// again. Calls in progress should have ended; their sessions end with them. It
-// may be called more than once, and always returns nil.
-func (c *MCPOAuthClient) Close() error {
-	c.mu.Lock()
-	c.epoch++
-	if c.cancel != nil {
-		c.cancel()
+// Revoke ends at the servers what credentials stand for: it ends the MCP
+// session (DELETE) and revokes the tokens, best effort in bounded time; failures
+// are logged. It is for credentials that are no longer stored, and does not
+// touch the store.
+func (c *MCPOAuthClient) Revoke(ctx context.Context, creds Credentials) {
+	c.end(ctx, creds)
+	if err := c.provider.revoke(ctx, creds); err != nil {
+		c.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", err)
 	}
-	c.mu.Unlock()
-	_, _, _ = c.flight.Do("connect", func() (any, error) { return nil, ErrNotConnected }) // waits for a connect in progress
-	c.mu.Lock()
-	session := c.session
-	c.session = nil
-	c.mu.Unlock()
-	if session != nil {
-		_ = session.Close()
-	}
-	c.closing.Wait()
-	return nil
 }
 
-// nextToken returns a progress token, unique within this client.
-func (c *MCPOAuthClient) nextToken() string { return strconv.FormatInt(c.tokens.Add(1), 36) }
+// goodbyeTimeout bounds the request that ends an MCP session.
+const goodbyeTimeout = 5 * time.Second
+
+// end ends the MCP session of credentials.
+func (c *MCPOAuthClient) end(ctx context.Context, creds Credentials) {
+	conn := creds.Connection.conn()
+	if conn == nil || conn.SessionID == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+	defer cancel()
+	client := c.wireClient(bearer{c.cfg.Transport, creds})
+	if err := client.End(ctx, conn); err != nil {
+		c.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP session was not ended", "error", errorText(err))
+	}
+}
+
+func (c *core) isDisconnected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.disconnected
+}
+
+// errCallTimeout marks the end of the time this package gives an operation, as
+// opposed to the caller's.
+var errCallTimeout = errors.New("oauthclient: timed out")
+
+// capabilitiesJSON is what the client declares: what it has a function for.
+func capabilitiesJSON(s *Shared) json.RawMessage {
+	declared := map[string]any{}
+	if s.Elicit != nil {
+		declared["elicitation"] = struct{}{}
+	}
+	if s.CreateMessage != nil {
+		declared["sampling"] = struct{}{}
+	}
+	if s.ListRoots != nil {
+		declared["roots"] = struct{}{}
+	}
+	data, _ := json.Marshal(declared) // plain strings: cannot fail
+	return data
+}

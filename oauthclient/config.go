@@ -1,6 +1,7 @@
 package oauthclient
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,11 @@ type Config struct {
 	// returned. A CLI opens the browser here. The URL is confidential.
 	OnRedirect func(authURL string)
 
+	// OnAuthorizationRequired, if set, is called once per authorization
+	// attempt, after it was stored and before the error is returned that
+	// carries it. Its context outlives the caller's. It must return soon.
+	OnAuthorizationRequired func(ctx context.Context, required *AuthorizationRequiredError)
+
 	// Credentials persists tokens and connection data. Defaults to memory.
 	Credentials CredentialStore
 	// Registrations persists dynamic registrations. Defaults to memory.
@@ -44,13 +50,14 @@ type Config struct {
 // config is a completed [Config].
 type config struct {
 	*shared
-	ServerURL, CallbackURL string
-	OnRedirect             func(authURL string)
-	Credentials            CredentialStore
-	Registrations          RegistrationStore
-	Attempts               AttemptStore
-	Logger                 *slog.Logger
-	Now                    func() time.Time
+	ServerURL, CallbackURL  string
+	OnRedirect              func(authURL string)
+	OnAuthorizationRequired func(context.Context, *AuthorizationRequiredError)
+	Credentials             CredentialStore
+	Registrations           RegistrationStore
+	Attempts                AttemptStore
+	Logger                  *slog.Logger
+	Now                     func() time.Time
 }
 
 // complete returns the config completed, or all mistakes at once.
@@ -60,7 +67,7 @@ func (c Config) complete() (config, error) {
 		return config{}, err
 	}
 	out := config{
-		shared: shared, ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, OnRedirect: c.OnRedirect,
+		shared: shared, ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
 		Credentials: c.Credentials, Registrations: c.Registrations, Attempts: c.Attempts, Logger: c.Logger, Now: c.Now,
 	}
 	if out.Now == nil {

@@ -118,7 +118,6 @@ func TestConfigIsCopied(t *testing.T) {
 	before := cfg.ClientMetadata
 	c, err := oauthclient.New(cfg)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	require.Equal(t, before, cfg.ClientMetadata)
 	require.Zero(t, cfg.CallTimeout)
 	require.Nil(t, cfg.Attempts)

@@ -50,6 +50,10 @@ type Credentials struct {
 	ResourceMetadataURL string
 	// Registration is the client the tokens were issued to.
 	Registration Registration
+
+	// Connection is what was agreed on with the MCP server. A new grant ends
+	// it: another account may have authorized.
+	Connection Connection
 }
 
 // Authorized reports whether there is a token to use or to refresh.
@@ -77,11 +81,15 @@ func (c Credentials) MarshalJSON() ([]byte, error) { return nil, errSecretJSON }
 // MarshalBinary returns the credentials with their secrets, in a form that
 // [Credentials.UnmarshalBinary] of this and later versions reads.
 func (c Credentials) MarshalBinary() ([]byte, error) {
+	connection, err := c.Connection.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
 	return json.Marshal(credentialsWire{
 		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), TokenType: c.TokenType,
 		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, Scopes: c.Scopes, StepUp: c.StepUp,
 		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
-		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: c.Registration.wire(),
+		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: c.Registration.wire(), Connection: connection,
 	})
 }
 
@@ -97,7 +105,7 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: w.Registration.registration(),
 	}
-	return nil
+	return c.Connection.UnmarshalBinary(w.Connection)
 }
 
 // credentialsWire is the persistent form of [Credentials].
@@ -115,13 +123,14 @@ type credentialsWire struct {
 	Resource            string           `json:"resource,omitempty"`
 	ResourceMetadataURL string           `json:"resource_metadata,omitempty"`
 	Registration        registrationWire `json:"registration,omitzero"`
+	Connection          json.RawMessage  `json:"connection,omitempty"`
 }
 
 // CredentialStore keeps the credentials of one connection. Implementations
 // must be safe for concurrent use.
 //
 // A store that several processes share makes them one client: a token that
-// one of them refreshed is used by all.
+// one of them refreshed, and a connection that one of them made, is used by all.
 type CredentialStore interface {
 	// Load returns the present credentials; the zero Credentials, and no
 	// error, when nothing was ever stored. It is called before every request
@@ -134,6 +143,16 @@ type CredentialStore interface {
 	// durably stores what fn made of them before it returns. When fn returns
 	// an error nothing is stored and Update returns that error.
 	Update(ctx context.Context, fn func(*Credentials) error) error
+
+	// Replace durably stores the credentials of a new grant in place of all
+	// that there are. It spends nothing that is stored, so it excludes no
+	// Update: an Update that began before must fail, or see them.
+	Replace(ctx context.Context, creds Credentials) error
+
+	// SetConnection stores updated as the connection data if old still are
+	// ([Connection.Equal]), leaving all else as it is, and returns the
+	// connection data that are stored then. It excludes no Update.
+	SetConnection(ctx context.Context, old, updated Connection) (Connection, error)
 }
 
 // NewMemoryCredentialStore returns a [CredentialStore] for one process,
@@ -162,12 +181,35 @@ func (m *memoryCredentials) Update(ctx context.Context, fn func(*Credentials) er
 	case <-ctx.Done():
 		return fmt.Errorf("oauthclient: waiting to update the credentials: %w", ctx.Err())
 	}
-	creds, _ := m.Load(ctx)
+	before, _ := m.Load(ctx)
+	creds := before.clone()
 	if err := fn(&creds); err != nil {
 		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.creds.AccessToken.Equal(before.AccessToken) {
+		return errors.New("oauthclient: the credentials were replaced by those of a new grant")
+	}
+	if creds.Connection.Equal(before.Connection) {
+		creds.Connection = m.creds.Connection
+	}
 	m.creds = creds.clone()
 	return nil
+}
+
+func (m *memoryCredentials) Replace(_ context.Context, creds Credentials) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.creds = creds.clone()
+	return nil
+}
+
+func (m *memoryCredentials) SetConnection(_ context.Context, old, updated Connection) (Connection, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.creds.Connection.Equal(old) {
+		m.creds.Connection = updated
+	}
+	return m.creds.Connection, nil
 }

@@ -11,7 +11,7 @@ import (
 
 var (
 	// ErrNotConnected is returned by the methods of [MCPOAuthClient] after
-	// Disconnect, and by those that were connecting when Close was called.
+	// Disconnect.
 	ErrNotConnected = errors.New("oauthclient: not connected")
 
 	// ErrInvalidCallback is returned by FinishAuth for a response that
@@ -24,10 +24,9 @@ var (
 	// not exist, has expired or was taken.
 	ErrNoAttempt = errors.New("oauthclient: no such authorization attempt")
 
-	// errSessionLost marks the answer 404 to a request that carried an
-	// Mcp-Session-Id: the server has ended the session, the request was not
-	// executed.
-	errSessionLost = errors.New("oauthclient: the MCP server ended the session")
+	// ErrOldTransport is returned for a server that speaks only the HTTP+SSE
+	// transport of revision 2024-11-05, which this package does not.
+	ErrOldTransport = errors.New("oauthclient: the MCP server speaks only the HTTP+SSE transport of MCP revision 2024-11-05")
 )
 
 // AuthorizationRequiredError says that a user must authorize in a browser
@@ -187,6 +186,18 @@ func storageError(ctx context.Context, err error) error {
 		return err
 	}
 	return &StorageError{Err: err}
+}
+
+// ResponseLimitError says that the MCP server answered with more than this
+// package accepts. The server may have executed the request.
+type ResponseLimitError struct {
+	// Limit is the field of [Shared] that bounds the answer, such as
+	// "MaxResponseBytes", or "nesting" for more than 1,000 levels of JSON.
+	Limit string
+}
+
+func (e *ResponseLimitError) Error() string {
+	return "oauthclient: the MCP server's answer exceeds the limit " + e.Limit
 }
 
 // ServerError is an answer of the MCP server that is neither a result nor a

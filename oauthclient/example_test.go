@@ -52,7 +52,6 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer client.Close()
 
 	// The first request: there are no tokens yet.
 	err = client.Connect(ctx)
@@ -77,7 +76,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(result.Content[0].(*mcp.TextContent).Text)
+	fmt.Println(result.Decode().Content[0].(*mcp.TextContent).Text)
 
 	fmt.Println(client.Disconnect(ctx))
 	// Output:
@@ -109,7 +108,6 @@ func ExampleMCPOAuthClient_CallToolProgress() {
 	as, srv, stop := servers(authtest.Options{})
 	defer stop()
 	client := authorized(as, oauthclient.Config{ServerURL: srv.URL()})
-	defer client.Close()
 
 	_, err := client.CallToolProgress(context.Background(), "slow", json.RawMessage(`{"count":2,"intervalMs":1}`),
 		func(p mcp.ProgressNotificationParams) { fmt.Println(p.Message) })
@@ -126,7 +124,6 @@ func ExampleMCPOAuthClient_CallTool_moreScopes() {
 	defer stop()
 	ctx := context.Background()
 	client := authorized(as, oauthclient.Config{ServerURL: srv.URL()})
-	defer client.Close()
 
 	_, err := client.CallTool(ctx, "admin", nil)
 	required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
@@ -135,7 +132,7 @@ func ExampleMCPOAuthClient_CallTool_moreScopes() {
 		log.Fatal(err)
 	}
 	result, err := client.CallTool(ctx, "admin", nil)
-	fmt.Println(result.Content[0].(*mcp.TextContent).Text, err)
+	fmt.Println(result.Decode().Content[0].(*mcp.TextContent).Text, err)
 	// Output:
 	// true [admin]
 	// done as admin <nil>
@@ -200,7 +197,6 @@ func ExampleRegistrationRequiredError() {
 			Issuer: as.Issuer(), ClientID: "my-app", ClientSecret: oauthclient.NewSecret("hush"),
 		}}},
 	})
-	defer again.Close()
 	_, err = again.CallTool(context.Background(), "echo", nil)
 	fmt.Println(err)
 	// Output:
@@ -223,7 +219,6 @@ func ExampleCredentials_MarshalBinary() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_ = before.Close()
 
 	var restored oauthclient.Credentials
 	if err := restored.UnmarshalBinary(data); err != nil {
@@ -236,7 +231,6 @@ func ExampleCredentials_MarshalBinary() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer after.Close()
 	fmt.Println(after.Connect(ctx))
 	fmt.Println(restored.AccessToken, restored.RefreshToken)
 	// Output:

@@ -1,7 +1,6 @@
 package oauthclient_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -303,39 +302,6 @@ func FuzzAuthorizationResponse(f *testing.F) {
 		if errors.Is(err, oauthclient.ErrInvalidCallback) {
 			require.NoError(t, p.FinishAuth(t.Context(), oauthclient.AuthorizationResponse{Code: oauthclient.NewSecret(fuzzCode), State: oauthclient.NewSecret(state)}),
 				"the attempt is still pending")
-		}
-	})
-}
-
-// However a stream is cut into pieces, the same is found in it, nothing is
-// added to it, and no more than the limit is read.
-func FuzzEventStream(f *testing.F) {
-	const result = `{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"done"}],"big":9007199254740993}}`
-	for _, seed := range []string{
-		"event: message\ndata: " + result + "\n\n", "data: " + result, "data:" + result + "\r\n\r\n", ": ping\n\n" + "data: " + result + "\n\n",
-		"data: {\"jsonrpc\":\"2.0\",\ndata: \"id\":1,\"result\":{}}\n\n", "event: other\ndata: x\n\n", "data: not JSON\n\n", "nocolon\n\n", "\n\n\n", "", "id: 1\ndata:\n\n",
-		`data: {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"a","progress":"x"}}` + "\n\n", "data: {\"jsonrpc\":\"1.0\"}\n\n", "retry: 99999999999999999999\n\n",
-		"data: " + strings.Repeat("[", 10_000) + "\n\n", "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":1e99}}\n\n", "\xef\xbb\xbfdata: " + result + "\n\n",
-	} {
-		f.Add([]byte(seed), 7, int64(1<<20))
-		f.Add([]byte(seed), 1, int64(40))
-	}
-	f.Fuzz(func(t *testing.T, body []byte, size int, limit int64) {
-		size, limit = 1+max(0, size)%100, max(0, limit)%(1<<20)
-		whole, result, err := oauthclient.ReadEventStream(body, 1<<30, len(body)+1)
-		pieces, piecewise, pieceErr := oauthclient.ReadEventStream(body, 1<<30, size)
-		require.Equal(t, result, piecewise)
-		require.Equal(t, err, pieceErr)
-		require.True(t, bytes.HasPrefix(body, pieces))
-		require.True(t, bytes.HasPrefix(body, whole))
-		if result != nil {
-			require.True(t, json.Valid(result))
-			require.Contains(t, string(body), strings.Split(string(result), "\n")[0])
-		}
-		limited, _, limitErr := oauthclient.ReadEventStream(body, limit, size)
-		require.LessOrEqual(t, int64(len(limited)), limit)
-		if int64(len(body)) > limit {
-			require.NotErrorIs(t, limitErr, io.EOF, "a stream that was cut must not look whole")
 		}
 	})
 }

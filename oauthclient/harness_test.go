@@ -85,7 +85,6 @@ func (w *world) client(change ...func(*oauthclient.Config)) *oauthclient.MCPOAut
 	w.t.Helper()
 	c, err := oauthclient.New(w.config(change...))
 	require.NoError(w.t, err)
-	w.t.Cleanup(func() { require.NoError(w.t, c.Close()) })
 	return c
 }
 
@@ -131,11 +130,12 @@ func (w *world) call(c *oauthclient.MCPOAuthClient) error {
 	return err
 }
 
-// stored returns the credentials in the store.
+// stored returns the credentials in the store, without the connection data.
 func (w *world) stored() oauthclient.Credentials {
 	w.t.Helper()
 	creds, err := w.creds.Load(w.t.Context())
 	require.NoError(w.t, err)
+	creds.Connection = oauthclient.Connection{}
 	return creds
 }
 

@@ -25,21 +25,6 @@ func newAuthHTTPClient(transport http.RoundTripper, maxRedirects int) *http.Clie
 	}
 }
 
-// newMCPHTTPClient returns the client for requests to the MCP server, which
-// follows redirects within the server's origin only, so that a token never
-// leaves for another host.
-func newMCPHTTPClient(transport http.RoundTripper, maxRedirects int) *http.Client {
-	return &http.Client{
-		Transport: transport,
-		CheckRedirect: func(req *http.Request, via []*http.Request) error {
-			if len(via) > maxRedirects || req.URL.Scheme != via[0].URL.Scheme || req.URL.Host != via[0].URL.Host {
-				return &ServerError{Reason: "it redirects to another origin, or too often"}
-			}
-			return nil
-		},
-	}
-}
-
 // authAnswer is the answer of an authorization server, read to its end.
 type authAnswer struct {
 	status      int
@@ -75,12 +60,9 @@ func (p *OAuthProvider) doAuth(ctx context.Context, op string, req *http.Request
 // networkError turns what http.Client.Do returned into an error without the
 // URL, whose query may be secret.
 func networkError(op string, err error) error {
-	var urlErr *url.Error
-	timeout := false
-	if errors.As(err, &urlErr) {
-		timeout = urlErr.Timeout()
-		err = urlErr.Err
-	}
+	var timed interface{ Timeout() bool }
+	timeout := errors.As(err, &timed) && timed.Timeout()
+	err = networkErrorCause(err)
 	if errors.Is(err, ErrForbiddenAddress) {
 		return fmt.Errorf("oauthclient: %s: %w", op, ErrForbiddenAddress)
 	}
@@ -88,4 +70,12 @@ func networkError(op string, err error) error {
 		return fmt.Errorf("oauthclient: %s: %w", op, err)
 	}
 	return &TemporaryError{Op: op, Timeout: timeout || errors.Is(err, context.DeadlineExceeded), Err: err}
+}
+
+// networkErrorCause takes the URL off an error of [http.Client].
+func networkErrorCause(err error) error {
+	if urlErr, ok := errors.AsType[*url.Error](err); ok {
+		return urlErr.Err
+	}
+	return err
 }

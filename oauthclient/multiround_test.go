@@ -31,14 +31,11 @@ func TestMultiRoundTripKeepsTheLastResult(t *testing.T) {
 	client, err := oauthclient.New(oauthclient.Config{
 		ServerURL: server.URL(), CallbackURL: "https://app.example/callback",
 		Shared: oauthclient.Shared{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}),
-			MCPClient: mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, &mcp.ClientOptions{
-				ElicitationHandler: func(context.Context, *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-					return &mcp.ElicitResult{Action: "accept", Content: map[string]any{}}, nil
-				},
-			}),
+			Elicit: func(context.Context, *mcp.ElicitParams) (*mcp.ElicitResult, error) {
+				return &mcp.ElicitResult{Action: "accept", Content: map[string]any{}}, nil
+			},
 		}})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
 
 	result, err := client.CallTool(t.Context(), "echo", nil)
 	require.NoError(t, err)

@@ -22,14 +22,19 @@ import (
 //
 // An OAuthProvider is safe for concurrent use.
 type OAuthProvider struct {
+	*providerCore
+	binding string // of the attempts that it begins
+}
+
+// providerCore is what the providers of one connection share.
+type providerCore struct {
 	cfg    config
 	policy ServerPolicy
 	flight singleflight.Group
 
 	mu        sync.Mutex
-	pending   *AuthorizationRequiredError // the last attempt begun here, while it is open
-	pendingBy []string                    // the scopes of the challenge that began it
-	forced    Secret                      // the token that a forced refresh brought
+	pending   map[string]pendingAttempt // by binding: the attempt begun last here, while it is open
+	forced    Secret                    // the token that a forced refresh brought
 	forcedAt  time.Time
 	backoff   *TemporaryError // the last failed refresh
 	backoffBy time.Time       // do not try again before
@@ -50,7 +55,7 @@ func NewOAuthProvider(cfg Config) (*OAuthProvider, error) {
 func newOAuthProvider(cfg config) *OAuthProvider {
 	policy := cfg.PolicyFor(cfg.ServerURL)
 	policy.Scopes = slices.Clone(policy.Scopes)
-	return &OAuthProvider{cfg: cfg, policy: policy}
+	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: policy, pending: make(map[string]pendingAttempt)}}
 }
 
 // Format implements [fmt.Formatter]. A provider in use cannot be printed field

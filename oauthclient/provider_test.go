@@ -75,7 +75,7 @@ func TestProviderWithThePlainSDK(t *testing.T) {
 func TestProviderForbidden(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	require.NoError(t, w.connected().Close())
+	w.connected()
 	provider, err := oauthclient.NewOAuthProvider(w.config())
 	require.NoError(t, err)
 	session, err := w.sdkClient(provider)

@@ -51,7 +51,7 @@ func TestPain02RefreshAheadOfExpiry(t *testing.T) {
 func TestPain02AbsoluteExpirySurvivesARestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	require.NoError(t, w.connected().Close())
+	w.connected()
 	data, err := w.stored().MarshalBinary()
 	require.NoError(t, err)
 	w.clock.Advance(2 * time.Hour)
@@ -138,7 +138,7 @@ func (s *gatedStore) Update(ctx context.Context, fn func(*oauthclient.Credential
 func TestPain01LostLeaseUsesTheWinnersTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	require.NoError(t, w.connected().Close())
+	w.connected()
 	w.clock.Advance(2 * time.Hour)
 	store := &lostLease{CredentialStore: w.creds, winner: func() {
 		w.edit(func(c *oauthclient.Credentials) {
@@ -317,7 +317,7 @@ func TestNewAuthorizationEndsTheBackoff(t *testing.T) {
 func TestRefreshTimeout(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	require.NoError(t, w.connected().Close())
+	w.connected()
 	c := w.client(func(cfg *oauthclient.Config) { cfg.RequestTimeout = 5 * time.Millisecond })
 	release := w.as.Block(authtest.EndpointToken)
 	defer release()

@@ -1,6 +1,8 @@
 package oauthclient
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,15 +50,16 @@ type Shared struct {
 	// user's browser visits: the authorization endpoint.
 	Transport http.RoundTripper
 
-	// MCPClient is the SDK client to connect with; many MCPOAuthClients may
-	// share one. Defaults to a new one named "mcpoauth". Sampling and
-	// elicitation handlers are configured there.
-	MCPClient *mcp.Client
-
-	// StandaloneSSE opens the long-lived GET stream for messages outside of
-	// calls, on servers before revision 2026-07-28. It costs a connection per
-	// live session. Defaults to off.
-	StandaloneSSE bool
+	// ClientInfo is what servers are told of the client. Defaults to the name
+	// "mcpoauth" and version "1".
+	ClientInfo mcp.Implementation
+	// Elicit, CreateMessage and ListRoots answer what a server asks during a
+	// call (elicitation, sampling, roots), each in the context of that call.
+	// What has no function is not declared to servers, and refused. Results are
+	// waited for as long as the call lasts. Default to none.
+	Elicit        func(context.Context, *mcp.ElicitParams) (*mcp.ElicitResult, error)
+	CreateMessage func(context.Context, *mcp.CreateMessageParams) (*mcp.CreateMessageResult, error)
+	ListRoots     func(context.Context, *mcp.ListRootsParams) (*mcp.ListRootsResult, error)
 
 	// RefreshAhead is how long before its expiry a token is refreshed, at
 	// most a fifth of its lifetime. Defaults to one minute.
@@ -69,10 +72,15 @@ type Shared struct {
 	// ConnectTimeout bounds connecting to the MCP server, authorization
 	// steps included. Defaults to 30 seconds.
 	ConnectTimeout time.Duration
-	// CallTimeout bounds a call to the MCP server. Defaults to 5 minutes.
+	// DiscoverTimeout bounds the server/discover of revision 2026-07-28, which
+	// some older servers never answer: after it, the client asks for an older
+	// revision. Defaults to 5 seconds.
+	DiscoverTimeout time.Duration
+	// CallTimeout bounds an operation on the MCP server, all pages of a list
+	// included. Defaults to 5 minutes.
 	CallTimeout time.Duration
-	// MaxResponseBytes bounds each answer of the MCP server, decompressed.
-	// Defaults to 32 MiB.
+	// MaxResponseBytes bounds the answers of the MCP server in one operation,
+	// decompressed, all pages of a list included. Defaults to 32 MiB.
 	MaxResponseBytes int64
 	// MaxAuthResponseBytes bounds each answer of an authorization server and
 	// each metadata document, decompressed. Defaults to 1 MiB.
@@ -81,7 +89,8 @@ type Shared struct {
 	// metadata requests to anywhere that Transport reaches, those of the MCP
 	// server within its origin, all others never. Defaults to 3.
 	MaxRedirects int
-	// MaxTools bounds ListTools over all pages. Defaults to 10,000.
+	// MaxTools bounds the elements of a list, over all pages. Defaults to
+	// 10,000.
 	MaxTools int
 
 	done *shared // set by Prepare
@@ -92,6 +101,9 @@ type shared struct {
 	Shared
 	ownTransport bool
 	authHTTP     *http.Client // to authorization servers
+	mcpRedirects func(*http.Request, []*http.Request) error
+	capabilities json.RawMessage // declared to MCP servers
+	origins      originMemory
 }
 
 // Prepare validates and completes s. Clients made from the result share
@@ -132,6 +144,7 @@ func (s Shared) prepared() (*shared, error) {
 	setDefault(&c.AttemptTTL, 10*time.Minute)
 	setDefault(&c.RequestTimeout, 15*time.Second)
 	setDefault(&c.ConnectTimeout, 30*time.Second)
+	setDefault(&c.DiscoverTimeout, 5*time.Second)
 	setDefault(&c.CallTimeout, 5*time.Minute)
 	setDefault(&c.MaxResponseBytes, 32<<20)
 	setDefault(&c.MaxAuthResponseBytes, 1<<20)
@@ -143,10 +156,12 @@ func (s Shared) prepared() (*shared, error) {
 	if c.Transport == nil {
 		c.Transport = NewTransport(NetworkPolicy{})
 	}
-	if c.MCPClient == nil {
-		c.MCPClient = mcp.NewClient(&mcp.Implementation{Name: "mcpoauth", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
+	if c.ClientInfo.Name == "" {
+		c.ClientInfo = mcp.Implementation{Name: "mcpoauth", Version: "1"}
 	}
 	out.authHTTP = newAuthHTTPClient(c.Transport, c.MaxRedirects)
+	out.mcpRedirects = redirectWithinOrigin(c.MaxRedirects)
+	out.capabilities = capabilitiesJSON(c)
 	return out, nil
 }
 
@@ -189,7 +204,7 @@ func (s Shared) validate() error {
 	}
 	for name, value := range map[string]int64{
 		"RefreshAhead": int64(s.RefreshAhead), "AttemptTTL": int64(s.AttemptTTL), "RequestTimeout": int64(s.RequestTimeout),
-		"ConnectTimeout": int64(s.ConnectTimeout), "CallTimeout": int64(s.CallTimeout), "MaxResponseBytes": s.MaxResponseBytes,
+		"ConnectTimeout": int64(s.ConnectTimeout), "DiscoverTimeout": int64(s.DiscoverTimeout), "CallTimeout": int64(s.CallTimeout), "MaxResponseBytes": s.MaxResponseBytes,
 		"MaxAuthResponseBytes": s.MaxAuthResponseBytes, "MaxRedirects": int64(s.MaxRedirects), "MaxTools": int64(s.MaxTools),
 	} {
 		if value < 0 {

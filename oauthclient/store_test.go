@@ -38,6 +38,20 @@ func (s *failingStore) Update(ctx context.Context, fn func(*oauthclient.Credenti
 	return s.CredentialStore.Update(ctx, fn)
 }
 
+func (s *failingStore) Replace(ctx context.Context, creds oauthclient.Credentials) error {
+	if err := s.update.Load(); err != nil {
+		return *err
+	}
+	return s.CredentialStore.Replace(ctx, creds)
+}
+
+func (s *failingStore) SetConnection(ctx context.Context, old, updated oauthclient.Connection) (oauthclient.Connection, error) {
+	if err := s.update.Load(); err != nil {
+		return oauthclient.Connection{}, *err
+	}
+	return s.CredentialStore.SetConnection(ctx, old, updated)
+}
+
 func sampleCredentials() oauthclient.Credentials {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 123456789, time.UTC)
 	return oauthclient.Credentials{
@@ -45,8 +59,11 @@ func sampleCredentials() oauthclient.Credentials {
 		Expiry: now, RefreshAfter: now.Add(-time.Minute), Scopes: []string{"a", "b"}, StepUp: []string{"", "b"},
 		Issuer: "https://as.example", TokenEndpoint: "https://as.example/token", RevocationEndpoint: "https://as.example/revoke",
 		Resource: "https://mcp.example/mcp", ResourceMetadataURL: "https://mcp.example/meta", Registration: sampleRegistration(),
+		Connection: sampleConnection,
 	}
 }
+
+var sampleConnection = oauthclient.SampleConnection("")
 
 func sampleRegistration() oauthclient.Registration {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
@@ -58,7 +75,7 @@ func sampleRegistration() oauthclient.Registration {
 
 func sampleAttempt() oauthclient.Attempt {
 	return oauthclient.Attempt{
-		ID: "id", Verifier: oauthclient.NewSecret("verifier-canary"), Issuer: "https://as.example", IssParameterSupported: true,
+		ID: "id", Binding: "browser", Verifier: oauthclient.NewSecret("verifier-canary"), Issuer: "https://as.example", IssParameterSupported: true,
 		TokenEndpoint: "https://as.example/token", RevocationEndpoint: "https://as.example/revoke", Registration: sampleRegistration(),
 		Resource: "https://mcp.example/mcp", ResourceMetadataURL: "https://mcp.example/meta", Scopes: []string{"a"}, StepUp: []string{"a"},
 		Expires: time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC),

@@ -5,52 +5,78 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
 
-// Tool is a tool of an MCP server. Beside the SDK's view of it, it keeps the
-// server's own JSON, which MarshalJSON returns unchanged: fields that the SDK
-// does not know and numbers of any size survive.
+// Tool is a tool of an MCP server, as the server described it. MarshalJSON
+// returns the server's own JSON, with all its members and numbers of any size.
 type Tool struct {
-	*mcp.Tool
-	raw json.RawMessage
+	// Name is the tool's name.
+	Name string
+	raw  json.RawMessage
 }
 
 // MarshalJSON returns the tool as the server sent it.
 func (t Tool) MarshalJSON() ([]byte, error) {
-	if t.raw != nil {
-		return t.raw, nil
+	if t.raw == nil {
+		return json.Marshal(map[string]string{"name": t.Name})
 	}
-	return json.Marshal(t.Tool)
+	return t.raw, nil
 }
 
-// CallToolResult is the result of a tool call. Beside the SDK's view of it, it
-// keeps the server's own JSON, which MarshalJSON returns.
+// UnmarshalJSON makes t the tool that a server described as data.
+func (t *Tool) UnmarshalJSON(data []byte) error {
+	*t = Tool{Name: stringMember(data, "name"), raw: bytes.Clone(data)}
+	return nil
+}
+
+// Decode returns the tool as the SDK's type. Members that this cannot hold are
+// left out.
+func (t Tool) Decode() *mcp.Tool { return decode[mcp.Tool](t.raw) }
+
+// CallToolResult is the result of a tool call, as the server sent it.
 type CallToolResult struct {
-	*mcp.CallToolResult
-	raw json.RawMessage
+	// IsError reports that the tool ran and says that it failed.
+	IsError bool
+	raw     json.RawMessage
 }
 
 // MarshalJSON returns the result as the server sent it, with content and
 // isError made explicit where the server left them out.
 func (r CallToolResult) MarshalJSON() ([]byte, error) {
-	if r.raw != nil {
-		return r.raw, nil
+	if r.raw == nil {
+		return json.Marshal(map[string]any{"content": []any{}, "isError": r.IsError})
 	}
-	typed, err := json.Marshal(r.CallToolResult)
-	if err != nil {
-		return nil, err
-	}
-	return completeResult(typed)
+	return r.raw, nil
 }
 
-// completeResult adds content and isError to a result without them. Names are
-// compared exactly, unlike in encoding/json's structs: a reader that tells a
+// UnmarshalJSON makes r the result that a server sent as data.
+func (r *CallToolResult) UnmarshalJSON(data []byte) error {
+	result, err := newCallToolResult(bytes.Clone(data))
+	if err == nil {
+		*r = *result
+	}
+	return err
+}
+
+// Decode returns the result as the SDK's type. Members that this cannot hold,
+// such as content of an unknown type, are left out.
+func (r CallToolResult) Decode() *mcp.CallToolResult { return decode[mcp.CallToolResult](r.raw) }
+
+// newCallToolResult adds content and isError to a result without them. Names
+// are compared exactly, unlike in encoding/json's structs: a reader that tells a
 // result by these members must find them, not some other spelling.
-func completeResult(raw json.RawMessage) (json.RawMessage, error) {
+func newCallToolResult(raw json.RawMessage) (*CallToolResult, error) {
 	var content, isError []byte
-	ok := eachMember(raw, func(name, value []byte) {
+	ok := wire.Members(raw, func(name, value []byte) {
 		switch string(name) {
 		case "content":
 			content = value
@@ -63,22 +89,26 @@ func completeResult(raw json.RawMessage) (json.RawMessage, error) {
 	}
 	hasContent := bytes.HasPrefix(content, []byte("["))
 	hasIsError := string(isError) == "true" || string(isError) == "false"
+	result := &CallToolResult{IsError: string(isError) == "true", raw: raw}
 	switch {
 	case hasContent && hasIsError:
-		return raw, nil
+		return result, nil
 	case hasContent && isError == nil: // most servers leave it out
 		body := bytes.TrimRight(raw, " \t\r\n")
-		return append(body[:len(body)-1:len(body)-1], `,"isError":false}`...), nil
+		result.raw = append(body[:len(body)-1:len(body)-1], `,"isError":false}`...)
+		return result, nil
 	}
-	return replaceMembers(raw, hasContent, hasIsError)
+	var err error
+	result.raw, err = replaceMembers(raw, hasContent, hasIsError)
+	return result, err
 }
 
-// replaceMembers is completeResult for the rare result that has no content, or
-// something else under these names.
+// replaceMembers completes the rare result that has no content, or something
+// else under these names.
 func replaceMembers(raw json.RawMessage, hasContent, hasIsError bool) (json.RawMessage, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {
-		return nil, errMalformed
+		return nil, &ServerError{Reason: "a tool result is not an object"}
 	}
 	if !hasContent {
 		members["content"] = json.RawMessage("[]")
@@ -89,92 +119,107 @@ func replaceMembers(raw json.RawMessage, hasContent, hasIsError bool) (json.RawM
 	return json.Marshal(members)
 }
 
-// ListTools returns all tools of the server, over all pages. The SDK leaves
-// out tools whose definition breaks the protocol.
+// ListTools returns all tools of the server, over all pages, in the time of one
+// call. On revision 2026-07-28 tools whose x-mcp-header annotations are invalid
+// are left out, as the specification demands.
 //
-// Errors are those of [MCPOAuthClient.CallTool]; more than Config.MaxTools
-// tools, or a server whose pages never end, are a [*ServerError].
+// Errors are those of [MCPOAuthClient.CallTool]; more than Shared.MaxTools
+// tools, or a server whose pages never end, are a [*ResponseLimitError].
 func (c *MCPOAuthClient) ListTools(ctx context.Context) ([]*Tool, error) {
-	tools := []*Tool{}
+	var tools []*Tool
+	err := c.do(ctx, "listing tools", c.newOp(), func(ctx context.Context, op *operation) (err error) {
+		tools, err = c.listTools(ctx, op)
+		return err
+	})
+	return tools, err
+}
+
+// listTools lists the tools, and saves which of their arguments go into headers
+// if that has changed.
+func (c *MCPOAuthClient) listTools(ctx context.Context, op *operation) ([]*Tool, error) {
+	raws, err := c.listAll(ctx, op, "tools/list", "tools")
+	if err != nil {
+		return nil, err
+	}
+	tools := make([]*Tool, 0, len(raws))
+	headers := make(map[string][]wire.Header)
+	modern := op.connection.conn().Version >= modernVersion
+	for _, raw := range raws {
+		tool := &Tool{Name: stringMember(raw, "name"), raw: raw}
+		if modern {
+			annotated, err := wire.ToolHeaders(raw)
+			if err != nil {
+				c.cfg.Logger.WarnContext(ctx, "mcpoauth: a tool is left out", "server", withoutQuery(c.cfg.ServerURL), "tool", tool.Name, "error", err)
+				continue
+			}
+			if len(annotated) > 0 {
+				headers[tool.Name] = annotated
+			}
+		}
+		tools = append(tools, tool)
+	}
+	if modern {
+		err = c.annotate(ctx, op, headers)
+	}
+	return tools, err
+}
+
+// annotate makes headers those of the operation's connection.
+func (c *MCPOAuthClient) annotate(ctx context.Context, op *operation, headers map[string][]wire.Header) error {
+	old := op.connection
+	if old.conn().Listed && maps.EqualFunc(old.conn().Headers, headers, func(a, b []wire.Header) bool { return reflect.DeepEqual(a, b) }) {
+		return nil
+	}
+	conn := *old.conn()
+	conn.Headers, conn.Listed = headers, true
+	updated := newConnection(&conn, c.cookies.present(old))
+	op.connection = updated // right for this operation, also where another process saves its own
+	_, err := c.save(ctx, old, updated)
+	return err
+}
+
+// listAll returns the elements of all pages of a list.
+func (c *MCPOAuthClient) listAll(ctx context.Context, op *operation, method, member string) (all []json.RawMessage, err error) {
 	seen := map[string]bool{}
 	for cursor := ""; ; {
-		page, next, err := c.listPage(ctx, cursor)
+		var params json.RawMessage
+		if cursor != "" {
+			encoded, err := json.Marshal(map[string]string{"cursor": cursor})
+			if err != nil {
+				return nil, err
+			}
+			params = encoded
+		}
+		page, err := c.request(ctx, op, wire.Request{Method: method, Params: params})
 		if err != nil {
 			return nil, err
 		}
-		tools = append(tools, page...)
-		if seen[next] || len(tools) > c.cfg.MaxTools || len(seen) > c.cfg.MaxTools {
-			return nil, &ServerError{Reason: "its list of tools does not end, or exceeds Config.MaxTools"}
+		var list, next []byte
+		wire.Members(page, func(name, value []byte) {
+			switch string(name) {
+			case member:
+				list = value
+			case "nextCursor":
+				next = value
+			}
+		})
+		wire.Elements(list, func(value []byte) { all = append(all, value) })
+		cursor = string(wire.Unquote(next))
+		if seen[cursor] || len(all) > c.cfg.MaxTools || len(seen) > c.cfg.MaxTools {
+			return nil, &ResponseLimitError{Limit: "MaxTools"}
 		}
-		if next == "" {
-			return tools, nil
+		if cursor == "" {
+			return all, nil
 		}
-		seen[next], cursor = true, next
+		seen[cursor] = true
 	}
 }
 
-// listPage gets one page. The SDK may answer from its cache (SEP-2549), in
-// which case the server's own JSON is that of the page as it was fetched.
-func (c *MCPOAuthClient) listPage(ctx context.Context, cursor string) ([]*Tool, string, error) {
-	x := &exchange{}
-	var result *mcp.ListToolsResult
-	err := c.do(ctx, "listing tools", x, func(ctx context.Context, session *mcp.ClientSession) (err error) {
-		var params *mcp.ListToolsParams // empty params would cost SDKs on both sides two more decodings
-		if cursor != "" {
-			params = &mcp.ListToolsParams{Cursor: cursor}
-		}
-		result, err = session.ListTools(ctx, params)
-		return err
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if cached, ok := c.pages[cursor]; ok && cached.result == result {
-		return cached.tools, result.NextCursor, nil
-	}
-	tools := pairTools(result.Tools, x.raw())
-	if result.GetTTLMs() > 0 {
-		c.pages[cursor] = toolPage{result, tools}
-	}
-	return tools, result.NextCursor, nil
-}
-
-// toolPage is a page that the SDK may have cached.
-type toolPage struct {
-	result *mcp.ListToolsResult
-	tools  []*Tool
-}
-
-// pairTools joins the SDK's tools, of which some may have been left out, with
-// the server's JSON for them, which has the same order.
-func pairTools(tools []*mcp.Tool, result json.RawMessage) []*Tool {
-	out := make([]*Tool, len(tools))
-	for i, tool := range tools {
-		out[i] = &Tool{Tool: tool}
-	}
-	var list []byte // absent or odd: the SDK's view alone remains
-	eachMember(result, func(name, value []byte) {
-		if string(name) == "tools" {
-			list = value
-		}
-	})
-	next := 0
-	eachElement(list, func(raw []byte) {
-		if next < len(out) && toolName(raw) == out[next].Name {
-			out[next].raw = raw
-			next++
-		}
-	})
-	return out
-}
-
-// toolName returns the name in a tool's JSON.
-func toolName(raw []byte) (s string) {
-	eachMember(raw, func(name, value []byte) {
-		if string(name) == "name" {
-			s = string(unquote(value))
+// stringMember returns a member that is a string.
+func stringMember(raw []byte, member string) (s string) {
+	wire.Members(raw, func(name, value []byte) {
+		if string(name) == member {
+			s = string(wire.Unquote(value))
 		}
 	})
 	return s
@@ -186,8 +231,9 @@ func toolName(raw []byte) (s string) {
 // A result with IsError is a result: the tool ran and says that it failed.
 // Errors: [*AuthorizationRequiredError] when the user must authorize (also on
 // a connection that worked so far), [*InsufficientScopeError],
-// [*TemporaryError], [*ServerError], or the server's [*jsonrpc.Error]. Only a
-// call that the server certainly did not execute is sent again.
+// [*TemporaryError], [*ServerError], [*ResponseLimitError], or the server's
+// [*jsonrpc.Error]. Only a call that the server certainly did not execute is
+// sent again.
 func (c *MCPOAuthClient) CallTool(ctx context.Context, name string, args any) (*CallToolResult, error) {
 	return c.CallToolProgress(ctx, name, args, nil)
 }
@@ -199,27 +245,83 @@ func (c *MCPOAuthClient) CallToolProgress(ctx context.Context, name string, args
 	if name == "" {
 		return nil, errors.New("oauthclient: CallTool: the tool name is empty")
 	}
-	if args == nil {
-		args = json.RawMessage("{}")
+	arguments, err := encodeArguments(args)
+	if err != nil {
+		return nil, err
 	}
-	x := &exchange{onProgress: onProgress}
-	var result *mcp.CallToolResult
-	err := c.do(ctx, "calling the tool", x, func(ctx context.Context, session *mcp.ClientSession) (err error) {
-		params := &mcp.CallToolParams{Name: name, Arguments: args}
-		if onProgress != nil {
-			params.SetProgressToken(c.nextToken())
-		}
-		result, err = session.CallTool(ctx, params)
+	op := c.newOp()
+	op.OnProgress = onProgress
+	var result json.RawMessage
+	err = c.do(ctx, "calling the tool", op, func(ctx context.Context, op *operation) (err error) {
+		result, err = c.callTool(ctx, op, name, arguments)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	out := &CallToolResult{CallToolResult: result}
-	if raw := x.raw(); raw != nil {
-		if out.raw, err = completeResult(raw); err != nil {
+	return newCallToolResult(result)
+}
+
+// callTool calls a tool with the headers that its annotations ask for. A server
+// that wants others has changed its tools.
+func (c *MCPOAuthClient) callTool(ctx context.Context, op *operation, name string, arguments json.RawMessage) (json.RawMessage, error) {
+	if conn := op.connection.conn(); conn.Version >= modernVersion && !conn.Listed {
+		if _, err := c.listTools(ctx, op); err != nil {
 			return nil, err
 		}
 	}
-	return out, nil
+	encodedName, err := json.Marshal(name)
+	if err != nil {
+		return nil, err
+	}
+	params := make(json.RawMessage, 0, len(encodedName)+len(arguments)+32)
+	params = append(append(append(append(params, `{"name":`...), encodedName...), `,"arguments":`...), arguments...)
+	params = append(params, '}')
+	r := wire.Request{Method: "tools/call", Name: name, Params: params, Arguments: arguments}
+	result, err := c.ask(ctx, op, r)
+	if err == nil || !wrongHeaders(err) || op.connection.conn().Version < modernVersion {
+		return result, err
+	}
+	before := op.connection
+	if _, listErr := c.listTools(ctx, op); listErr != nil || before.Equal(op.connection) {
+		return nil, err
+	}
+	return c.ask(ctx, op, r)
+}
+
+// codeHeaderMismatch is the JSON-RPC error of a request whose Mcp-Param headers
+// are missing or differ from its body (revision 2026-07-28).
+const codeHeaderMismatch = -32020
+
+// wrongHeaders reports whether a refusal may be about a request's headers.
+func wrongHeaders(err error) bool {
+	if rpc, ok := errors.AsType[*jsonrpc.Error](err); ok {
+		return rpc.Code == codeHeaderMismatch
+	}
+	status, ok := errors.AsType[*wire.StatusError](err)
+	return ok && status.Status == http.StatusBadRequest
+}
+
+// encodeArguments returns the arguments of a call as a JSON object.
+func encodeArguments(args any) (json.RawMessage, error) {
+	switch args := args.(type) {
+	case nil:
+		return json.RawMessage("{}"), nil
+	case json.RawMessage:
+		if len(args) == 0 {
+			return json.RawMessage("{}"), nil
+		}
+		if !json.Valid(args) {
+			return nil, errors.New("oauthclient: CallTool: the arguments are not valid JSON")
+		}
+		return args, nil
+	}
+	encoded, err := json.Marshal(args)
+	if err != nil {
+		return nil, fmt.Errorf("oauthclient: CallTool: the arguments cannot be encoded: %w", err)
+	}
+	if string(encoded) == "null" {
+		return json.RawMessage("{}"), nil
+	}
+	return encoded, nil
 }

@@ -24,14 +24,15 @@ func TestImports(t *testing.T) {
 		own     []string
 		modules []string
 	}{
-		{"oauthclient", nil, sdk},
+		{"internal/wire", nil, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
+		{"oauthclient", []string{"internal/wire"}, sdk},
 		{"store", nil, nil},
 		{"store/memstore", []string{"store"}, nil},
 		{"store/storetest", []string{"store"}, []string{"github.com/stretchr/testify"}},
 		{"store/redisstore", []string{"store"}, []string{"github.com/redis/rueidis"}},
 		{"store/hybridstore", []string{"store", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
-		{"session", []string{"oauthclient", "store"}, sdk},
-		{"httpapi", []string{"session", "oauthclient", "store"}, append(sdk, "github.com/go-chi/httprate")},
+		{"session", []string{"oauthclient", "internal/wire", "store"}, sdk},
+		{"httpapi", []string{"session", "oauthclient", "internal/wire", "store"}, append(sdk, "github.com/go-chi/httprate")},
 	}
 	// What the allowed modules pull in themselves.
 	transitive := []string{

@@ -1,0 +1,159 @@
+package oauthclient
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+
+	"github.com/mcpoauth/mcpoauth/internal/wire"
+)
+
+// operation is one operation of a caller: its limits hold for all requests that
+// it takes.
+type operation struct {
+	*wire.Op
+	connection Connection
+}
+
+// do runs one operation on the connection, which it makes if there is none. It
+// runs it once more, on a new connection, when the server had lost the MCP
+// session and certainly did not execute the request.
+func (c *MCPOAuthClient) do(ctx context.Context, name string, op *wire.Op, fn func(context.Context, *operation) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.CallTimeout, errCallTimeout)
+	defer cancel()
+	for again := true; ; again = false {
+		connection, err := c.connection(ctx)
+		if err != nil {
+			return callError(ctx, name, err)
+		}
+		err = fn(ctx, &operation{op, connection})
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil && c.wire.Lost(ctx, connection.conn(), op, err) {
+			c.cfg.Logger.InfoContext(ctx, "mcpoauth: the MCP server has lost the session, the next request begins another")
+			if dropErr := c.drop(ctx, connection); dropErr != nil {
+				return dropErr
+			}
+			if again && wire.NotExecuted(err) {
+				continue
+			}
+		}
+		return c.answerError(ctx, name, err)
+	}
+}
+
+// request sends one request of an operation.
+func (c *MCPOAuthClient) request(ctx context.Context, op *operation, r wire.Request) ([]byte, error) {
+	return c.wire.Call(ctx, op.connection.conn(), op.Op, r)
+}
+
+// newOp returns the limits of an operation, with the functions that answer what
+// the server asks.
+func (c *MCPOAuthClient) newOp() *wire.Op {
+	op := c.wire.NewOp()
+	op.OnRequest = c.cfg.answer
+	return op
+}
+
+// answerError is callError for an error of which a log should have what the
+// server said.
+func (c *MCPOAuthClient) answerError(ctx context.Context, name string, err error) error {
+	said, ok := errors.AsType[*wire.StatusError](err)
+	err = c.withoutToken(ctx, callError(ctx, name, err))
+	if ok && said.Text != "" {
+		text := &jsonrpc.Error{Message: said.Text}
+		c.cfg.Logger.WarnContext(ctx, "mcpoauth: the MCP server refused a request",
+			"server", withoutQuery(c.cfg.ServerURL), "operation", name, "status", said.Status, "said", c.withoutToken(ctx, text).(*jsonrpc.Error).Message)
+	}
+	return err
+}
+
+// withoutToken takes the access token out of what the server says of a failure,
+// because errors are logged and shown.
+func (c *MCPOAuthClient) withoutToken(ctx context.Context, err error) error {
+	rpc, ok := errors.AsType[*jsonrpc.Error](err)
+	if !ok {
+		return err
+	}
+	creds, loadErr := c.provider.load(context.WithoutCancel(ctx))
+	if loadErr != nil || creds.AccessToken.IsZero() {
+		return err
+	}
+	token := creds.AccessToken.Reveal()
+	return &jsonrpc.Error{
+		Code: rpc.Code, Message: strings.ReplaceAll(rpc.Message, token, redacted),
+		Data: bytes.ReplaceAll(rpc.Data, []byte(token), []byte(redacted)),
+	}
+}
+
+// callError turns an error of the wire into one of this package, the server's
+// *jsonrpc.Error, or the context's error if the caller gave up.
+func callError(ctx context.Context, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errCallTimeout) {
+		return fmt.Errorf("oauthclient: %s: %w", name, ctx.Err())
+	}
+	if own := ownError(err); own != nil {
+		return own
+	}
+	if status, ok := errors.AsType[*wire.StatusError](err); ok {
+		if status.Status >= 500 || status.Status == http.StatusTooManyRequests || status.Status == http.StatusRequestTimeout {
+			return &TemporaryError{Op: name, StatusCode: status.Status, RetryAfter: min(status.RetryAfter, maxRetryAfter)}
+		}
+		return &ServerError{StatusCode: status.Status}
+	}
+	switch {
+	case errors.Is(err, ErrForbiddenAddress):
+		return fmt.Errorf("oauthclient: %s: %w", name, ErrForbiddenAddress)
+	case errors.Is(err, ErrNotConnected):
+		return ErrNotConnected
+	case errors.Is(err, context.DeadlineExceeded):
+		return &TemporaryError{Op: name, Timeout: true}
+	case errors.Is(err, wire.ErrTooLarge):
+		return &ResponseLimitError{Limit: "MaxResponseBytes"}
+	case errors.Is(err, wire.ErrTooDeep):
+		return &ResponseLimitError{Limit: "nesting"}
+	case errors.Is(err, wire.ErrOldTransport):
+		return ErrOldTransport
+	case errors.Is(err, wire.ErrBroken):
+		return &TemporaryError{Op: name, Err: errors.New("the connection broke; whether the server acted is unknown")}
+	}
+	return &ServerError{Reason: errorText(err)}
+}
+
+// errorText returns the text of an error without a URL, whose query may be
+// secret.
+func errorText(err error) string {
+	return strings.TrimPrefix(networkErrorCause(err).Error(), "wire: ")
+}
+
+// ownError finds the error of this package, or the server's JSON-RPC error, in
+// a chain.
+func ownError(err error) error {
+	for _, find := range []func(error) error{
+		as[*AuthorizationRequiredError], as[*TemporaryError], as[*StorageError], as[*InsufficientScopeError],
+		as[*AuthorizationError], as[*RegistrationRequiredError], as[*MismatchError], as[*DiscoveryError], as[*ServerError],
+		as[*ResponseLimitError], as[*jsonrpc.Error],
+	} {
+		if own := find(err); own != nil {
+			return own
+		}
+	}
+	return nil
+}
+
+// as finds an error of type E in a chain; nil if there is none.
+func as[E error](err error) error {
+	if own, ok := errors.AsType[E](err); ok {
+		return own
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package oauthclient
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// connection returns the connection data, from the store if there are any. If
+// there are none it negotiates, once for all concurrent callers.
+func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, error) {
+	if c.isDisconnected() {
+		return Connection{}, ErrNotConnected
+	}
+	creds, err := c.provider.load(ctx)
+	if err != nil {
+		return Connection{}, err
+	}
+	if connection := c.full(creds.Connection); !connection.IsZero() {
+		if c.isUnsaved(connection) {
+			return c.save(ctx, creds.Connection, connection)
+		}
+		return connection, nil
+	}
+	result := c.flight.DoChan("negotiate "+c.provider.binding, func() (any, error) {
+		// One negotiation serves all callers, so it must not end with the first.
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
+		defer cancel()
+		connection, err := c.negotiate(ctx, creds.Connection)
+		return connection, callError(ctx, "connecting to the MCP server", err)
+	})
+	select {
+	case r := <-result:
+		if r.Err != nil {
+			return Connection{}, r.Err
+		}
+		return r.Val.(Connection), nil
+	case <-ctx.Done():
+		return Connection{}, ctx.Err()
+	}
+}
+
+// negotiate agrees on a connection with the server and saves it in place of old.
+// Where another process was faster, its connection counts.
+func (c *MCPOAuthClient) negotiate(ctx context.Context, old Connection) (Connection, error) {
+	c.cookies.forget()
+	origin := c.cfg.origins.of(c.cfg.ServerURL)
+	legacy := origin.isLegacy(c.cfg.Now())
+	conn, err := c.wire.Negotiate(ctx, c.wire.NewOp(), legacy)
+	if err != nil && legacy && ctx.Err() == nil && ownError(err) == nil {
+		conn, err = c.wire.Negotiate(ctx, c.wire.NewOp(), false) // it may have been updated
+	}
+	if err != nil {
+		return Connection{}, err
+	}
+	origin.learn(conn.Version, c.cfg.Now())
+	made := newConnection(conn, c.cookies.present(old))
+	c.cookies.forget()
+	kept, err := c.save(ctx, old, made)
+	if err != nil || !kept.Equal(made) {
+		c.endUnsaved(ctx, made)
+	}
+	return kept, err
+}
+
+// save puts updated in place of old, and returns what is stored then. If the
+// store can be read but not written, updated lives in the memory of this
+// process until it can be saved.
+func (c *MCPOAuthClient) save(ctx context.Context, old, updated Connection) (Connection, error) {
+	kept, err := c.cfg.Credentials.SetConnection(ctx, old, updated)
+	if err != nil {
+		if _, loadErr := c.provider.load(ctx); loadErr != nil {
+			return Connection{}, loadErr
+		}
+		c.cfg.Logger.WarnContext(ctx, "mcpoauth: the connection data cannot be saved", "error", err)
+		kept = updated
+	}
+	if c.isDisconnected() {
+		return Connection{}, ErrNotConnected
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.local, c.replaces = Connection{}, nil
+	switch {
+	case err != nil:
+		c.local, c.replaces = updated, &old
+	case kept.Equal(updated):
+		if isTrimmed(updated) {
+			c.local = updated
+		}
+		return updated, nil
+	}
+	return kept, nil
+}
+
+// isTrimmed reports whether the stored form of a connection lacks something.
+func isTrimmed(connection Connection) bool {
+	data, err := connection.MarshalBinary()
+	var stored Connection
+	if err != nil || stored.UnmarshalBinary(data) != nil || stored.IsZero() {
+		return true
+	}
+	full, cut := connection.conn(), stored.conn()
+	return full.Listed != cut.Listed || full.Instructions != cut.Instructions || len(full.ServerInfo) != len(cut.ServerInfo)
+}
+
+// full returns a stored connection with what only this process has of it.
+func (c *core) full(stored Connection) Connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.local.IsZero() && (c.local.Equal(stored) || c.replaces != nil && c.replaces.Equal(stored)) {
+		return c.local
+	}
+	return stored
+}
+
+// isUnsaved reports whether a connection is in this process's memory alone.
+func (c *core) isUnsaved(connection Connection) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.replaces != nil && c.local.Equal(connection)
+}
+
+// drop forgets a connection whose MCP session the server has lost, unless
+// another process has made a new one in the meantime.
+func (c *MCPOAuthClient) drop(ctx context.Context, lost Connection) error {
+	c.mu.Lock()
+	if c.local.sameSession(lost) {
+		c.local, c.replaces = Connection{}, nil
+	}
+	c.mu.Unlock()
+	ended := newConnection(nil, nil)
+	for old := lost; ; {
+		now, err := c.cfg.Credentials.SetConnection(ctx, old, ended)
+		if err != nil {
+			return storageError(ctx, err)
+		}
+		if now.Equal(ended) || !now.sameSession(lost) {
+			return nil
+		}
+		old = now // the annotations of its tools were added
+	}
+}
+
+// endUnsaved ends the MCP session of a connection that is not used.
+func (c *MCPOAuthClient) endUnsaved(ctx context.Context, unused Connection) {
+	creds, err := c.provider.load(context.WithoutCancel(ctx))
+	if err == nil {
+		creds.Connection = unused
+		c.end(ctx, creds)
+	}
+}
+
+// originMemory remembers for an hour which servers do not speak revision
+// 2026-07-28, so that a server that does not answer server/discover costs the
+// wait once.
+type originMemory struct {
+	mu     sync.Mutex
+	legacy map[string]time.Time // until when
+}
+
+const (
+	originTTL  = time.Hour
+	maxOrigins = 10_000 // beyond it, the memory starts anew
+)
+
+// origin is one server in the memory.
+type origin struct {
+	m    *originMemory
+	name string
+}
+
+func (m *originMemory) of(serverURL string) origin {
+	u, err := url.Parse(serverURL)
+	if err != nil {
+		return origin{m, serverURL}
+	}
+	return origin{m, u.Scheme + "://" + u.Host + u.Path}
+}
+
+func (o origin) isLegacy(now time.Time) bool {
+	o.m.mu.Lock()
+	defer o.m.mu.Unlock()
+	return now.Before(o.m.legacy[o.name])
+}
+
+func (o origin) learn(version string, now time.Time) {
+	o.m.mu.Lock()
+	defer o.m.mu.Unlock()
+	if version >= modernVersion {
+		delete(o.m.legacy, o.name)
+		return
+	}
+	if o.m.legacy == nil || len(o.m.legacy) >= maxOrigins {
+		o.m.legacy = make(map[string]time.Time)
+	}
+	o.m.legacy[o.name] = now.Add(originTTL)
+}
+
+// modernVersion is the first revision without a handshake. Revisions are dates,
+// so they compare as strings.
+const modernVersion = "2026-07-28"
