@@ -44,7 +44,7 @@ func (s *watched) asked() []string {
 	return ops
 }
 
-func (s *watched) Get(ctx context.Context, key string) ([]byte, error) {
+func (s *watched) Get(ctx context.Context, key string) ([]byte, time.Time, error) {
 	s.note("get", key)
 	return s.SessionStore.Get(ctx, key)
 }
@@ -52,6 +52,11 @@ func (s *watched) Get(ctx context.Context, key string) ([]byte, error) {
 func (s *watched) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
 	s.note("swap", key)
 	return s.SessionStore.Swap(ctx, key, old, new, expiry)
+}
+
+func (s *watched) Extend(ctx context.Context, key string, expiry time.Time) error {
+	s.note("extend", key)
+	return s.SessionStore.Extend(ctx, key, expiry)
 }
 
 func (s *watched) Delete(ctx context.Context, key string) error {

@@ -205,8 +205,8 @@ func isFinishing(ctx context.Context) bool { return ctx.Value(finishingKey{}) !=
 
 // readAttempt gets an attempt; [oauthclient.ErrNoAttempt] when there is none.
 func (m *Manager) readAttempt(ctx context.Context, id string) (*attemptRecord, []byte, error) {
-	value, err := m.cfg.Store.Get(ctx, attemptStoreKey(id))
-	if isAbsent(err) {
+	value, _, err := m.cfg.Store.Get(ctx, attemptStoreKey(id))
+	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil, oauthclient.ErrNoAttempt
 	}
 	if err != nil {

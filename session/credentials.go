@@ -207,8 +207,8 @@ func (s registrations) Load(ctx context.Context, key oauthclient.RegistrationKey
 
 func (s registrations) read(ctx context.Context, key oauthclient.RegistrationKey) (r oauthclient.Registration, value []byte, err error) {
 	storeKey := registrationStoreKey(key)
-	value, err = s.m.cfg.Store.Get(ctx, storeKey)
-	if errors.Is(err, store.ErrNotFound) {
+	value, _, err = s.m.cfg.Store.Get(ctx, storeKey)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrUnsure) {
 		return r, nil, nil
 	}
 	if err != nil {

@@ -50,7 +50,7 @@ func (p *part) set(t *testing.T, key string, v []byte) {
 // value is what is stored; nil for nothing.
 func value(t *testing.T, s store.SessionStore, key string) []byte {
 	t.Helper()
-	v, err := s.Get(t.Context(), key)
+	v, _, err := s.Get(t.Context(), key)
 	if !errors.Is(err, store.ErrNotFound) {
 		require.NoError(t, err)
 	}

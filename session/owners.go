@@ -48,8 +48,8 @@ func (m *Manager) Sessions(ctx context.Context, owner string) ([]Info, error) {
 
 func (m *Manager) readOwner(ctx context.Context, owner string) (r ownerRecord, value []byte, err error) {
 	storeKey := ownerStoreKey(owner)
-	value, err = m.cfg.Store.Get(ctx, storeKey)
-	if errors.Is(err, store.ErrNotFound) {
+	value, _, err = m.cfg.Store.Get(ctx, storeKey)
+	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrUnsure) {
 		return r, nil, nil
 	}
 	if err != nil {

@@ -106,8 +106,8 @@ func (r *record) info(key string, now time.Time) Info {
 // as good as none, and so is one that has expired: the store's clock may be
 // behind.
 func (m *Manager) read(ctx context.Context, key string) (*record, []byte, error) {
-	value, err := m.cfg.Store.Get(ctx, sessionStoreKey(key))
-	if isAbsent(err) {
+	value, _, err := m.cfg.Store.Get(ctx, sessionStoreKey(key))
+	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil, ErrNotFound
 	}
 	if err != nil {
@@ -131,13 +131,6 @@ func (m *Manager) read(ctx context.Context, key string) (*record, []byte, error)
 		return nil, nil, ErrNotFound
 	}
 	return r, value, nil
-}
-
-// isAbsent tells whether a Get has shown that there is no record. A session
-// that a store cut off from a part of its data does not know may well exist:
-// that is an outage, to whoever would forget the session for it.
-func isAbsent(err error) bool {
-	return errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrUnsure)
 }
 
 // errUnchanged ends an update that has nothing to write.

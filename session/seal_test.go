@@ -110,7 +110,7 @@ func TestTamperedRecords(t *testing.T) {
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
 			m := w.manager(t)
 			id, other := w.connected(t, m), w.connected(t, m)
-			otherValue, err := w.mem.Get(t.Context(), "session:"+other[:26])
+			otherValue, _, err := w.mem.Get(t.Context(), "session:"+other[:26])
 			require.NoError(t, err)
 			require.NoError(t, w.store.rewrite("session:"+id[:26], func(v []byte) []byte { return meddle(v, otherValue) }))
 
@@ -136,7 +136,7 @@ func TestTamperedAttempt(t *testing.T) {
 	m := w.manager(t)
 	_, first := w.connect(t, m, alice)
 	_, second := w.connect(t, m, alice)
-	value, err := w.mem.Get(t.Context(), "attempt:"+first.AttemptID)
+	value, _, err := w.mem.Get(t.Context(), "attempt:"+first.AttemptID)
 	require.NoError(t, err)
 	require.NoError(t, w.store.rewrite("attempt:"+second.AttemptID, func([]byte) []byte { return value }))
 

@@ -84,15 +84,22 @@ func (s *spy) leave(op, key string, err error) error {
 	return err
 }
 
-func (s *spy) Get(ctx context.Context, key string) ([]byte, error) {
+func (s *spy) Get(ctx context.Context, key string) ([]byte, time.Time, error) {
 	if err := s.enter("get", key); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	value, err := s.SessionStore.Get(ctx, key)
+	value, expiry, err := s.SessionStore.Get(ctx, key)
 	if err = s.leave("get", key, err); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	return value, nil
+	return value, expiry, nil
+}
+
+func (s *spy) Extend(ctx context.Context, key string, expiry time.Time) error {
+	if err := s.enter("extend", key); err != nil {
+		return err
+	}
+	return s.leave("extend", key, s.SessionStore.Extend(ctx, key, expiry))
 }
 
 func (s *spy) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
@@ -140,7 +147,7 @@ func (s *spy) live(kind string) []string {
 		if kindOf(key) != kind {
 			continue
 		}
-		if _, err := s.SessionStore.Get(context.Background(), key); err == nil {
+		if _, _, err := s.SessionStore.Get(context.Background(), key); err == nil {
 			live = append(live, key)
 		}
 	}
@@ -156,7 +163,7 @@ func (s *spy) stored() [][]byte {
 
 // rewrite changes a stored value behind everybody's back.
 func (s *spy) rewrite(key string, fn func([]byte) []byte) error {
-	value, err := s.SessionStore.Get(context.Background(), key)
+	value, _, err := s.SessionStore.Get(context.Background(), key)
 	if err != nil {
 		return err
 	}

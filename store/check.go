@@ -34,6 +34,15 @@ func CheckSwap(key string, new []byte, expiry time.Time) error {
 	return CheckKey(key)
 }
 
+// CheckExtend does for Extend what [CheckKey] does for Get: a key is not empty,
+// and an expiry is not zero.
+func CheckExtend(key string, expiry time.Time) error {
+	if expiry.IsZero() {
+		return errZeroExpiry
+	}
+	return CheckKey(key)
+}
+
 // CheckLock does for Lock what [CheckKey] does for Get: a key is not empty, and
 // a lease lasts longer than no time.
 func CheckLock(key string, ttl time.Duration) error {

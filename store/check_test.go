@@ -55,6 +55,13 @@ func TestCheckAdd(t *testing.T) {
 	requireInvalid(t, store.CheckAdd("k", time.Time{}), "store: zero expiry")
 }
 
+func TestCheckExtend(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, store.CheckExtend("k", time.Unix(0, 0)))
+	requireInvalid(t, store.CheckExtend("", time.Unix(0, 0)), "store: empty key")
+	requireInvalid(t, store.CheckExtend("k", time.Time{}), "store: zero expiry")
+}
+
 func TestCheckLock(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -86,7 +93,7 @@ func requireInvalid(t *testing.T, err error, text string) {
 	t.Helper()
 	require.EqualError(t, err, text)
 	require.ErrorIs(t, err, store.ErrInvalid)
-	for _, other := range []error{store.ErrNotFound, store.ErrConflict, store.ErrFull} {
+	for _, other := range []error{store.ErrNotFound, store.ErrUnsure, store.ErrConflict, store.ErrFull} {
 		require.NotErrorIs(t, err, other)
 	}
 }

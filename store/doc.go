@@ -19,7 +19,7 @@
 // race gets ErrConflict, reads again and decides anew, so no update is lost:
 //
 //	for {
-//		old, err := s.Get(ctx, key)
+//		old, _, err := s.Get(ctx, key)
 //		if err != nil {
 //			return err
 //		}
@@ -27,6 +27,13 @@
 //		if !errors.Is(err, store.ErrConflict) {
 //			return err // nil, or an outage
 //		}
+//	}
+//
+// Keep it alive without changing it, so that use conflicts with no change. Get
+// returned the expiry; the caller decides whether it is worth a write:
+//
+//	if time.Until(expiry) < 50*time.Minute {
+//		err = s.Extend(ctx, key, time.Now().Add(time.Hour))
 //	}
 //
 // Take it exactly once, on whichever replica is first, by swapping it for
@@ -45,7 +52,7 @@
 //		return err
 //	}
 //	defer unlock()
-//	value, err := s.Get(ctx, key) // sees what the last holder wrote
+//	value, _, err := s.Get(ctx, key) // sees what the last holder wrote
 //
 // A lease can run out while its holder is still busy. Keep the Swap: it turns
 // the late writer's result into an ErrConflict instead of a lost write.
@@ -62,7 +69,7 @@
 // condition expression in DynamoDB. Reading, comparing in Go and then writing
 // is not one.
 //
-//   - Check arguments with [CheckKey], [CheckSwap] and [CheckLock], and a
+//   - Check arguments with [CheckKey], [CheckSwap], [CheckExtend] and [CheckLock], and a
 //     context that is already done, before anything else.
 //   - Compare the expiry with the clock when reading. A database that reclaims
 //     expired rows now and then does not do it at the right moment.

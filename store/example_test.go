@@ -20,13 +20,13 @@ func Example() {
 	fmt.Println("create:", s.Swap(ctx, "attempt:1", nil, []byte("pending"), expiry))
 	fmt.Println("create again:", s.Swap(ctx, "attempt:1", nil, []byte("other"), expiry))
 
-	value, err := s.Get(ctx, "attempt:1")
+	value, _, err := s.Get(ctx, "attempt:1")
 	fmt.Printf("read: %s %v\n", value, err)
 
 	fmt.Println("take:", s.Swap(ctx, "attempt:1", value, nil, time.Time{}))
 	fmt.Println("take again:", s.Swap(ctx, "attempt:1", value, nil, time.Time{}))
 
-	_, err = s.Get(ctx, "attempt:1")
+	_, _, err = s.Get(ctx, "attempt:1")
 	fmt.Println("read again:", err)
 	// Output:
 	// create: <nil>
@@ -51,7 +51,7 @@ func ExampleSessionStore_lock() {
 			return err
 		}
 		defer unlock()
-		value, err := s.Get(ctx, "token")
+		value, _, err := s.Get(ctx, "token")
 		if err != nil || string(value) == "fresh" {
 			return err // somebody else did it
 		}
@@ -72,7 +72,7 @@ func ExampleSessionStore_lock() {
 func ExampleSessionStore_outage() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, err := memstore.New(memstore.Config{}).Get(ctx, "session:1")
+	_, _, err := memstore.New(memstore.Config{}).Get(ctx, "session:1")
 	switch {
 	case err == nil:
 		fmt.Println("go on")

@@ -17,11 +17,12 @@ var (
 	// credentials that still exist.
 	ErrNotFound = errors.New("store: not found")
 
-	// ErrUnsure is matched, beside ErrNotFound, by the error of a Get through a
-	// store that works on with a part of its data: the record is not in that
-	// part. A caller that creates what is absent goes on as always; one that
-	// would tell somebody that it is gone says instead that nobody knows.
-	ErrUnsure = errors.New("store: it may exist where the store cannot look now")
+	// ErrUnsure is matched by the error of a Get or an Extend through a store
+	// that has only a part of its data at the moment: the record is not in that
+	// part, but may exist. The error does not match ErrNotFound. A caller that
+	// creates the record if it is absent may go on; every other caller treats
+	// the error as an outage.
+	ErrUnsure = errors.New("store: the record may exist where the store cannot look now")
 
 	// ErrConflict is returned by Swap when the stored value is not the old
 	// value. Nothing was written. The usual answer is to Get again and
@@ -67,16 +68,18 @@ var (
 //
 // Keys and values never appear in an error's text.
 type SessionStore interface {
-	// Get returns the value stored under key, or ErrNotFound if there is no
-	// live record. With a nil error the value is not nil, also when its
-	// length is zero, so it can be given to Swap as old.
+	// Get returns the value stored under key and the record's expiry, or
+	// ErrNotFound if there is no live record. With a nil error the value is not
+	// nil, also when its length is zero, so it can be given to Swap as old. The
+	// expiry is the one that Swap or Extend stored, as exact as the backend
+	// keeps it. With an error, value and expiry are zero.
 	//
 	// Get may answer from a cache that other handles' writes reach with a
 	// short delay, at most a second or so; Swap and Lock never do. Two things
 	// are never stale: a Get sees every write that its own handle finished
 	// before, and, while the handle holds Lock(key), a Get of the same key
 	// sees every write finished before that lease was granted.
-	Get(ctx context.Context, key string) ([]byte, error)
+	Get(ctx context.Context, key string) (value []byte, expiry time.Time, err error)
 
 	// Swap replaces the value stored under key with new, and its expiry with
 	// expiry, if the stored value equals old. Otherwise it returns
@@ -102,6 +105,13 @@ type SessionStore interface {
 	// Creating in a bounded store may return ErrFull; replacing and deleting
 	// never do.
 	Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error
+
+	// Extend moves the record's expiry to expiry if that is later, whatever the
+	// record's value, and leaves the value alone: a Swap from that value still
+	// succeeds. An expiry that is not later changes nothing and is no error.
+	// Extend returns ErrNotFound if there is no live record. A zero expiry is an
+	// argument error.
+	Extend(ctx context.Context, key string, expiry time.Time) error
 
 	// Delete removes the record, whatever its value. An absent or expired
 	// record is no error.

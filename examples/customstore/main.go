@@ -53,15 +53,15 @@ func Open(dir string) (*FileStore, error) {
 }
 
 // Get implements [store.SessionStore].
-func (s *FileStore) Get(ctx context.Context, key string) ([]byte, error) {
+func (s *FileStore) Get(ctx context.Context, key string) (value []byte, expiry time.Time, err error) {
 	if err := errors.Join(ctx.Err(), store.CheckKey(key)); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	value, err := s.read(s.path("v", key)) // needs no lock: files are replaced whole
+	value, expiry, err = s.read(s.path("v", key)) // needs no lock: files are replaced whole
 	if err == nil && value == nil {
-		return nil, store.ErrNotFound
+		err = store.ErrNotFound
 	}
-	return value, err
+	return value, expiry, err
 }
 
 // Swap implements [store.SessionStore].
@@ -71,7 +71,7 @@ func (s *FileStore) Swap(ctx context.Context, key string, old, new []byte, expir
 	}
 	path := s.path("v", key)
 	return s.exclusive(func() error {
-		now, err := s.read(path)
+		now, _, err := s.read(path)
 		switch {
 		case err != nil:
 			return err
@@ -81,6 +81,26 @@ func (s *FileStore) Swap(ctx context.Context, key string, old, new []byte, expir
 			return s.remove(path)
 		}
 		return s.write(path, new, expiry)
+	})
+}
+
+// Extend implements [store.SessionStore].
+func (s *FileStore) Extend(ctx context.Context, key string, expiry time.Time) error {
+	if err := errors.Join(ctx.Err(), store.CheckExtend(key, expiry)); err != nil {
+		return err
+	}
+	path := s.path("v", key)
+	return s.exclusive(func() error {
+		value, until, err := s.read(path)
+		switch {
+		case err != nil:
+			return err
+		case value == nil:
+			return store.ErrNotFound
+		case !expiry.After(until):
+			return nil
+		}
+		return s.write(path, value, expiry)
 	})
 }
 
@@ -102,7 +122,7 @@ func (s *FileStore) Lock(ctx context.Context, key string, ttl time.Duration) (un
 	for {
 		free := false
 		err := s.exclusive(func() error {
-			holder, err := s.read(path)
+			holder, _, err := s.read(path)
 			if err != nil || holder != nil {
 				return err
 			}
@@ -127,7 +147,7 @@ func (s *FileStore) Lock(ctx context.Context, key string, ttl time.Duration) (un
 // failure is nothing to report: the lease ends by itself.
 func (s *FileStore) unlock(path string, token []byte) {
 	_ = s.exclusive(func() error {
-		if holder, err := s.read(path); err != nil || !bytes.Equal(holder, token) {
+		if holder, _, err := s.read(path); err != nil || !bytes.Equal(holder, token) {
 			return err
 		}
 		return s.remove(path)
@@ -142,7 +162,7 @@ func (s *FileStore) Sweep() error {
 	}
 	return s.exclusive(func() error {
 		for _, path := range paths {
-			if value, err := s.read(path); err != nil || value != nil {
+			if value, _, err := s.read(path); err != nil || value != nil {
 				continue
 			}
 			if err := s.remove(path); err != nil {
@@ -178,25 +198,25 @@ func (s *FileStore) exclusive(fn func() error) error {
 	return fn()
 }
 
-// read returns a live value, or nil where there is none.
-func (s *FileStore) read(path string) ([]byte, error) {
+// read returns a live value and its expiry, or nil where there is none.
+func (s *FileStore) read(path string) (value []byte, expiry time.Time, err error) {
 	data, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Stat(s.dir); err != nil {
-			return nil, fmt.Errorf("filestore: %w", err) // an outage, which is not "not found"
+			return nil, time.Time{}, fmt.Errorf("filestore: %w", err) // an outage, which is not "not found"
 		}
-		return nil, nil
+		return nil, time.Time{}, nil
 	case err != nil:
-		return nil, fmt.Errorf("filestore: %w", err)
+		return nil, time.Time{}, fmt.Errorf("filestore: %w", err)
 	case len(data) < 8:
-		return nil, errors.New("filestore: a record is damaged")
+		return nil, time.Time{}, errors.New("filestore: a record is damaged")
 	}
-	expiry := time.UnixMilli(int64(binary.BigEndian.Uint64(data)))
+	expiry = time.UnixMilli(int64(binary.BigEndian.Uint64(data)))
 	if !time.Now().Before(expiry) {
-		return nil, nil
+		return nil, time.Time{}, nil
 	}
-	return data[8:], nil
+	return data[8:], expiry, nil
 }
 
 // write replaces a file whole: who reads, and who starts after a crash, finds

@@ -39,12 +39,12 @@ func TestOutage(t *testing.T) {
 	require.NoError(t, s.Swap(t.Context(), "k", nil, []byte("v"), time.Now().Add(time.Hour)))
 	damaged := s.path("v", "k")
 	require.NoError(t, os.WriteFile(damaged, []byte("short"), 0o600))
-	_, err := s.Get(t.Context(), "k")
+	_, _, err := s.Get(t.Context(), "k")
 	require.ErrorContains(t, err, "damaged")
 	require.NotErrorIs(t, err, store.ErrNotFound)
 
 	require.NoError(t, os.RemoveAll(s.dir))
-	_, err = s.Get(t.Context(), "k")
+	_, _, err = s.Get(t.Context(), "k")
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.NotErrorIs(t, err, store.ErrNotFound)
 	for name, err := range map[string]error{

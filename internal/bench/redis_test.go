@@ -228,7 +228,7 @@ func BenchmarkReplicaBytesPerRecord(b *testing.B) {
 				if err := first.Swap(context.Background(), key, nil, make([]byte, 1024), time.Now().Add(time.Hour)); err != nil {
 					return err
 				}
-				_, err := first.Get(context.Background(), key)
+				_, _, err := first.Get(context.Background(), key)
 				return err
 			})
 			require.NoError(b, filled.err)

@@ -11,7 +11,7 @@ func BenchmarkGetWarm(b *testing.B) {
 	create(b, s, "k", string(make([]byte, 2<<10)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Get(b.Context(), "k"); err != nil {
+		if _, _, err := s.Get(b.Context(), "k"); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -37,7 +37,7 @@ func BenchmarkGetAway(b *testing.B) {
 	waitAway(b, s)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Get(b.Context(), "k"); err != nil {
+		if _, _, err := s.Get(b.Context(), "k"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -180,7 +180,7 @@ func (s *Store) verify(l *link) {
 				return ErrClosed // no more of this
 			}
 			if e.value != nil {
-				_, _ = s.get(s.background, e.key)
+				_, _, _ = s.get(s.background, e.key)
 			}
 			return nil
 		})

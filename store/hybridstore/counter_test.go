@@ -19,6 +19,7 @@ func TestCounter(t *testing.T) {
 	storetest.RunCounter(t, func(t testing.TB) (store.Counter, store.Counter) {
 		cfg := onURL(server.URL())
 		cfg.Redis.KeyPrefix = rand.Text() + ":"
+		grownUpUnder(t, server, cfg.Redis.KeyPrefix)
 		mine, _ := open(t, cfg)
 		peer, _ := open(t, cfg)
 		return mine, peer

@@ -147,7 +147,7 @@ func (s *Store) readNews() {
 		select {
 		case key := <-s.news:
 			if s.IsRedisConnected() {
-				_, _ = s.get(s.background, key)
+				_, _, _ = s.get(s.background, key)
 			}
 		case <-s.background.Done():
 			return

@@ -131,7 +131,7 @@ func TestQuickEmptyRestartIsNeverNotFound(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
-			got, err := s.Get(context.Background(), "k")
+			got, _, err := s.Get(context.Background(), "k")
 			if err != nil || string(got) != strconv.Itoa(n) {
 				t.Errorf("read %s, %v, want %d", got, err, n)
 				return
@@ -150,7 +150,7 @@ func TestQuickEmptyRestartIsNeverNotFound(t *testing.T) {
 	cancel()
 	wg.Wait()
 	waitConnected(t, s)
-	want, err := s.Get(t.Context(), "k")
+	want, _, err := s.Get(t.Context(), "k")
 	require.NoError(t, err)
 	requireValue(t, plain(t, server), "k", string(want))
 	t.Logf("%s", log)
@@ -174,9 +174,9 @@ func TestNobodyNoticesAnOutage(t *testing.T) {
 				n := counts[user].Load()
 				old := []byte(strconv.FormatInt(n, 10))
 				err := s.Swap(context.Background(), key, old, []byte(strconv.FormatInt(n+1, 10)), later())
-				got, getErr := s.Get(context.Background(), key)
+				got, _, getErr := s.Get(context.Background(), key)
 				for unknown && isUnsure(getErr) {
-					got, getErr = s.Get(context.Background(), key)
+					got, _, getErr = s.Get(context.Background(), key)
 				}
 				conflict := errors.Is(err, store.ErrConflict) && !unknown
 				unknown = err != nil
@@ -235,12 +235,12 @@ func TestAbsentUntilOthersRestore(t *testing.T) {
 	waitAway(t, late)
 	require.NoError(t, server.RestartEmpty())
 	for !strings.Contains(log.String(), "✅ Redis is back") {
-		_, err := early.Get(t.Context(), "of late")
+		_, _, err := early.Get(t.Context(), "of late")
 		require.ErrorIs(t, err, store.ErrUnsure)
 	}
-	_, err := early.Get(t.Context(), "of late")
+	_, _, err := early.Get(t.Context(), "of late")
 	require.ErrorIs(t, err, store.ErrUnsure, "Redis is back, and others may be about to restore")
-	_, err = early.Get(t.Context(), "deleted")
+	_, _, err = early.Get(t.Context(), "deleted")
 	require.NotErrorIs(t, err, store.ErrUnsure)
 	create(t, early, "new", "v")
 	proxy.Heal()

@@ -30,7 +30,7 @@ func TestUnknownIsNotGone(t *testing.T) {
 	create(t, s, "deleted before", "v")
 	create(t, s, "deleted meanwhile", "v")
 	require.NoError(t, s.Delete(t.Context(), "deleted before"))
-	_, err := s.Get(t.Context(), "never existed")
+	_, _, err := s.Get(t.Context(), "never existed")
 	require.ErrorIs(t, err, store.ErrNotFound)
 	require.NotErrorIs(t, err, store.ErrUnsure, "Redis knows")
 
@@ -40,8 +40,8 @@ func TestUnknownIsNotGone(t *testing.T) {
 	for key, unsure := range map[string]bool{
 		"of another replica": true, "never existed": true, "deleted before": false, "deleted meanwhile": false,
 	} {
-		_, err := s.Get(t.Context(), key)
-		require.ErrorIs(t, err, store.ErrNotFound, key)
+		_, _, err := s.Get(t.Context(), key)
+		require.True(t, isAbsent(err), key)
 		require.Equal(t, unsure, isUnsure(err), key)
 		require.NotContains(t, err.Error(), key)
 	}
@@ -74,7 +74,7 @@ func TestLockWaitsForRedis(t *testing.T) {
 			unlock, err := s.Lock(context.Background(), "k", time.Minute)
 			if err == nil {
 				most.Store(max(most.Load(), holders.Add(1)))
-				_, err = s.Get(context.Background(), "k")
+				_, _, err = s.Get(context.Background(), "k")
 				holders.Add(-1)
 				unlock()
 			}
@@ -333,7 +333,7 @@ func readUnderLock(s store.SessionStore, key string) <-chan string {
 			return
 		}
 		defer unlock()
-		value, err := s.Get(context.Background(), key)
+		value, _, err := s.Get(context.Background(), key)
 		got <- fmt.Sprint(string(value), err)
 	}()
 	return got

@@ -141,17 +141,17 @@ var ErrClosed = errors.New("hybridstore: closed")
 
 // errElsewhere is the outcome of a Get of what neither this replica nor Redis
 // knows, while Redis is away or has lost its data a moment ago.
-var errElsewhere = fmt.Errorf("hybridstore: get: %w here: %w", store.ErrNotFound, store.ErrUnsure)
+var errElsewhere = fmt.Errorf("hybridstore: %w", store.ErrUnsure)
 
 // Get implements [store.SessionStore]. While Redis is away, and for ten seconds
 // after it has lost its data, a record that this replica does not know is
 // [store.ErrNotFound] and, unless this replica has deleted it, [store.ErrUnsure].
-func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
+func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.Time, err error) {
 	if err := s.usable(ctx, "get"); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	if err := store.CheckKey(key); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	if s.Ephemeral() {
 		return s.local.Get(ctx, key)
@@ -163,12 +163,12 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 }
 
 // get is Get without being a use of the record.
-func (s *Store) get(ctx context.Context, key string) ([]byte, error) {
+func (s *Store) get(ctx context.Context, key string) (value []byte, expiry time.Time, err error) {
 	for {
 		l := s.link.Load()
 		if l == nil {
-			if value, err := s.remembered(key); !errors.Is(err, errBack) {
-				return value, err
+			if value, expiry, err := s.remembered(key); !errors.Is(err, errBack) {
+				return value, expiry, err
 			}
 			continue
 		}
@@ -177,41 +177,57 @@ func (s *Store) get(ctx context.Context, key string) ([]byte, error) {
 		switch {
 		case err == nil:
 			s.learn(ctx, l, key, before, term, record)
-			return []byte(record.Value), nil
+			return []byte(record.Value), record.Expiry, nil
 		case errors.Is(err, store.ErrNotFound):
 			if s.epochEnded(ctx, l) {
 				continue // Redis has lost it, and somebody may still know it
 			}
 			if ctx.Err() != nil {
-				return nil, fmt.Errorf("hybridstore: get: %w", ctx.Err())
+				return nil, time.Time{}, fmt.Errorf("hybridstore: get: %w", ctx.Err())
 			}
 			s.forget(before)
 			if (before == nil || before.value != nil) && time.Now().Before(l.sureFrom) {
-				return nil, errElsewhere
+				return nil, time.Time{}, errElsewhere
 			}
-			return nil, err
+			return nil, time.Time{}, err
 		case !s.lost(ctx, l, err):
-			return nil, err
+			return nil, time.Time{}, err
 		}
 	}
 }
 
 // remembered is Get while Redis is away.
-func (s *Store) remembered(key string) ([]byte, error) {
+func (s *Store) remembered(key string) (value []byte, expiry time.Time, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.link.Load() != nil {
-		return nil, errBack
+		return nil, time.Time{}, errBack
 	}
 	e := s.memory.get(key)
-	value := e.live(time.Now())
+	value = e.live(time.Now())
 	switch {
 	case value == nil && e != nil && e.value == nil:
-		return nil, store.ErrNotFound
+		return nil, time.Time{}, store.ErrNotFound
 	case value == nil:
-		return nil, errElsewhere
+		return nil, time.Time{}, errElsewhere
 	}
-	return bytes.Clone(value), nil
+	return bytes.Clone(value), e.expiry, nil
+}
+
+// Extend implements [store.SessionStore].
+func (s *Store) Extend(ctx context.Context, key string, expiry time.Time) error {
+	if err := store.CheckExtend(key, expiry); err != nil {
+		return err
+	}
+	for {
+		value, until, err := s.Get(ctx, key)
+		if err != nil || !expiry.After(until) {
+			return err
+		}
+		if err := s.Swap(ctx, key, value, value, expiry); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
 }
 
 // Swap implements [store.SessionStore]. An outage in the middle of it is an
@@ -360,7 +376,7 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 		case err == nil:
 			// What the previous holder wrote must be known here also if Redis
 			// goes away before anybody reads it.
-			_, _ = s.get(ctx, key)
+			_, _, _ = s.get(ctx, key)
 			// A Redis that has lost its data, which nobody may have noticed yet,
 			// has lost the leases too: others may hold this very lock.
 			if ended := s.epochEnded(ctx, l); !ended && ctx.Err() == nil && s.link.Load() == l {

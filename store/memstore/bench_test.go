@@ -53,7 +53,7 @@ func BenchmarkGet(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				if _, err := s.Get(ctx, keys[i%bb.reads]); err != nil {
+				if _, _, err := s.Get(ctx, keys[i%bb.reads]); err != nil {
 					b.Fatal(err)
 				}
 				i++
@@ -84,7 +84,7 @@ func BenchmarkGetParallel(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		ctx := context.Background()
 		for i := 0; pb.Next(); i++ {
-			if _, err := s.Get(ctx, keys[i%benchEntries]); err != nil {
+			if _, _, err := s.Get(ctx, keys[i%benchEntries]); err != nil {
 				b.Error(err)
 				return
 			}
@@ -101,7 +101,7 @@ func BenchmarkMixedParallel(b *testing.B) {
 		ctx := context.Background()
 		for i := 0; pb.Next(); i++ {
 			key := keys[i%benchEntries]
-			value, err := s.Get(ctx, key)
+			value, _, err := s.Get(ctx, key)
 			if err == nil && i%10 == 0 {
 				err = s.Swap(ctx, key, value, value, expiry)
 			}

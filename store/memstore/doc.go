@@ -10,7 +10,7 @@
 //
 //	expiry := time.Now().Add(time.Hour)
 //	err := s.Swap(ctx, "session:7", nil, []byte("v1"), expiry)             // create
-//	value, err := s.Get(ctx, "session:7")                                  // "v1"
+//	value, expiry, err := s.Get(ctx, "session:7")                          // "v1"
 //	err = s.Swap(ctx, "session:7", value, []byte("v2"), expiry)            // update
 //	err = s.Swap(ctx, "session:7", []byte("v2"), nil, time.Time{})         // take
 //

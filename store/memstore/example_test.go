@@ -16,7 +16,7 @@ func ExampleNew() {
 
 	err := s.Swap(ctx, "session:1", nil, []byte("hello"), time.Now().Add(time.Hour))
 	fmt.Println(err)
-	value, err := s.Get(ctx, "session:1")
+	value, _, err := s.Get(ctx, "session:1")
 	fmt.Printf("%s %v\n", value, err)
 	// Output:
 	// <nil>
@@ -46,7 +46,7 @@ func ExampleStore_Sweep() {
 	_ = s.Swap(ctx, "session:1", nil, []byte("hello"), now.Add(time.Minute))
 
 	now = now.Add(time.Hour)
-	_, err := s.Get(ctx, "session:1")
+	_, _, err := s.Get(ctx, "session:1")
 	fmt.Println(err, s.Len())
 	s.Sweep()
 	fmt.Println(s.Len())

@@ -85,31 +85,31 @@ func newTable(cfg Config) *Store {
 }
 
 // Get implements [store.SessionStore]. It never answers from a stale copy.
-func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
+func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.Time, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("memstore: get: %w", err)
+		return nil, time.Time{}, fmt.Errorf("memstore: get: %w", err)
 	}
 	if err := store.CheckKey(key); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	now := s.now()
-	value, ok := s.lookup(key, now)
+	value, expiry, ok := s.lookup(key, now)
 	if !ok {
-		return nil, store.ErrNotFound
+		return nil, time.Time{}, store.ErrNotFound
 	}
 	// Stored slices are replaced, never written to, so copying needs no lock.
-	return bytes.Clone(value), nil
+	return bytes.Clone(value), expiry, nil
 }
 
 // lookup returns the stored slice itself, if the record is live at now.
-func (s *Store) lookup(key string, now time.Time) ([]byte, bool) {
+func (s *Store) lookup(key string, now time.Time) (value []byte, expiry time.Time, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.entries[key]
 	if e == nil || !e.liveAt(now) {
-		return nil, false
+		return nil, time.Time{}, false
 	}
-	return e.value, true
+	return e.value, e.expiry, true
 }
 
 // Swap implements [store.SessionStore]. It returns [store.ErrFull] when a new
@@ -156,6 +156,29 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 		heap.Fix(&s.byExpiry, e.index)
 		return nil
 	}
+}
+
+// Extend implements [store.SessionStore].
+func (s *Store) Extend(ctx context.Context, key string, expiry time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memstore: extend: %w", err)
+	}
+	if err := store.CheckExtend(key, expiry); err != nil {
+		return err
+	}
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reclaim(now, reclaimPerWrite)
+	e := s.entries[key]
+	if e == nil || !e.liveAt(now) {
+		return store.ErrNotFound
+	}
+	if expiry.After(e.expiry) {
+		e.expiry = wallTime(expiry)
+		heap.Fix(&s.byExpiry, e.index)
+	}
+	return nil
 }
 
 // Delete implements [store.SessionStore].

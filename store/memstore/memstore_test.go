@@ -85,7 +85,7 @@ func TestFull(t *testing.T) {
 	require.ErrorIs(t, create("c", time.Hour), store.ErrFull, "creating in a full store")
 	require.Equal(t, 2, s.Len())
 	for _, key := range []string{"a", "b"} {
-		_, err := s.Get(t.Context(), key)
+		_, _, err := s.Get(t.Context(), key)
 		require.NoError(t, err, "a live record was evicted")
 	}
 	require.ErrorIs(t, create("a", time.Hour), store.ErrConflict, "the comparison comes before the bound")
@@ -137,7 +137,7 @@ func TestValueTooLong(t *testing.T) {
 		require.ErrorIs(t, err, store.ErrInvalid)
 		require.EqualError(t, err, "memstore: value of 9 bytes, at most 8 are allowed: store: invalid argument")
 	}
-	value, err := s.Get(t.Context(), "k")
+	value, _, err := s.Get(t.Context(), "k")
 	require.NoError(t, err)
 	require.Equal(t, "12345678", string(value))
 }
@@ -176,7 +176,7 @@ func TestWritesReclaim(t *testing.T) {
 		require.NoError(t, s.Swap(t.Context(), strconv.Itoa(i), nil, []byte("v"), c.Now().Add(time.Minute)))
 	}
 	c.Advance(time.Hour)
-	_, err := s.Get(t.Context(), "0")
+	_, _, err := s.Get(t.Context(), "0")
 	require.ErrorIs(t, err, store.ErrNotFound)
 	require.Equal(t, backlog, s.Len(), "reading reclaims nothing")
 
@@ -245,7 +245,7 @@ func TestAgainstModel(t *testing.T) {
 			require.NoError(t, s.Delete(t.Context(), key), "seed %d", seed)
 			delete(model, key)
 		case 2:
-			value, err := s.Get(t.Context(), key)
+			value, _, err := s.Get(t.Context(), key)
 			require.Equal(t, exists, err == nil, "seed %d", seed)
 			require.Equal(t, live.value, string(value), "seed %d", seed)
 		default:
@@ -275,10 +275,10 @@ func TestDefaultClock(t *testing.T) {
 		s := memstore.New(memstore.Config{})
 		require.NoError(t, s.Swap(t.Context(), "k", nil, []byte("v"), time.Now().Add(time.Hour)))
 		time.Sleep(time.Hour - time.Nanosecond)
-		_, err := s.Get(t.Context(), "k")
+		_, _, err := s.Get(t.Context(), "k")
 		require.NoError(t, err)
 		time.Sleep(time.Nanosecond)
-		_, err = s.Get(t.Context(), "k")
+		_, _, err = s.Get(t.Context(), "k")
 		require.ErrorIs(t, err, store.ErrNotFound)
 	})
 }

@@ -27,7 +27,7 @@ func BenchmarkGetWarm(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Get(ctx, "k"); err != nil {
+		if _, _, err := s.Get(ctx, "k"); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -39,7 +39,7 @@ func BenchmarkGetWarmParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := s.Get(b.Context(), "k"); err != nil {
+			if _, _, err := s.Get(b.Context(), "k"); err != nil {
 				b.Error(err)
 				return
 			}
@@ -53,7 +53,7 @@ func BenchmarkGetCold(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if _, err := s.Get(b.Context(), strconv.Itoa(n)); !errors.Is(err, store.ErrNotFound) {
+		if _, _, err := s.Get(b.Context(), strconv.Itoa(n)); !errors.Is(err, store.ErrNotFound) {
 			b.Fatal(err)
 		}
 		n++
@@ -66,7 +66,7 @@ func BenchmarkGetUncached(b *testing.B) {
 	require.NoError(b, s.Swap(b.Context(), "k", nil, make([]byte, benchSize), later()))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Get(b.Context(), "k"); err != nil {
+		if _, _, err := s.Get(b.Context(), "k"); err != nil {
 			b.Fatal(err)
 		}
 	}

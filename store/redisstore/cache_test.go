@@ -30,7 +30,7 @@ func create(t testing.TB, s store.SessionStore, key, value string) {
 // requireValue requires what a store answers.
 func requireValue(t testing.TB, s store.SessionStore, key, value string) {
 	t.Helper()
-	got, err := s.Get(t.Context(), key)
+	got, _, err := s.Get(t.Context(), key)
 	require.NoError(t, err)
 	require.Equal(t, value, string(got))
 }
@@ -53,14 +53,14 @@ func TestWarmGetsSendNothing(t *testing.T) {
 	s := open(t, redisstore.Config{URL: server.URL()})
 	create(t, s, "k", "v")
 	requireValue(t, s, "k", "v")
-	_, err := s.Get(t.Context(), "absent")
+	_, _, err := s.Get(t.Context(), "absent")
 	require.ErrorIs(t, err, store.ErrNotFound)
 
 	require.NoError(t, server.ResetStats())
 	for range 10_000 {
 		requireValue(t, s, "k", "v")
 	}
-	_, err = s.Get(t.Context(), "absent")
+	_, _, err = s.Get(t.Context(), "absent")
 	require.ErrorIs(t, err, store.ErrNotFound)
 	stats, err := server.CommandStats()
 	require.NoError(t, err)
@@ -82,7 +82,7 @@ func TestCommandsPerOperation(t *testing.T) {
 		op   func() error
 		want redistest.Stats
 	}{
-		{"cold Get", func() error { _, err := s.Get(t.Context(), "k"); return err },
+		{"cold Get", func() error { _, _, err := s.Get(t.Context(), "k"); return err },
 			redistest.Stats{"client|caching": 1, "multi": 1, "pttl": 1, "get": 1, "exec": 1}},
 		{"Swap", func() error { return s.Swap(t.Context(), "k", []byte("v"), []byte("w"), later()) },
 			redistest.Stats{"evalsha": 1, "get": 1, "set": 1, "exists": 1}},
@@ -149,7 +149,7 @@ func hammer(t *testing.T, s *redisstore.Store) {
 				case <-stop:
 					return
 				case <-time.After(50 * time.Microsecond):
-					_, _ = s.Get(t.Context(), key)
+					_, _, _ = s.Get(t.Context(), key)
 				}
 			}
 		})
@@ -161,7 +161,7 @@ func hammer(t *testing.T, s *redisstore.Store) {
 					t.Errorf("swap: %v", err)
 					return
 				}
-				if got, err := s.Get(t.Context(), key); err != nil || string(got) != string(next) {
+				if got, _, err := s.Get(t.Context(), key); err != nil || string(got) != string(next) {
 					t.Errorf("after writing %s: read %s, %v", next, got, err)
 					return
 				}
@@ -170,7 +170,7 @@ func hammer(t *testing.T, s *redisstore.Store) {
 			if err := s.Delete(t.Context(), key); err != nil {
 				t.Errorf("delete: %v", err)
 			}
-			if _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
+			if _, _, err := s.Get(t.Context(), key); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("after deleting: %v", err)
 			}
 		})
@@ -211,7 +211,7 @@ func requireEventually(t testing.TB, s store.SessionStore, key, value string) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		got, err := s.Get(t.Context(), key)
+		got, _, err := s.Get(t.Context(), key)
 		if err == nil && string(got) == value {
 			return
 		}
@@ -263,7 +263,7 @@ func TestSilentNetworkLeavesNothingStale(t *testing.T) {
 	start := time.Now()
 	var believed time.Duration
 	for {
-		_, err := reader.Get(t.Context(), "k")
+		_, _, err := reader.Get(t.Context(), "k")
 		if err != nil {
 			requireOutage(t, err)
 			break
@@ -288,7 +288,7 @@ func TestCacheFollowsServerSideChanges(t *testing.T) {
 	_, err := server.Do("FLUSHALL")
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		_, err := s.Get(t.Context(), "k")
+		_, _, err := s.Get(t.Context(), "k")
 		return errors.Is(err, store.ErrNotFound)
 	}, 5*time.Second, time.Millisecond, "an administrator emptied the server")
 
@@ -315,11 +315,11 @@ func TestCancelledReaderDoesNotFailOthers(t *testing.T) {
 	impatient, cancel := contextWithTimeout(t, 20*time.Millisecond)
 	defer cancel()
 	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = s.Get(impatient, "k") })
+	wg.Go(func() { _, _, _ = s.Get(impatient, "k") })
 	time.Sleep(5 * time.Millisecond)
 	for range 8 {
 		wg.Go(func() {
-			if got, err := s.Get(t.Context(), "k"); err != nil || string(got) != "v" {
+			if got, _, err := s.Get(t.Context(), "k"); err != nil || string(got) != "v" {
 				t.Errorf("read %s, %v", got, err)
 			}
 		})
@@ -337,7 +337,7 @@ func TestFullRedisIsRead(t *testing.T) {
 	_, err := server.Do("CONFIG", "SET", "maxmemory", "1")
 	require.NoError(t, err)
 	requireValue(t, other, "k", "v")
-	_, err = other.Get(t.Context(), "absent")
+	_, _, err = other.Get(t.Context(), "absent")
 	require.ErrorIs(t, err, store.ErrNotFound)
 	err = other.Swap(t.Context(), "k", []byte("v"), []byte("w"), later())
 	require.ErrorContains(t, err, "OOM (its memory is full)")
@@ -358,7 +358,7 @@ func TestCacheTTLIsHowOftenRedisIsAsked(t *testing.T) {
 	require.NoError(t, server.ResetStats())
 	start := time.Now()
 	for time.Since(start) < times*ttl {
-		_, err := s.Get(t.Context(), "k")
+		_, _, err := s.Get(t.Context(), "k")
 		require.NoError(t, err)
 		time.Sleep(time.Millisecond)
 	}

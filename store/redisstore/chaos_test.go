@@ -53,7 +53,7 @@ func (l *load) count(ctx context.Context, user int) {
 	key := "user" + strconv.Itoa(user)
 	for n := 0; ctx.Err() == nil; n++ {
 		s := l.replicas[n%2]
-		old, err := s.Get(ctx, key)
+		old, _, err := s.Get(ctx, key)
 		if err == nil {
 			value, _ := strconv.ParseInt(string(old), 10, 64)
 			err = s.Swap(ctx, key, old, strconv.AppendInt(nil, value+1, 10), later())
@@ -99,7 +99,7 @@ func (l *load) finish() {
 	l.users.Wait()
 	for user := range users {
 		for _, s := range l.replicas {
-			got, err := s.Get(l.t.Context(), "user"+strconv.Itoa(user))
+			got, _, err := s.Get(l.t.Context(), "user"+strconv.Itoa(user))
 			require.NoError(l.t, err)
 			value, err := strconv.ParseInt(string(got), 10, 64)
 			require.NoError(l.t, err)
@@ -132,7 +132,7 @@ func TestRestartedEmpty(t *testing.T) {
 	requireValue(t, s, "k", "v")
 	require.NoError(t, server.RestartEmpty())
 	require.Eventually(t, func() bool {
-		_, err := s.Get(t.Context(), "k")
+		_, _, err := s.Get(t.Context(), "k")
 		return errors.Is(err, store.ErrNotFound)
 	}, 5*time.Second, time.Millisecond, "what is gone is not found, not an error, and not in the cache")
 	require.ErrorIs(t, s.Swap(t.Context(), "k", []byte("v"), []byte("w"), later()), store.ErrConflict)
@@ -155,7 +155,7 @@ func TestPaused(t *testing.T) {
 	create(t, s, "k", "v")
 	require.NoError(t, server.Pause())
 	for name, op := range map[string]func() error{
-		"Get":    func() error { _, err := s.Get(t.Context(), "k"); return err },
+		"Get":    func() error { _, _, err := s.Get(t.Context(), "k"); return err },
 		"Swap":   func() error { return s.Swap(t.Context(), "k", []byte("v"), []byte("w"), later()) },
 		"Delete": func() error { return s.Delete(t.Context(), "other") },
 		"Lock":   func() error { _, err := s.Lock(t.Context(), "k", time.Minute); return err },
@@ -221,7 +221,7 @@ func TestLostAnswers(t *testing.T) {
 	requireOutage(t, err)
 	require.ErrorContains(t, err, "may or may not have happened",
 		"it is gone, but it cannot be told who took it")
-	_, err = s.Get(ctx, "k")
+	_, _, err = s.Get(ctx, "k")
 	require.ErrorIs(t, err, store.ErrNotFound)
 
 	proxy.LoseAnswerTo("EVALSHA")
@@ -271,7 +271,7 @@ func TestErrorsOfAnEndedContextAreTheContexts(t *testing.T) {
 	defer func() { require.NoError(t, server.Resume()) }()
 	ctx, cancel := contextWithTimeout(t, 50*time.Millisecond)
 	defer cancel()
-	_, err := s.Get(ctx, "k")
+	_, _, err := s.Get(ctx, "k")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, s.Swap(ctx, "k", nil, []byte("v"), later()), context.DeadlineExceeded)
 	_, err = s.Lock(ctx, "k", time.Minute)

@@ -134,7 +134,7 @@ func TestCloseLeavesABorrowedClientOpen(t *testing.T) {
 	require.NoError(t, err)
 	s.Close()
 	s.Close()
-	_, err = s.Get(t.Context(), "k")
+	_, _, err = s.Get(t.Context(), "k")
 	require.ErrorIs(t, err, redisstore.ErrClosed)
 	require.NoError(t, client.Do(t.Context(), client.B().Ping().Build()).Error())
 }
@@ -160,11 +160,11 @@ func TestErrorsQuoteNothing(t *testing.T) {
 
 	_, err = server.Do("SET", "mcpoauth:v:canary-key", "not a record of ours")
 	require.NoError(t, err)
-	_, err = s.Get(t.Context(), "canary-key")
+	_, _, err = s.Get(t.Context(), "canary-key")
 	require.EqualError(t, err, "redisstore: get: the key holds something else than a record")
 	_, err = server.Do("LPUSH", "mcpoauth:v:canary-list", "x")
 	require.NoError(t, err)
-	_, err = s.Get(t.Context(), "canary-list")
+	_, _, err = s.Get(t.Context(), "canary-list")
 	require.ErrorContains(t, err, "WRONGTYPE")
 	require.NotContains(t, err.Error(), "canary")
 }

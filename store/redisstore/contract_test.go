@@ -125,7 +125,7 @@ func TestContractAsRestrictedUser(t *testing.T) {
 			}
 			runContract(t, as("mcpoauth", "mcpoauth:"))
 
-			_, err := open(t, as("mcpoauth", "other:")).Get(t.Context(), "k")
+			_, _, err := open(t, as("mcpoauth", "other:")).Get(t.Context(), "k")
 			require.ErrorContains(t, err, "redisstore: get: the server refuses: NOPERM")
 			if tt.more != "" {
 				require.ErrorContains(t, useAll(as("toofew", "mcpoauth:")), "the server refuses: ")
@@ -142,7 +142,7 @@ func useAll(config redisstore.Config) error {
 	}
 	defer s.Close()
 	for i := range 20 {
-		if _, err := s.Get(context.Background(), strconv.Itoa(i)); !errors.Is(err, store.ErrNotFound) {
+		if _, _, err := s.Get(context.Background(), strconv.Itoa(i)); !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
 	}
@@ -181,11 +181,11 @@ func TestRestrictedUserWhileClusterMoves(t *testing.T) {
 	}
 	s := as("mcpoauth")
 	require.NoError(t, s.Swap(t.Context(), "k", nil, []byte("v"), time.Now().Add(time.Hour)))
-	record, err := s.Get(t.Context(), "k")
+	record, _, err := s.Get(t.Context(), "k")
 	require.NoError(t, err)
 	require.Equal(t, "v", string(record))
 	require.EqualValues(t, 1, do(to, "DBSIZE"))
-	_, err = as("toofew").Get(t.Context(), "k")
+	_, _, err = as("toofew").Get(t.Context(), "k")
 	require.ErrorContains(t, err, "redisstore: get: ", "redirected back and forth")
 	require.NotErrorIs(t, err, store.ErrNotFound)
 }

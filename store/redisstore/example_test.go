@@ -34,7 +34,7 @@ func Example() {
 	ctx := context.Background()
 	expiry := time.Now().Add(time.Hour)
 	fmt.Println("create:", replicas[0].Swap(ctx, "attempt:1", nil, []byte("pending"), expiry))
-	value, err := replicas[1].Get(ctx, "attempt:1")
+	value, _, err := replicas[1].Get(ctx, "attempt:1")
 	fmt.Printf("read elsewhere: %s %v\n", value, err)
 	fmt.Println("take:", replicas[1].Swap(ctx, "attempt:1", value, nil, time.Time{}))
 	fmt.Println("take elsewhere:", replicas[0].Swap(ctx, "attempt:1", value, nil, time.Time{}))
@@ -66,7 +66,7 @@ func ExampleConfig_client() {
 		fmt.Println(err)
 		return
 	}
-	_, err = s.Get(context.Background(), "session:1")
+	_, _, err = s.Get(context.Background(), "session:1")
 	fmt.Println(errors.Is(err, store.ErrNotFound))
 	s.Close()
 	fmt.Println(client.Do(context.Background(), client.B().Ping().Build()).ToString())
@@ -91,7 +91,7 @@ func ExampleStore_Get_outage() {
 	defer s.Close()
 	server.Kill()
 
-	_, err = s.Get(context.Background(), "session:1")
+	_, _, err = s.Get(context.Background(), "session:1")
 	switch {
 	case err == nil:
 		fmt.Println("go on")

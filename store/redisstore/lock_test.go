@@ -33,7 +33,7 @@ func TestStalledHolderHarmsNobody(t *testing.T) {
 
 	unlockStalled, err := stalled.Lock(t.Context(), "token", 100*time.Millisecond)
 	require.NoError(t, err)
-	seen, err := stalled.Get(t.Context(), "token")
+	seen, _, err := stalled.Get(t.Context(), "token")
 	require.NoError(t, err)
 	// Here it stalls.
 	unlockNext, err := next.Lock(t.Context(), "token", time.Minute)

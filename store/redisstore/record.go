@@ -41,6 +41,11 @@ func encode(mark byte, value []byte, expiry time.Time) string {
 	return string(append(record, value...))
 }
 
+// encodeExpiry is how a record holds its expiry. Such strings sort by time.
+func encodeExpiry(milliseconds int64) string {
+	return string(binary.BigEndian.AppendUint64(nil, uint64(milliseconds)))
+}
+
 // decode reads what encode wrote. The result shares memory with encoded.
 func decode(encoded string) (Record, error) {
 	if len(encoded) < headerLen {

@@ -43,7 +43,7 @@ func TestBuriedIsNotRestored(t *testing.T) {
 	ctx, value := t.Context(), []byte("v")
 	absent := func(key string) {
 		t.Helper()
-		_, err := s.Get(ctx, key)
+		_, _, err := s.Get(ctx, key)
 		require.ErrorIs(t, err, store.ErrNotFound)
 		require.NoError(t, s.Swap(ctx, key, nil, nil, time.Time{}))
 	}
@@ -231,14 +231,14 @@ func TestIsOutage(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	s := open(t, redisstore.Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
-	_, ofContext := s.Get(ended, "k")
-	_, missing := s.Get(t.Context(), "k")
+	_, _, ofContext := s.Get(ended, "k")
+	_, _, missing := s.Get(t.Context(), "k")
 	_, wrongPassword := redisstore.New(redisstore.Config{URL: "redis://:wrong@" + server.Addr()})
 	require.NoError(t, paused.Pause())
 	_, silent := redisstore.New(redisstore.Config{URL: paused.URL(), OpTimeout: 100 * time.Millisecond})
 	require.NoError(t, paused.Resume())
 	server.Kill()
-	_, away := s.Get(t.Context(), "not in the cache")
+	_, _, away := s.Get(t.Context(), "not in the cache")
 	_, gone := redisstore.New(redisstore.Config{URL: server.URL()})
 	_, badURL := redisstore.New(redisstore.Config{URL: "x"})
 	for _, tt := range []struct {

@@ -47,6 +47,22 @@ elseif live then
 end
 return 1`)
 
+	// extendScript makes the record's expiry the eight bytes ARGV[1], which are
+	// ARGV[2] + 1 in milliseconds, if that is later. It returns 0 if there is no
+	// record. The bytes are compared one by one: Lua compares strings by locale.
+	extendScript = newScript(`
+local now = redis.call('GET', KEYS[1])
+if not now or string.sub(now, 17, 17) == 't' then return 0 end
+for i = 1, 8 do
+  local old, new = string.byte(now, 8 + i), string.byte(ARGV[1], i)
+  if not old or new < old then return 1 end
+  if new > old then
+    redis.call('SET', KEYS[1], string.sub(now, 1, 8) .. ARGV[1] .. string.sub(now, 17), 'PXAT', ARGV[2])
+    return 1
+  end
+end
+return 1`)
+
 	// restoreScript creates the record ARGV[1] until ARGV[2] in milliseconds
 	// where nothing is, not even a tombstone. It returns 0 if something is.
 	restoreScript = newScript(`

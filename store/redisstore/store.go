@@ -99,19 +99,19 @@ const (
 func (s *Store) recordKey(key string) string { return s.prefix + recordSpace + key }
 
 // Get implements [store.SessionStore]. It answers from the cache where it can.
-func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
+func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.Time, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("redisstore: get: %w", err)
+		return nil, time.Time{}, fmt.Errorf("redisstore: get: %w", err)
 	}
 	if err := store.CheckKey(key); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	name := s.recordKey(key)
 	record, err := s.read(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	return []byte(record.Value), nil // a copy: the cache keeps its own
+	return []byte(record.Value), record.Expiry, nil // a copy: the cache keeps its own
 }
 
 // read gets a record, from the cache if there is one.
@@ -172,6 +172,26 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 		default:
 			return store.ErrConflict
 		}
+	})
+}
+
+// Extend implements [store.SessionStore].
+func (s *Store) Extend(ctx context.Context, key string, expiry time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("redisstore: extend: %w", err)
+	}
+	if err := store.CheckExtend(key, expiry); err != nil {
+		return err
+	}
+	pxat := max(expireAt(expiry), 0)
+	args := []string{encodeExpiry(pxat + 1), strconv.FormatInt(pxat, 10)}
+	name := s.recordKey(key)
+	return s.try(ctx, "extend", func(ctx context.Context, _ bool) error {
+		done, err := s.write(ctx, name, extendScript, args)
+		if err == nil && done == 0 {
+			return store.ErrNotFound
+		}
+		return err
 	})
 }
 

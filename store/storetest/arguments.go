@@ -30,7 +30,7 @@ type operation struct {
 func checkInvalidArguments(s *suite) {
 	s.create("k", []byte("v"))
 	for _, op := range []operation{
-		{"Get of an empty key", func(ctx context.Context) error { _, err := s.Store.Get(ctx, ""); return err }},
+		{"Get of an empty key", func(ctx context.Context) error { _, _, err := s.Store.Get(ctx, ""); return err }},
 		{"Delete of an empty key", func(ctx context.Context) error { return s.Store.Delete(ctx, "") }},
 		{"Swap that creates under an empty key", func(ctx context.Context) error {
 			return s.Store.Swap(ctx, "", nil, []byte("v"), s.later())
@@ -44,6 +44,8 @@ func checkInvalidArguments(s *suite) {
 		{"Swap that replaces with a zero expiry", func(ctx context.Context) error {
 			return s.Store.Swap(ctx, "k", []byte("v"), []byte("w"), time.Time{})
 		}},
+		{"Extend of an empty key", func(ctx context.Context) error { return s.Store.Extend(ctx, "", s.later()) }},
+		{"Extend to a zero expiry", func(ctx context.Context) error { return s.Store.Extend(ctx, "k", time.Time{}) }},
 		{"Lock of an empty key", func(ctx context.Context) error { return tryLock(ctx, s.Store, "", time.Minute) }},
 		{"Lock with a ttl of zero", func(ctx context.Context) error { return tryLock(ctx, s.Store, "k", 0) }},
 		{"Lock with a negative ttl", func(ctx context.Context) error {
@@ -85,8 +87,8 @@ func checkEndedContext(s *suite) {
 // value, and, under another key, where there is none.
 func (s *suite) everyOperation(live, absent string, value []byte) []operation {
 	return []operation{
-		{"Get", func(ctx context.Context) error { _, err := s.Store.Get(ctx, live); return err }},
-		{"Get of an absent record", func(ctx context.Context) error { _, err := s.Store.Get(ctx, absent); return err }},
+		{"Get", func(ctx context.Context) error { _, _, err := s.Store.Get(ctx, live); return err }},
+		{"Get of an absent record", func(ctx context.Context) error { _, _, err := s.Store.Get(ctx, absent); return err }},
 		{"Swap that creates", func(ctx context.Context) error {
 			return s.Store.Swap(ctx, absent, nil, []byte("w"), s.later())
 		}},
@@ -99,6 +101,7 @@ func (s *suite) everyOperation(live, absent string, value []byte) []operation {
 		{"Swap that conflicts", func(ctx context.Context) error {
 			return s.Store.Swap(ctx, live, nil, []byte("w"), s.later())
 		}},
+		{"Extend", func(ctx context.Context) error { return s.Store.Extend(ctx, live, s.later()) }},
 		{"Delete", func(ctx context.Context) error { return s.Store.Delete(ctx, live) }},
 		{"Lock", func(ctx context.Context) error { return tryLock(ctx, s.Store, live, s.longTTL()) }},
 	}
@@ -111,13 +114,14 @@ func checkErrorsTellNothing(s *suite) {
 	ended, end := context.WithCancel(ctx)
 	end()
 
-	_, missing := s.Store.Get(ctx, key)
+	_, _, missing := s.Store.Get(ctx, key)
 	s.create(key, []byte(value))
 	s.wantLock(s.Store, key, s.longTTL(), "a free lock is granted")
 	_, held := s.lockFor(s.Peer, key, s.longTTL(), s.patience())
 	errs := []error{
 		missing,
 		held,
+		s.Store.Extend(ctx, key+"2", s.later()),
 		s.Store.Swap(ctx, key, nil, []byte(value), s.later()),
 		s.Store.Swap(ctx, key, []byte(value), []byte(value+"2"), time.Time{}),
 		s.Store.Swap(ctx, key, []byte(value+"2"), []byte(value), s.later()),
@@ -137,7 +141,7 @@ func checkErrorsTellNothing(s *suite) {
 // answer about the record.
 func wantNoSentinel(s *suite, err error, what string) {
 	s.Helper()
-	for _, sentinel := range []error{store.ErrNotFound, store.ErrConflict, store.ErrFull} {
+	for _, sentinel := range []error{store.ErrNotFound, store.ErrUnsure, store.ErrConflict, store.ErrFull} {
 		require.False(s, errors.Is(err, sentinel),
 			"contract: %s says nothing about the record, so it is not %q", what, sentinel)
 	}

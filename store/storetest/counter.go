@@ -47,7 +47,7 @@ func counterTotals(t *testing.T, c, peer store.Counter) {
 	requireTotal(t, 5, c, "b\x00\xff", 5, expiry)
 	requireTotal(t, 5, peer, "b\x00\xff", 0, expiry)
 	if records, ok := c.(store.SessionStore); ok {
-		_, err := records.Get(t.Context(), "a")
+		_, _, err := records.Get(t.Context(), "a")
 		require.ErrorIs(t, err, store.ErrNotFound, "a count is no record")
 		require.NoError(t, records.Swap(t.Context(), "a", nil, []byte("x"), expiry))
 		requireTotal(t, 1_000_000_000_032, c, "a", 1, expiry)

@@ -18,17 +18,25 @@ import (
 type flawed struct {
 	store.SessionStore
 
-	get  func(ctx context.Context, key string) ([]byte, error)
-	swap func(ctx context.Context, key string, old, new []byte, expiry time.Time) error
-	del  func(ctx context.Context, key string) error
-	lock func(ctx context.Context, key string, ttl time.Duration) (func(), error)
+	get    func(ctx context.Context, key string) ([]byte, time.Time, error)
+	extend func(ctx context.Context, key string, expiry time.Time) error
+	swap   func(ctx context.Context, key string, old, new []byte, expiry time.Time) error
+	del    func(ctx context.Context, key string) error
+	lock   func(ctx context.Context, key string, ttl time.Duration) (func(), error)
 }
 
-func (f flawed) Get(ctx context.Context, key string) ([]byte, error) {
+func (f flawed) Get(ctx context.Context, key string) ([]byte, time.Time, error) {
 	if f.get != nil {
 		return f.get(ctx, key)
 	}
 	return f.SessionStore.Get(ctx, key)
+}
+
+func (f flawed) Extend(ctx context.Context, key string, expiry time.Time) error {
+	if f.extend != nil {
+		return f.extend(ctx, key, expiry)
+	}
+	return f.SessionStore.Extend(ctx, key, expiry)
 }
 
 func (f flawed) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
@@ -75,7 +83,10 @@ func swapAs(change func(key *string, old, new *[]byte, expiry *time.Time)) func(
 func keysAs(encode func(string) string) func(b *storetest.Backend) {
 	return with(func(in store.SessionStore) flawed {
 		return flawed{
-			get: func(ctx context.Context, key string) ([]byte, error) { return in.Get(ctx, encode(key)) },
+			get: func(ctx context.Context, key string) ([]byte, time.Time, error) { return in.Get(ctx, encode(key)) },
+			extend: func(ctx context.Context, key string, expiry time.Time) error {
+				return in.Extend(ctx, encode(key), expiry)
+			},
 			swap: func(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
 				return in.Swap(ctx, encode(key), old, new, expiry)
 			},
@@ -98,12 +109,12 @@ func overwrite(ctx context.Context, in store.SessionStore, key string, new []byt
 func swapFlaws() []flaw {
 	return []flaw{
 		{"Get of an absent record is nil, nil", []string{"GetMissing"}, with(func(in store.SessionStore) flawed {
-			return flawed{get: func(ctx context.Context, key string) ([]byte, error) {
-				value, err := in.Get(ctx, key)
+			return flawed{get: func(ctx context.Context, key string) ([]byte, time.Time, error) {
+				value, expiry, err := in.Get(ctx, key)
 				if errors.Is(err, store.ErrNotFound) {
-					return nil, nil
+					return nil, time.Time{}, nil
 				}
-				return value, err
+				return value, expiry, err
 			}}
 		})},
 		{"Swap ignores old", []string{
@@ -123,7 +134,7 @@ func swapFlaws() []flaw {
 		})},
 		{"Swap compares lengths", []string{"SwapConflict"}, with(func(in store.SessionStore) flawed {
 			return flawed{swap: func(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
-				value, err := in.Get(ctx, key)
+				value, _, err := in.Get(ctx, key)
 				if err == nil && len(old) == len(value) {
 					old = value
 				}
@@ -147,9 +158,9 @@ func emptyFlaws() []flaw {
 				}
 			})},
 		{"an empty value is read as nil", []string{"EmptyValue"}, with(func(in store.SessionStore) flawed {
-			return flawed{get: func(ctx context.Context, key string) ([]byte, error) {
-				value, err := in.Get(ctx, key)
-				return append([]byte(nil), value...), err
+			return flawed{get: func(ctx context.Context, key string) ([]byte, time.Time, error) {
+				value, expiry, err := in.Get(ctx, key)
+				return append([]byte(nil), value...), expiry, err
 			}}
 		})},
 	}
@@ -159,7 +170,7 @@ func recordFlaws() []flaw {
 	return []flaw{
 		{"Delete of an absent record is an error", []string{"Delete"}, with(func(in store.SessionStore) flawed {
 			return flawed{del: func(ctx context.Context, key string) error {
-				if _, err := in.Get(ctx, key); err != nil {
+				if _, _, err := in.Get(ctx, key); err != nil {
 					return err
 				}
 				return in.Delete(ctx, key)
@@ -199,12 +210,12 @@ func keyFlaws() []flaw {
 func aliasIn(in store.SessionStore) flawed {
 	var cache sync.Map
 	return flawed{
-		get: func(ctx context.Context, key string) ([]byte, error) {
-			value, err := in.Get(ctx, key)
+		get: func(ctx context.Context, key string) ([]byte, time.Time, error) {
+			value, expiry, err := in.Get(ctx, key)
 			if cached, ok := cache.Load(key); ok && err == nil {
 				value = bytes.Clone(cached.([]byte))
 			}
-			return value, err
+			return value, expiry, err
 		},
 		swap: func(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
 			err := in.Swap(ctx, key, old, new, expiry)
@@ -219,13 +230,13 @@ func aliasIn(in store.SessionStore) flawed {
 // aliasOut reads from a cache that hands out its own slices.
 func aliasOut(in store.SessionStore) flawed {
 	var cache sync.Map
-	return flawed{get: func(ctx context.Context, key string) ([]byte, error) {
-		value, err := in.Get(ctx, key)
+	return flawed{get: func(ctx context.Context, key string) ([]byte, time.Time, error) {
+		value, expiry, err := in.Get(ctx, key)
 		if err != nil {
-			return nil, err
+			return nil, time.Time{}, err
 		}
 		cached, _ := cache.LoadOrStore(key, value)
-		return cached.([]byte), nil
+		return cached.([]byte), expiry, nil
 	}}
 }
 
@@ -252,7 +263,7 @@ func argumentFlaws() []flaw {
 func contextFlaws() []flaw {
 	return []flaw{
 		{"Get ignores its context", []string{"EndedContext"}, with(func(in store.SessionStore) flawed {
-			return flawed{get: func(ctx context.Context, key string) ([]byte, error) {
+			return flawed{get: func(ctx context.Context, key string) ([]byte, time.Time, error) {
 				return in.Get(context.WithoutCancel(ctx), key)
 			}}
 		})},
@@ -272,12 +283,12 @@ func contextFlaws() []flaw {
 			}}
 		})},
 		{"an outage is not found", []string{"EndedContext"}, with(func(in store.SessionStore) flawed {
-			return flawed{get: func(ctx context.Context, key string) ([]byte, error) {
-				value, err := in.Get(ctx, key)
+			return flawed{get: func(ctx context.Context, key string) ([]byte, time.Time, error) {
+				value, expiry, err := in.Get(ctx, key)
 				if ctx.Err() != nil {
 					err = fmt.Errorf("%w: %w", store.ErrNotFound, ctx.Err())
 				}
-				return value, err
+				return value, expiry, err
 			}}
 		})},
 	}
@@ -286,12 +297,12 @@ func contextFlaws() []flaw {
 func errorFlaws() []flaw {
 	return []flaw{
 		{"errors name the key", []string{"ErrorsTellNothing"}, with(func(in store.SessionStore) flawed {
-			return flawed{get: func(ctx context.Context, key string) ([]byte, error) {
-				value, err := in.Get(ctx, key)
+			return flawed{get: func(ctx context.Context, key string) ([]byte, time.Time, error) {
+				value, expiry, err := in.Get(ctx, key)
 				if err != nil {
 					err = fmt.Errorf("get %s: %w", key, err)
 				}
-				return value, err
+				return value, expiry, err
 			}}
 		})},
 		{"errors name the value", []string{"ErrorsTellNothing"}, with(func(in store.SessionStore) flawed {
@@ -312,7 +323,7 @@ func raceFlaws() []flaw {
 			"RaceToCreate", "RaceToTake", "RaceToMark", "RaceToExpire", "RaceToCount",
 		}, with(func(in store.SessionStore) flawed {
 			return flawed{swap: func(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
-				value, err := in.Get(ctx, key)
+				value, _, err := in.Get(ctx, key)
 				if err != nil && !errors.Is(err, store.ErrNotFound) {
 					return err
 				}

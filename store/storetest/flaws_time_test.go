@@ -135,22 +135,23 @@ func handleFlaws() []flaw {
 // cached answers Get, found or not, with what it was up to life ago.
 func cached(in store.SessionStore, life time.Duration) flawed {
 	type answer struct {
-		value []byte
-		err   error
-		until time.Time
+		value  []byte
+		expiry time.Time
+		err    error
+		until  time.Time
 	}
 	var mu sync.Mutex
 	answers := make(map[string]answer)
-	return flawed{SessionStore: in, get: func(ctx context.Context, key string) ([]byte, error) {
+	return flawed{SessionStore: in, get: func(ctx context.Context, key string) ([]byte, time.Time, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		a, ok := answers[key]
 		if !ok || time.Now().After(a.until) {
-			a.value, a.err = in.Get(ctx, key)
+			a.value, a.expiry, a.err = in.Get(ctx, key)
 			a.until = time.Now().Add(life)
 			answers[key] = a
 		}
-		return append([]byte{}, a.value...), a.err
+		return append([]byte{}, a.value...), a.expiry, a.err
 	}}
 }
 

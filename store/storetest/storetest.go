@@ -79,7 +79,7 @@ func (c testCase) run(t testing.TB, open func(testing.TB) Backend) {
 func allCases() []testCase {
 	var all []testCase
 	for _, group := range [][]testCase{
-		valueCases(), expiryCases(), argumentCases(), raceCases(), handleCases(), lockCases(), leaseCases(),
+		valueCases(), expiryCases(), extendCases(), argumentCases(), raceCases(), handleCases(), lockCases(), leaseCases(),
 	} {
 		all = append(all, group...)
 	}

@@ -68,12 +68,19 @@ func (s *suite) op() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.Context(), s.Timeout)
 }
 
-// get, swap and del are the operations, each bounded by Timeout. They report
+// get, swap, extend and del are the operations, each bounded by Timeout. They report
 // nothing and may be called from any goroutine.
 func (s *suite) get(st store.SessionStore, key string) ([]byte, error) {
 	ctx, cancel := s.op()
 	defer cancel()
-	return st.Get(ctx, key)
+	value, _, err := st.Get(ctx, key)
+	return value, err
+}
+
+func (s *suite) extend(st store.SessionStore, key string, expiry time.Time) error {
+	ctx, cancel := s.op()
+	defer cancel()
+	return st.Extend(ctx, key, expiry)
 }
 
 func (s *suite) swap(st store.SessionStore, key string, old, new []byte, expiry time.Time) error {
@@ -123,9 +130,13 @@ func (s *suite) wantValue(key string, value []byte, clause string) {
 // wantAbsent requires that Store has nothing live under key.
 func (s *suite) wantAbsent(key, clause string) {
 	s.Helper()
-	got, err := s.get(s.Store, key)
+	ctx, cancel := s.op()
+	defer cancel()
+	got, expiry, err := s.Store.Get(ctx, key)
 	require.ErrorIs(s, err, store.ErrNotFound, "contract: %s", clause)
+	require.NotErrorIs(s, err, store.ErrUnsure, "contract: a record that is absent is not unsure")
 	require.Nil(s, got, "contract: Get returns no value with an error")
+	require.Zero(s, expiry, "contract: Get returns no expiry with an error")
 }
 
 // wantEventually requires that a handle comes to see value, or nothing if

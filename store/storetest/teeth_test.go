@@ -26,7 +26,7 @@ func allFlaws() []flaw {
 	for _, group := range [][]flaw{
 		swapFlaws(), emptyFlaws(), recordFlaws(), keyFlaws(),
 		argumentFlaws(), contextFlaws(), errorFlaws(),
-		expiryFlaws(), pastExpiryFlaws(), laterExpiryFlaws(),
+		expiryFlaws(), pastExpiryFlaws(), laterExpiryFlaws(), extendFlaws(),
 		raceFlaws(), handleFlaws(),
 		lockFlaws(), waitFlaws(), unlockFlaws(), leaseFlaws(),
 	} {
