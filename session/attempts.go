@@ -49,12 +49,12 @@ type AttemptInfo struct {
 // attemptIDLen is the length of the attempt IDs of package oauthclient.
 const attemptIDLen = 32
 
-// Attempt tells how one authorization attempt of a session stands, named by
+// Attempt returns the state of one authorization attempt of a session, named by
 // [oauthclient.AuthorizationRequiredError.AttemptID]. The session's own status
-// cannot tell: it may be connected, and in use, while its user is away
+// cannot show it: it may be connected, and in use, while its user is away
 // allowing more. Errors: [ErrNotFound] for the session, [*StoreError].
 func (m *Manager) Attempt(ctx context.Context, caller Caller, sessionID, attemptID string) (AttemptInfo, error) {
-	key, _, err := m.lookup(ctx, caller, sessionID)
+	s, err := m.lookup(ctx, caller, sessionID)
 	if err != nil {
 		return AttemptInfo{}, err
 	}
@@ -63,7 +63,7 @@ func (m *Manager) Attempt(ctx context.Context, caller Caller, sessionID, attempt
 	}
 	a, _, err := m.readAttempt(ctx, attemptID)
 	switch {
-	case errors.Is(err, oauthclient.ErrNoAttempt), err == nil && a.SessionKey != key:
+	case errors.Is(err, oauthclient.ErrNoAttempt), err == nil && a.SessionKey != s.key:
 		return AttemptInfo{Status: AttemptExpired}, nil
 	case err != nil:
 		return AttemptInfo{}, err
@@ -76,27 +76,28 @@ func (m *Manager) Attempt(ctx context.Context, caller Caller, sessionID, attempt
 }
 
 // attemptRecord is an authorization attempt as it is stored, under the hash of
-// its state. Once taken it no longer holds the attempt's secrets.
+// its state, for as long as the attempt lives. Once taken it no longer holds the
+// attempt's secrets.
 type attemptRecord struct {
-	SessionKey string       `json:"session"`
-	Owner      string       `json:"owner,omitempty"`
-	Binding    string       `json:"binding,omitempty"` // a hash of Caller.Binding
-	State      attemptState `json:"state"`
-	Code       string       `json:"code,omitempty"`   // of a failure that is a refusal
-	Reason     string       `json:"reason,omitempty"` // of a failure
-	Expires    time.Time    `json:"expires"`
-	Attempt    []byte       `json:"attempt,omitempty"` // oauthclient.Attempt.MarshalBinary
+	Format     int             `json:"format"`
+	SessionKey string          `json:"session"`
+	Owner      string          `json:"owner,omitempty"`
+	State      attemptState    `json:"state"`
+	Code       string          `json:"code,omitempty"`    // of a failure that is a refusal
+	Reason     string          `json:"reason,omitempty"`  // of a failure
+	Attempt    json.RawMessage `json:"attempt,omitempty"` // oauthclient.Attempt.MarshalBinary
 }
 
-// bindingKey is the context key of [Caller.Binding]: the one value that must
-// get from a Manager's method through the OAuth client to the attempt that it
-// may begin.
-type bindingKey struct{}
-
-func withBinding(ctx context.Context, caller Caller) context.Context {
-	return context.WithValue(ctx, bindingKey{}, hashBinding(caller.Binding))
+// attempt returns the attempt that a pending record holds.
+func (a *attemptRecord) attempt() (oauthclient.Attempt, error) {
+	var attempt oauthclient.Attempt
+	if a.State != attemptPending || attempt.UnmarshalBinary(a.Attempt) != nil {
+		return oauthclient.Attempt{}, oauthclient.ErrNoAttempt
+	}
+	return attempt, nil
 }
 
+// hashBinding returns what is stored of [Caller.Binding].
 func hashBinding(binding string) string {
 	if binding == "" {
 		return ""
@@ -104,51 +105,40 @@ func hashBinding(binding string) string {
 	return hash("binding", binding)
 }
 
-func bindingFrom(ctx context.Context) string {
-	binding, _ := ctx.Value(bindingKey{}).(string)
-	return binding
-}
-
-// mayFinish tells whether caller is who began the attempt: the same browser,
+// mayFinish reports whether caller is who began an attempt: the same browser,
 // or the same logged-in owner. A browser in which another owner is logged in
 // is refused. An attempt begun without either by the host's own code can be
-// finished by whoever knows the state.
-func (a *attemptRecord) mayFinish(caller Caller) bool {
-	sameBrowser := a.Binding != "" && subtle.ConstantTimeCompare([]byte(a.Binding), []byte(hashBinding(caller.Binding))) == 1
+// finished by everyone who knows the state.
+func mayFinish(caller Caller, owner, binding string) bool {
 	if caller.Owner != "" {
-		return caller.Owner == a.Owner
+		return caller.Owner == owner
 	}
-	return sameBrowser || a.Binding == "" && a.Owner == ""
+	sameBrowser := binding != "" && subtle.ConstantTimeCompare([]byte(binding), []byte(hashBinding(caller.Binding))) == 1
+	return sameBrowser || binding == "" && owner == ""
 }
 
 // attempts implements [oauthclient.AttemptStore] for one session.
-type attempts struct{ l *liveSession }
+type attempts struct {
+	m   *Manager
+	key string
+}
 
+// Create implements [oauthclient.AttemptStore].
 func (s attempts) Create(ctx context.Context, a oauthclient.Attempt) error {
-	r, _, err := s.l.m.read(ctx, s.l.key)
+	r, err := s.m.read(ctx, s.key)
 	if err != nil {
 		return err
 	}
-	if most := s.l.m.cfg.MaxAttemptsPerSession; len(r.pendingAttempts(s.l.m.cfg.Now())) >= most {
+	if most := s.m.cfg.MaxAttemptsPerSession; len(r.pendingAttempts(s.m.cfg.Now())) >= most {
 		return &LimitError{Limit: "MaxAttemptsPerSession", Value: most}
 	}
 	encoded, err := a.MarshalBinary()
 	if err != nil {
 		return err
 	}
-	err = s.l.m.swapAttempt(ctx, a.ID, nil, &attemptRecord{
-		SessionKey: s.l.key, Owner: r.Owner, Binding: bindingFrom(ctx), State: attemptPending, Expires: a.Expires, Attempt: encoded,
+	return s.m.swapAttempt(ctx, foundAttempt{id: a.ID}, a.Expires, &attemptRecord{
+		Format: recordFormat, SessionKey: s.key, Owner: r.Owner, State: attemptPending, Attempt: encoded,
 	})
-	if err == nil {
-		s.l.noteBegun(a.ID)
-	}
-	return err
-}
-
-// attemptMark is an attempt in the record of its session.
-type attemptMark struct {
-	ID      string    `json:"id"`
-	Expires time.Time `json:"expires"`
 }
 
 // pendingAttempts returns the attempts that may still be finished, as a copy.
@@ -161,34 +151,31 @@ func (r *record) pendingAttempts(now time.Time) (pending []attemptMark) {
 	return pending
 }
 
-// Load returns a pending attempt. To a caller from another browser an attempt
-// is of no use, so it does not exist for it.
+// Load implements [oauthclient.AttemptStore].
 func (s attempts) Load(ctx context.Context, id string) (oauthclient.Attempt, error) {
-	_, _, a, err := s.load(ctx, id)
-	return a, err
-}
-
-func (s attempts) load(ctx context.Context, id string) (r *attemptRecord, value []byte, a oauthclient.Attempt, err error) {
-	if r, value, err = s.l.m.readAttempt(ctx, id); err != nil {
-		return nil, nil, a, err
-	}
-	if r.State != attemptPending || r.SessionKey != s.l.key || !isFinishing(ctx) && r.Binding != bindingFrom(ctx) {
-		return nil, nil, a, oauthclient.ErrNoAttempt
-	}
-	if err := a.UnmarshalBinary(r.Attempt); err != nil {
-		return nil, nil, a, oauthclient.ErrNoAttempt
-	}
-	return r, value, a, nil
-}
-
-// Take ends a pending attempt; the store's compare-and-swap decides who gets it.
-func (s attempts) Take(ctx context.Context, id string) (oauthclient.Attempt, error) {
-	r, value, a, err := s.load(ctx, id)
+	r, _, err := s.m.readAttempt(ctx, id)
 	if err != nil {
-		return a, err
+		return oauthclient.Attempt{}, err
+	}
+	if r.SessionKey != s.key {
+		return oauthclient.Attempt{}, oauthclient.ErrNoAttempt
+	}
+	return r.attempt()
+}
+
+// Take ends a pending attempt; of several callers, the store's compare-and-swap
+// gives it to one.
+func (s attempts) Take(ctx context.Context, id string) (oauthclient.Attempt, error) {
+	r, found, err := s.m.readAttempt(ctx, id)
+	if err != nil {
+		return oauthclient.Attempt{}, err
+	}
+	a, err := r.attempt()
+	if err != nil || r.SessionKey != s.key {
+		return oauthclient.Attempt{}, oauthclient.ErrNoAttempt
 	}
 	r.State, r.Attempt = attemptTaken, nil
-	if err := s.l.m.swapAttempt(ctx, id, value, r); err != nil {
+	if err := s.m.swapAttempt(ctx, found, found.expiry, r); err != nil {
 		if errors.Is(err, store.ErrConflict) {
 			err = oauthclient.ErrNoAttempt
 		}
@@ -197,38 +184,37 @@ func (s attempts) Take(ctx context.Context, id string) (oauthclient.Attempt, err
 	return a, nil
 }
 
-// finishingKey marks the context of a callback, whose right to the attempt has
-// been checked by mayFinish.
-type finishingKey struct{}
-
-func isFinishing(ctx context.Context) bool { return ctx.Value(finishingKey{}) != nil }
-
-// readAttempt gets an attempt; [oauthclient.ErrNoAttempt] when there is none.
-func (m *Manager) readAttempt(ctx context.Context, id string) (*attemptRecord, []byte, error) {
-	value, _, err := m.cfg.Store.Get(ctx, attemptStoreKey(id))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil, oauthclient.ErrNoAttempt
-	}
-	if err != nil {
-		return nil, nil, storeError(ctx, "reading an authorization attempt", err)
-	}
-	plaintext, err := m.sealer.open(attemptStoreKey(id), value)
-	if err != nil {
-		return nil, nil, oauthclient.ErrNoAttempt
-	}
-	r := new(attemptRecord)
-	if json.Unmarshal(plaintext, r) != nil || !m.cfg.Now().Before(r.Expires) {
-		return nil, nil, oauthclient.ErrNoAttempt
-	}
-	return r, value, nil
+// foundAttempt is where and how an attempt was found in the store.
+type foundAttempt struct {
+	id     string
+	value  []byte
+	expiry time.Time
 }
 
-func (m *Manager) swapAttempt(ctx context.Context, id string, old []byte, r *attemptRecord) error {
-	plaintext, err := json.Marshal(r)
+// readAttempt gets an attempt; [oauthclient.ErrNoAttempt] when there is none.
+func (m *Manager) readAttempt(ctx context.Context, id string) (*attemptRecord, foundAttempt, error) {
+	value, expiry, err := m.cfg.Store.Get(ctx, attemptStoreKey(id))
+	if errors.Is(err, store.ErrNotFound) || err == nil && !m.cfg.Now().Before(expiry) {
+		return nil, foundAttempt{}, oauthclient.ErrNoAttempt
+	}
+	r := new(attemptRecord)
+	if err == nil {
+		if err = m.sealer.decode(attemptStoreKey(id), value, r); errors.Is(err, errUnsealable) {
+			return nil, foundAttempt{}, oauthclient.ErrNoAttempt
+		}
+	}
+	if err != nil {
+		return nil, foundAttempt{}, storeError(ctx, "reading an authorization attempt", err)
+	}
+	return r, foundAttempt{id, value, expiry}, nil
+}
+
+func (m *Manager) swapAttempt(ctx context.Context, old foundAttempt, expiry time.Time, r *attemptRecord) error {
+	value, err := m.sealer.encode(attemptStoreKey(old.id), r)
 	if err != nil {
 		return err
 	}
-	err = m.cfg.Store.Swap(ctx, attemptStoreKey(id), old, m.sealer.seal(attemptStoreKey(id), plaintext), r.Expires)
+	err = m.cfg.Store.Swap(ctx, attemptStoreKey(old.id), old.value, value, expiry)
 	if err != nil && !errors.Is(err, store.ErrConflict) {
 		return storeError(ctx, "writing an authorization attempt", err)
 	}
@@ -238,7 +224,7 @@ func (m *Manager) swapAttempt(ctx context.Context, id string, old []byte, r *att
 // recordOutcome notes how an attempt ended, for people who look. It reports
 // false when the attempt has not ended: it can still be finished.
 func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) (ended bool) {
-	r, value, err := m.readAttempt(ctx, id)
+	r, found, err := m.readAttempt(ctx, id)
 	if err != nil || r.State != attemptTaken {
 		return err != nil || r.State != attemptPending
 	}
@@ -249,7 +235,7 @@ func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) (
 			r.Code = refused.Code
 		}
 	}
-	if err := m.swapAttempt(ctx, id, value, r); err != nil {
+	if err := m.swapAttempt(ctx, found, found.expiry, r); err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the outcome of an authorization", "attempt", id, "error", err)
 	}
 	return true

@@ -42,38 +42,31 @@ func (m *Manager) CallToolProgress(ctx context.Context, caller Caller, sessionID
 
 // Status describes a session without touching its server.
 func (m *Manager) Status(ctx context.Context, caller Caller, sessionID string) (Info, error) {
-	key, r, err := m.lookup(ctx, caller, sessionID)
+	s, err := m.lookup(ctx, caller, sessionID)
 	if err != nil {
 		return Info{}, err
 	}
-	return r.info(key, m.cfg.Now()), nil
+	return m.info(s), nil
 }
 
-// GetClient returns the live client of a session, for what the Manager has no
-// method for. It shares the session's credentials with all replicas. Get it
-// again for each use, rather than keep it: the Manager closes the MCP session
-// of an idle client, and replaces the client when the user authorizes anew. A
-// client that is used after that connects again, and nobody closes it. To end a
-// session use [Manager.RemoveClient], not the client's Disconnect.
+// GetClient returns the client of a session, for what the Manager has no method
+// for. It works at once, on every replica and after a restart, and shares
+// credentials and connection data with all replicas. To end a session use
+// [Manager.RemoveClient], not the client's Disconnect.
 func (m *Manager) GetClient(ctx context.Context, caller Caller, sessionID string) (*oauthclient.MCPOAuthClient, error) {
-	key, r, err := m.lookup(ctx, caller, sessionID)
+	s, err := m.lookup(ctx, caller, sessionID)
 	if err != nil {
 		return nil, err
 	}
-	m.touch(ctx, key, r)
-	l, release, err := m.acquire(key, r)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	return l.client, nil
+	m.touch(ctx, s)
+	return m.client(caller, s)
 }
 
 // SetClient hands a client that the host made itself over to the Manager: its
-// server and credentials become a session under sessionID, a new ID of
-// [GenerateSessionID]. The given client is closed and must not be used any
-// more, because refreshing its tokens beside the session would invalidate
-// either; use [Manager.GetClient].
+// server, credentials and connection data become a session under sessionID, a
+// new ID of [GenerateSessionID]. The given client must not be used any more,
+// because refreshing its tokens beside the session would invalidate either; use
+// [Manager.GetClient].
 func (m *Manager) SetClient(ctx context.Context, caller Caller, sessionID string, client *oauthclient.MCPOAuthClient) error {
 	end, err := m.begin()
 	if err != nil {
@@ -92,49 +85,50 @@ func (m *Manager) SetClient(ctx context.Context, caller Caller, sessionID string
 		return err
 	}
 	r.Secret = secret
-	if client.Session() != nil {
+	if !r.creds.Connection.IsZero() {
 		r.Status = StatusConnected
 	}
-	if err := m.create(ctx, key, r); err != nil {
-		return err
-	}
-	return client.Close()
+	_, err = m.create(ctx, key, r)
+	return err
 }
 
 // RemoveClient ends a session for good, on all replicas: it deletes the record,
 // then ends the MCP session and revokes the tokens, in bounded time and
-// whether or not the servers answer. Errors: [ErrNotFound], [*StoreError].
+// whether or not the servers answer. [Manager.Close] waits for it. Errors:
+// [ErrNotFound], [*StoreError].
 func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID string) error {
-	key, r, err := m.lookup(ctx, caller, sessionID)
+	end, err := m.begin()
 	if err != nil {
 		return err
 	}
-	l, release, err := m.acquire(key, r)
+	defer end()
+	s, err := m.lookup(ctx, caller, sessionID)
 	if err != nil {
 		return err
 	}
-	defer release()
+	client, err := m.client(caller, s)
+	if err != nil {
+		return err
+	}
 	// The lock keeps out a refresh, whose new tokens would escape revocation.
-	// Nobody is kept from leaving by a store that cannot grant it just now.
-	unlock, err := m.tryLock(ctx, sessionStoreKey(key))
+	// If the store cannot grant it just now, the user leaves all the same.
+	unlock, err := m.tryLock(ctx, sessionStoreKey(s.key))
 	if err != nil {
 		return err
 	}
-	if r, _, err = m.read(ctx, key); err == nil {
-		if err = m.deleteRecord(ctx, key, r.Owner); err == nil {
-			l.remove(r)
-		}
+	if s, err = m.read(ctx, s.key); err == nil {
+		err = m.deleteRecord(ctx, s.key, s.Owner)
 	}
 	unlock()
-	if errors.Is(err, ErrNotFound) {
-		m.forget(key) // another replica was faster
-	}
 	if err != nil {
 		return err
 	}
-	m.live.drop(l)
-	m.cfg.Logger.InfoContext(ctx, "mcpoauth: session removed", "session", key)
-	return l.client.Disconnect(context.WithValue(ctx, removingKey{}, true))
+	m.cache.drop(s.key)
+	m.cfg.Logger.InfoContext(ctx, "mcpoauth: session removed", "session", s.key)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*m.cfg.requestTimeout())
+	defer cancel()
+	client.Revoke(ctx, s.creds)
+	return nil
 }
 
 // TokenSource returns a source of access tokens for a session, for a host that
@@ -143,7 +137,7 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 // [*oauthclient.AuthorizationRequiredError] when the user must authorize. ctx
 // bounds all its calls.
 func (m *Manager) TokenSource(ctx context.Context, caller Caller, sessionID string) (oauth2.TokenSource, error) {
-	if _, _, err := m.lookup(ctx, caller, sessionID); err != nil {
+	if _, err := m.lookup(ctx, caller, sessionID); err != nil {
 		return nil, err
 	}
 	return tokenSource{m, ctx, caller, sessionID}, nil
@@ -156,14 +150,14 @@ type tokenSource struct {
 	sessionID string
 }
 
-func (s tokenSource) Token() (token *oauth2.Token, err error) {
-	key, r, err := s.m.lookup(s.ctx, s.caller, s.sessionID)
+func (t tokenSource) Token() (token *oauth2.Token, err error) {
+	s, err := t.m.lookup(t.ctx, t.caller, t.sessionID)
 	if err != nil {
 		return nil, err
 	}
-	s.m.touch(s.ctx, key, r)
+	t.m.touch(t.ctx, s)
 	// That there is a token says nothing about the MCP server, hence not use.
-	_, err = s.m.run(s.ctx, s.caller, key, r, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
+	_, err = t.m.run(t.ctx, t.caller, s, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
 		token, err = client.Provider().Token(ctx)
 		return err
 	})
@@ -172,98 +166,68 @@ func (s tokenSource) Token() (token *oauth2.Token, err error) {
 
 // with runs fn on a caller's session.
 func (m *Manager) with(ctx context.Context, caller Caller, sessionID string, fn func(context.Context, *oauthclient.MCPOAuthClient) error) error {
-	key, r, err := m.lookup(ctx, caller, sessionID)
+	s, err := m.lookup(ctx, caller, sessionID)
 	if err != nil {
 		return err
 	}
-	m.touch(ctx, key, r)
-	_, err = m.use(ctx, caller, key, r, fn)
+	m.touch(ctx, s)
+	_, err = m.use(ctx, caller, s, fn)
 	return err
 }
 
 // use is run for an fn whose success is an answer of the MCP server.
-func (m *Manager) use(ctx context.Context, caller Caller, key string, r *record, fn func(context.Context, *oauthclient.MCPOAuthClient) error) (Info, error) {
-	info, err := m.run(ctx, caller, key, r, fn)
-	if err != nil || r.Status == StatusConnected {
+func (m *Manager) use(ctx context.Context, caller Caller, s stored, fn func(context.Context, *oauthclient.MCPOAuthClient) error) (Info, error) {
+	info, err := m.run(ctx, caller, s, fn)
+	if err != nil || s.Status == StatusConnected && m.cache.unsaved(s.key) == nil {
 		return info, err
 	}
-	ctx, cancel := m.outlive(ctx)
+	ctx, cancel := m.detach(ctx)
 	defer cancel()
-	connected, err := m.setStatus(ctx, key, StatusConnected, "")
-	if err != nil {
-		// The call has succeeded, and must not be made again for this.
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", key, "error", err)
-		now := *r
-		now.Status, now.Reason = StatusConnected, ""
-		connected = &now
-	}
-	return connected.info(key, m.cfg.Now()), nil
+	return m.setStatus(ctx, s, StatusConnected, ""), nil
 }
 
-// run runs fn with the live client of a session, and records when the user
-// must authorize; the Info is valid then and without an error. Closing the
-// Manager cancels fn.
-func (m *Manager) run(ctx context.Context, caller Caller, key string, r *record, fn func(context.Context, *oauthclient.MCPOAuthClient) error) (Info, error) {
+// run runs fn with the client of a session, and records when the user must
+// authorize; the Info is valid then and without an error. Closing the Manager
+// cancels fn.
+func (m *Manager) run(ctx context.Context, caller Caller, s stored, fn func(context.Context, *oauthclient.MCPOAuthClient) error) (Info, error) {
 	end, err := m.begin()
 	if err != nil {
 		return Info{}, err
 	}
 	defer end()
-	l, release, err := m.acquire(key, r)
+	client, err := m.client(caller, s)
 	if err != nil {
 		return Info{}, err
 	}
-	defer release()
-	ctx, cancel := context.WithCancel(withBinding(ctx, caller))
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
-	err = unwrapStorage(fn(ctx, l.client))
+	err = unwrapStorage(fn(ctx, client))
 	required, isRequired := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
 	switch {
 	case err == nil:
-		return r.info(key, m.cfg.Now()), nil
+		return m.info(s), nil
 	case m.isClosed():
 		return Info{}, ErrClosed
-	case l.isRemoved(), errors.Is(err, ErrNotFound):
-		m.forget(key)
-		return Info{}, ErrNotFound
+	case errors.Is(err, ErrNotFound), errors.Is(err, oauthclient.ErrNotConnected):
+		m.cache.drop(s.key) // removed, or disconnected by the host for good
 	case isRequired:
-		return m.noteRequired(ctx, l, r, required)
-	case errors.Is(err, oauthclient.ErrNotConnected):
-		m.live.drop(l) // the host has disconnected it for good; the next call gets another
+		ctx, cancel := m.detach(ctx)
+		defer cancel()
+		return m.noteRequired(ctx, s, required), required
+	default:
+		// The MCP session ends with the record, and with it calls in progress.
+		if _, readErr := m.read(ctx, s.key); errors.Is(readErr, ErrNotFound) {
+			return Info{}, ErrNotFound
+		}
 	}
 	return Info{}, err
 }
 
-// noteRequired records that the user must authorize, tells the host once per
-// attempt, and returns required, unless the session is gone.
-func (m *Manager) noteRequired(ctx context.Context, l *liveSession, before *record, required *oauthclient.AuthorizationRequiredError) (Info, error) {
-	ctx, cancel := m.outlive(ctx)
-	defer cancel()
-	r, err := m.setRequired(ctx, l.key, before, required)
-	if errors.Is(err, ErrNotFound) {
-		m.forget(l.key)
-		return Info{}, ErrNotFound
-	}
-	if err != nil {
-		// The attempt is stored; that its session says otherwise is no reason
-		// to keep the user from it.
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", l.key, "error", err)
-		now := *before
-		now.require(required, m.cfg.Now())
-		r = &now
-	}
-	info := r.info(l.key, m.cfg.Now())
-	if l.takeBegun(required.AttemptID) && m.cfg.OnAuthorizationRequired != nil {
-		m.cfg.OnAuthorizationRequired(ctx, info, required)
-	}
-	return info, required
-}
-
-// setRequired records that a user, who had authorized before.Grants times, must
-// authorize. If that has happened by now, there is nothing to record.
-func (m *Manager) setRequired(ctx context.Context, key string, before *record, required *oauthclient.AuthorizationRequiredError) (*record, error) {
-	return m.update(ctx, key, func(r *record) error {
+// noteRequired records that the user of a session must authorize. If the user
+// has authorized again by now, there is nothing to record.
+func (m *Manager) noteRequired(ctx context.Context, before stored, required *oauthclient.AuthorizationRequiredError) Info {
+	now, err := m.update(ctx, before.key, func(r *record) error {
 		if r.Grants > before.Grants && r.creds.Authorized() {
 			return errUnchanged
 		}
@@ -272,37 +236,58 @@ func (m *Manager) setRequired(ctx context.Context, key string, before *record, r
 		}
 		return nil
 	})
+	return m.noted(ctx, before, now, err, before.requiredStatus(), "")
 }
 
-// require sets what required implies; false if it was set already. Of several
-// attempts, which two tabs or two replicas begin, the last to expire counts.
-func (r *record) require(required *oauthclient.AuthorizationRequiredError, now time.Time) (changed bool) {
-	status := StatusAuthorizing
-	if r.creds.Issuer != "" {
-		status = StatusAuthorizationRequired
+// noted returns the Info after a change of status. What could not be written
+// stays in memory until the next change: the attempt, or the connection, exists
+// all the same.
+func (m *Manager) noted(ctx context.Context, before, now stored, err error, status Status, reason string) Info {
+	if err == nil {
+		m.cache.setStatus(before.key, nil)
+		return m.info(now)
 	}
+	m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", before.key, "error", err)
+	if !errors.Is(err, ErrNotFound) {
+		m.cache.setStatus(before.key, &unsavedStatus{status, reason})
+	}
+	info := m.info(before)
+	info.Status, info.Reason = status, reason
+	return info
+}
+
+// requiredStatus is the status of a session whose user must authorize.
+func (r *record) requiredStatus() Status {
+	if r.creds.Issuer == "" {
+		return StatusAuthorizing
+	}
+	return StatusAuthorizationRequired
+}
+
+// require sets what required implies; false if it was set already.
+func (r *record) require(required *oauthclient.AuthorizationRequiredError, now time.Time) (changed bool) {
+	status := r.requiredStatus()
 	known := slices.ContainsFunc(r.Attempts, func(a attemptMark) bool { return a.ID == required.AttemptID })
-	if r.Status == status && known && !required.Expires.After(r.AttemptExpires) {
+	if r.Status == status && known {
 		return false
 	}
 	r.Status, r.Reason = status, ""
-	if required.Expires.After(r.AttemptExpires) {
-		r.AttemptExpires = required.Expires
-	}
 	if !known {
 		r.Attempts = append(r.pendingAttempts(now), attemptMark{required.AttemptID, required.Expires})
 	}
 	return true
 }
 
-func (m *Manager) setStatus(ctx context.Context, key string, status Status, reason string) (*record, error) {
-	return m.update(ctx, key, func(r *record) error {
+// setStatus records a status.
+func (m *Manager) setStatus(ctx context.Context, before stored, status Status, reason string) Info {
+	now, err := m.update(ctx, before.key, func(r *record) error {
 		if r.Status == status && r.Reason == reason {
 			return errUnchanged
 		}
 		r.Status, r.Reason = status, reason
 		return nil
 	})
+	return m.noted(ctx, before, now, err, status, reason)
 }
 
 // unwrapStorage returns this package's error for a failure of the stores that

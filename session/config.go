@@ -34,19 +34,17 @@ type Config struct {
 
 	// TTL is the life of a session after its last use. Defaults to 24 hours.
 	TTL time.Duration
-	// TouchInterval is how often use is written to the store at most.
-	// Defaults to 5 minutes, at most a quarter of TTL.
+	// TouchInterval is the minimum time between two extensions of a session
+	// that is in use. Defaults to 5 minutes, at most a quarter of TTL.
 	TouchInterval time.Duration
 	// LockTTL is the lease for a refresh or registration in the store; it must
 	// exceed twice Client.RequestTimeout. Defaults to 45 seconds, or three
 	// times Client.RequestTimeout if that is more.
 	LockTTL time.Duration
-	// IdleTimeout closes live clients that were not used for so long; the
-	// session stays. Defaults to 15 minutes.
-	IdleTimeout time.Duration
-	// MaxLiveClients bounds the live clients of this Manager; the least
-	// recently used is closed for a new one. Defaults to 10,000.
-	MaxLiveClients int
+	// CacheSize is how many sessions this Manager remembers decoded, the least
+	// recently used of which make room. A session that is not among them costs
+	// one Get and decoding its record. Defaults to 10,000.
+	CacheSize int
 	// MaxSessionsPerOwner bounds the sessions of one owner. The empty owner is
 	// no one in particular, and has no such bound: there it is package
 	// httpapi's ConnectsPerMinute for each client address, together with TTL,
@@ -80,8 +78,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.TTL, 24*time.Hour)
 	setDefault(&c.TouchInterval, min(5*time.Minute, c.TTL/4))
 	setDefault(&c.LockTTL, max(45*time.Second, 3*c.requestTimeout()))
-	setDefault(&c.IdleTimeout, 15*time.Minute)
-	setDefault(&c.MaxLiveClients, 10_000)
+	setDefault(&c.CacheSize, 10_000)
 	setDefault(&c.MaxSessionsPerOwner, 100)
 	setDefault(&c.MaxAttemptsPerSession, 20)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
@@ -137,7 +134,7 @@ func (c Config) validate() error {
 		value int64
 	}{
 		{"TTL", int64(c.TTL)}, {"TouchInterval", int64(c.TouchInterval)}, {"LockTTL", int64(c.LockTTL)},
-		{"IdleTimeout", int64(c.IdleTimeout)}, {"MaxLiveClients", int64(c.MaxLiveClients)}, {"MaxSessionsPerOwner", int64(c.MaxSessionsPerOwner)},
+		{"CacheSize", int64(c.CacheSize)}, {"MaxSessionsPerOwner", int64(c.MaxSessionsPerOwner)},
 		{"MaxAttemptsPerSession", int64(c.MaxAttemptsPerSession)},
 	} {
 		if field.value < 0 {

@@ -35,10 +35,10 @@ func TestConfigMistakes(t *testing.T) {
 		"a mistake in the template": {session.Config{Store: memory, Client: oauthclient.Shared{ClientMetadataURL: "http://app.example"}}, []string{"Config.Client: ", "ClientMetadataURL"}},
 		"all at once": {
 			session.Config{
-				SealKeys: [][]byte{{1}}, TTL: -1, TouchInterval: -1, LockTTL: -1, IdleTimeout: -1, MaxLiveClients: -1, MaxSessionsPerOwner: -1,
+				SealKeys: [][]byte{{1}}, TTL: -1, TouchInterval: -1, LockTTL: -1, CacheSize: -1, MaxSessionsPerOwner: -1,
 				Client: oauthclient.Shared{RequestTimeout: -1, AttemptTTL: -1},
 			},
-			[]string{"Config.Store", "SealKeys[0]", "Config.TTL", "AttemptTTL", "TouchInterval", "LockTTL", "IdleTimeout", "MaxLiveClients", "MaxSessionsPerOwner", "RequestTimeout"},
+			[]string{"Config.Store", "SealKeys[0]", "Config.TTL", "AttemptTTL", "TouchInterval", "LockTTL", "CacheSize", "MaxSessionsPerOwner", "RequestTimeout"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

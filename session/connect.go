@@ -27,13 +27,13 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 	if err != nil {
 		return Info{}, err
 	}
-	id := GenerateSessionID()
-	key, secret, _ := splitID(id)
+	key, secret, _ := splitID(GenerateSessionID())
 	r.Secret = secret
-	if err := m.create(ctx, key, r); err != nil {
+	created, err := m.create(ctx, key, r)
+	if err != nil {
 		return Info{}, err
 	}
-	info, err := m.use(ctx, caller, key, r, func(ctx context.Context, client *oauthclient.MCPOAuthClient) error {
+	info, err := m.use(ctx, caller, created, func(ctx context.Context, client *oauthclient.MCPOAuthClient) error {
 		if p.FreshRegistration {
 			return client.Provider().Reauthorize(ctx, true)
 		}
@@ -43,18 +43,24 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 		return info, err
 	}
 	// The caller never learns this session's ID, and may be gone itself.
-	m.abandon(ctx, key, r.Owner)
+	m.abandon(ctx, created)
 	return Info{}, err
 }
 
-// abandon deletes the record of a session that nobody knows.
-func (m *Manager) abandon(ctx context.Context, key, owner string) {
-	ctx, cancel := m.outlive(ctx)
+// abandon deletes the record of a session whose ID was given to no caller, and
+// ends the MCP session, if there is one.
+func (m *Manager) abandon(ctx context.Context, s stored) {
+	ctx, cancel := m.detach(ctx)
 	defer cancel()
-	if err := m.deleteRecord(ctx, key, owner); err != nil {
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot delete a session that failed to connect", "session", key, "error", err)
+	if now, err := m.read(ctx, s.key); err == nil && !now.creds.Connection.IsZero() {
+		if client, err := m.client(Caller{}, now); err == nil {
+			defer client.Revoke(ctx, now.creds)
+		}
 	}
-	m.forget(key)
+	if err := m.deleteRecord(ctx, s.key, s.Owner); err != nil {
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot delete a session that failed to connect", "session", s.key, "error", err)
+	}
+	m.cache.drop(s.key)
 }
 
 // newRecord validates the arguments of Connect.
@@ -72,27 +78,27 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 		u, _ := url.Parse(p.ServerURL)
 		p.ServerName = u.Host
 	}
-	now := m.cfg.Now()
 	return &record{
-		Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL,
-		Created: now, Used: now, Expires: now.Add(m.cfg.TTL), Status: StatusAuthorizing, AttemptExpires: now.Add(m.cfg.Client.AttemptTTL),
+		Format: recordFormat, Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL,
+		Created: m.cfg.Now().UTC().Round(0), Status: StatusAuthorizing,
 	}, nil
 }
 
 // create stores and lists a new record: in this order, because a key without a
 // record counts as one that has ended.
-func (m *Manager) create(ctx context.Context, key string, r *record) error {
-	switch err := m.write(ctx, key, nil, r); {
+func (m *Manager) create(ctx context.Context, key string, r *record) (stored, error) {
+	s, err := m.write(ctx, stored{key: key}, r)
+	switch {
 	case errors.Is(err, store.ErrConflict):
-		return &InputError{Field: "sessionID", Reason: "is in use"}
+		return stored{}, &InputError{Field: "sessionID", Reason: "is in use"}
 	case err != nil:
-		return storeError(ctx, "creating the session", err)
+		return stored{}, storeError(ctx, "creating the session", err)
 	}
 	if err := m.addToOwner(ctx, r.Owner, key); err != nil {
-		m.abandon(ctx, key, r.Owner)
-		return err
+		m.abandon(ctx, s)
+		return stored{}, err
 	}
-	return nil
+	return s, nil
 }
 
 // connectAfterAuthorization bounds how long a callback waits for the MCP
@@ -115,7 +121,7 @@ func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID strin
 		return Info{}, err
 	}
 	defer end()
-	key, r, err := m.sessionOfCallback(ctx, caller, sessionID, resp)
+	s, err := m.sessionOfCallback(ctx, caller, sessionID, resp)
 	if err != nil {
 		return Info{}, err
 	}
@@ -123,14 +129,14 @@ func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID strin
 	// browser does not wait.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*m.cfg.requestTimeout()+m.cfg.LockTTL)
 	defer cancel()
-	if err := m.exchange(ctx, key, r, resp); err != nil {
+	if err := m.exchange(ctx, caller, s, resp); err != nil {
 		return Info{}, err
 	}
-	info, err := m.confirm(ctx, caller, key, r)
+	info, err := m.confirm(ctx, caller, s)
 	if errors.Is(err, ErrNotFound) {
 		return Info{}, oauthclient.ErrInvalidCallback // removed in the meantime
 	}
-	m.cfg.Logger.InfoContext(ctx, "mcpoauth: authorized", "session", key, "status", string(info.Status))
+	m.cfg.Logger.InfoContext(ctx, "mcpoauth: authorized", "session", s.key, "status", string(info.Status))
 	if m.cfg.OnAuthorized != nil {
 		m.cfg.OnAuthorized(ctx, info)
 	}
@@ -138,18 +144,17 @@ func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID strin
 }
 
 // exchange gets and stores the tokens of a callback, or records why not.
-func (m *Manager) exchange(ctx context.Context, key string, r *record, resp oauthclient.AuthorizationResponse) error {
-	l, release, err := m.acquire(key, r)
+func (m *Manager) exchange(ctx context.Context, caller Caller, s stored, resp oauthclient.AuthorizationResponse) error {
+	client, err := m.client(caller, s)
 	if err != nil {
 		return err
 	}
-	defer release()
-	err = unwrapStorage(l.client.FinishAuth(context.WithValue(ctx, finishingKey{}, true), resp))
+	err = unwrapStorage(client.FinishAuth(ctx, resp))
 	switch {
 	case errors.Is(err, oauthclient.ErrInvalidCallback):
 		return err
 	case m.recordOutcome(ctx, resp.AttemptID(), err) && err != nil:
-		m.noteFailure(ctx, key, err)
+		m.noteFailure(ctx, s.key, err)
 	}
 	if errors.Is(err, ErrNotFound) {
 		return oauthclient.ErrInvalidCallback // removed in the meantime
@@ -159,72 +164,68 @@ func (m *Manager) exchange(ctx context.Context, key string, r *record, resp oaut
 
 // sessionOfCallback finds the session of a callback and checks the caller's
 // right to it.
-func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (string, *record, error) {
+func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (stored, error) {
 	a, _, err := m.readAttempt(ctx, resp.AttemptID())
 	if errors.Is(err, oauthclient.ErrNoAttempt) {
-		return "", nil, oauthclient.ErrInvalidCallback
+		return stored{}, oauthclient.ErrInvalidCallback
 	}
 	if err != nil {
-		return "", nil, err
+		return stored{}, err
 	}
-	if !a.mayFinish(caller) {
+	attempt, err := a.attempt()
+	if err != nil {
+		return stored{}, oauthclient.ErrInvalidCallback
+	}
+	if !mayFinish(caller, a.Owner, attempt.Binding) {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: callback from another browser or owner refused", "session", a.SessionKey, "attempt", resp.AttemptID())
-		return "", nil, oauthclient.ErrInvalidCallback
+		return stored{}, oauthclient.ErrInvalidCallback
 	}
-	r, _, err := m.read(ctx, a.SessionKey)
+	s, err := m.read(ctx, a.SessionKey)
 	if errors.Is(err, ErrNotFound) {
-		return "", nil, oauthclient.ErrInvalidCallback
+		return stored{}, oauthclient.ErrInvalidCallback
 	}
 	if err != nil {
-		return "", nil, err
+		return stored{}, err
 	}
 	if sessionID != "" {
-		if key, secret, ok := splitID(sessionID); !ok || key != a.SessionKey || !r.ownedBy(Caller{Owner: r.Owner}, secret) {
-			return "", nil, oauthclient.ErrInvalidCallback
+		if key, secret, ok := splitID(sessionID); !ok || key != a.SessionKey || !s.ownedBy(Caller{Owner: s.Owner}, secret) {
+			return stored{}, oauthclient.ErrInvalidCallback
 		}
 	}
-	return a.SessionKey, r, nil
+	return s, nil
 }
 
 // confirm makes the MCP server answer once with the new tokens, so that
 // "connected" means what it says, and records the outcome. before is the
-// record before the authorization. The only error is [ErrNotFound].
-func (m *Manager) confirm(ctx context.Context, caller Caller, key string, before *record) (Info, error) {
+// session before the authorization. The only error is [ErrNotFound].
+func (m *Manager) confirm(ctx context.Context, caller Caller, before stored) (Info, error) {
 	status, reason := StatusConnected, ""
-	if err := m.answers(ctx, caller, key); err != nil {
+	if err := m.answers(ctx, caller, before.key); err != nil {
 		status, reason = StatusFailed, "Authorized, but the MCP server did not answer. Try again."
 		if _, required := errors.AsType[*oauthclient.AuthorizationRequiredError](err); required {
 			reason = "Authorized, but the MCP server does not accept the authorization."
 		}
 	}
-	r, err := m.setStatus(ctx, key, status, reason)
-	if errors.Is(err, ErrNotFound) {
+	if _, err := m.read(ctx, before.key); errors.Is(err, ErrNotFound) {
 		return Info{}, err
 	}
-	if err != nil {
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", key, "error", err)
-		now := *before
-		now.Status, now.Reason = status, reason
-		r = &now
-	}
-	return r.info(key, m.cfg.Now()), nil
+	return m.setStatus(ctx, before, status, reason), nil
 }
 
-// answers tells whether the MCP server accepts the session's credentials.
+// answers reports whether the MCP server accepts the session's credentials.
 func (m *Manager) answers(ctx context.Context, caller Caller, key string) error {
-	r, _, err := m.read(ctx, key)
+	s, err := m.read(ctx, key)
 	if err != nil {
 		return err
 	}
-	l, release, err := m.acquire(key, r)
+	client, err := m.client(caller, s)
 	if err != nil {
 		return err
 	}
-	defer release()
-	ctx, cancel := context.WithTimeout(withBinding(ctx, caller), connectAfterAuthorization)
+	ctx, cancel := context.WithTimeout(ctx, connectAfterAuthorization)
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
-	return l.client.Connect(ctx)
+	return client.Connect(ctx)
 }
 
 // noteFailure records that an attempt failed. A session that works goes on

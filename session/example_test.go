@@ -75,7 +75,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(result.StructuredContent)
+	fmt.Println(result.Decode().StructuredContent)
 	// Output:
 	// Tools authorizing
 	// Tools connected
@@ -145,7 +145,7 @@ func ExampleManager_Sessions() {
 	for _, name := range []string{"Mail", "Calendar"} {
 		_, _ = m.Connect(ctx, caller, session.ConnectParams{ServerURL: mcp.URL(), ServerName: name, CallbackURL: "https://app.example/callback"})
 	}
-	infos, err := m.Sessions(ctx, "user-7")
+	infos, err := m.Sessions(ctx, session.Caller{Owner: "user-7"})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func ExampleManager_Sessions() {
 	if err := m.RemoveClient(ctx, caller, infos[0].ID.Reveal()); err != nil {
 		log.Fatal(err)
 	}
-	infos, _ = m.Sessions(ctx, "user-7")
+	infos, _ = m.Sessions(ctx, session.Caller{Owner: "user-7"})
 	fmt.Println(infos[0].ServerName, len(infos))
 	// Output:
 	// Mail Calendar

@@ -13,14 +13,14 @@ import (
 	"github.com/mcpoauth/mcpoauth/store"
 )
 
-// Manager joins the sessions in the store, which all replicas share, with the
-// live MCP clients of this replica. Make one per process with [New].
+// Manager works on the sessions in the store, which all replicas share. It holds
+// no connection of its own. Make one per process with [New].
 //
 // A Manager is safe for concurrent use.
 type Manager struct {
 	cfg    Config
 	sealer sealer
-	live   *liveTable
+	cache  *cache
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -38,16 +38,8 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := newSealer(keys)
-	if err != nil {
-		return nil, fmt.Errorf("session: Config.SealKeys: %w", err)
-	}
-	m := &Manager{cfg: cfg, sealer: sealer, live: newLiveTable(cfg.MaxLiveClients, cfg.Now)}
-	if merger, ok := cfg.Store.(store.Merger); ok {
-		merger.SetMerge(m.merge)
-	}
+	m := &Manager{cfg: cfg, sealer: newSealer(keys), cache: newCache(cfg.CacheSize)}
 	m.life, m.end = context.WithCancel(context.Background())
-	m.work.Go(m.closeIdle)
 	return m, nil
 }
 
@@ -56,14 +48,6 @@ func (m *Manager) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session.M
 
 // Format implements [fmt.Formatter], because of SealKeys.
 func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session.Config")) }
-
-// clientConfig is the configuration of one session's client.
-func (m *Manager) clientConfig(serverURL, callbackURL string, l *liveSession) oauthclient.Config {
-	return oauthclient.Config{
-		ServerURL: serverURL, CallbackURL: callbackURL, Shared: m.cfg.Client,
-		Credentials: l, Registrations: registrations{m}, Attempts: attempts{l}, Logger: m.cfg.Logger, Now: m.cfg.Now,
-	}
-}
 
 // ClientMetadata returns the client_id and the registration metadata of the
 // template, for the Client ID Metadata Document. The client_id is empty when
@@ -84,77 +68,79 @@ func (m *Manager) Counter() store.Counter {
 
 // lookup finds a caller's session. Every reason why the caller may not have it
 // gives the same error.
-func (m *Manager) lookup(ctx context.Context, caller Caller, sessionID string) (key string, r *record, err error) {
+func (m *Manager) lookup(ctx context.Context, caller Caller, sessionID string) (stored, error) {
 	if m.isClosed() {
-		return "", nil, ErrClosed
+		return stored{}, ErrClosed
 	}
 	key, secret, ok := splitID(sessionID)
 	if !ok {
-		return "", nil, ErrNotFound
+		return stored{}, ErrNotFound
 	}
-	r, _, err = m.read(ctx, key)
-	if errors.Is(err, ErrNotFound) {
-		m.forget(key)
-		return "", nil, ErrNotFound
-	}
+	s, err := m.read(ctx, key)
 	if err != nil {
-		return "", nil, err
-	}
-	if !r.ownedBy(caller, secret) {
-		return "", nil, ErrNotFound
-	}
-	return key, r, nil
-}
-
-// forget drops a live session whose record is gone. Calls that are still in
-// progress end.
-func (m *Manager) forget(key string) {
-	if l := m.live.peek(key); l != nil && m.live.drop(l) {
-		l.remove(nil)
-		m.closeInBackground(l)
-	}
-}
-
-// acquire returns the live session of a record, until release.
-func (m *Manager) acquire(key string, r *record) (l *liveSession, release func(), err error) {
-	l, _, err = m.live.acquire(key, r, nil)
-	if err == nil && l == nil {
-		// Made outside of the table's lock, because the host has a say in it
-		// (Client.PolicyFor).
-		made := &liveSession{m: m, key: key, serverURL: r.ServerURL, created: r.Created, grants: r.Grants}
-		if made.client, err = oauthclient.New(m.clientConfig(r.ServerURL, r.CallbackURL, made)); err != nil {
-			return nil, nil, fmt.Errorf("session: %w", err)
+		if errors.Is(err, ErrNotFound) {
+			m.cache.drop(key)
 		}
-		var dropped []*liveSession
-		l, dropped, err = m.live.acquire(key, r, made)
-		m.closeInBackground(dropped...)
+		return stored{}, err
 	}
-	if err != nil {
-		return nil, nil, err
+	if !s.ownedBy(caller, secret) {
+		return stored{}, ErrNotFound
 	}
-	return l, func() { m.closeInBackground(m.live.release(l)...) }, nil
+	return s, nil
 }
 
-// touch notes the use of a session, at most every Config.TouchInterval. A
-// failure is logged only: the use itself has nothing to do with it.
-func (m *Manager) touch(ctx context.Context, key string, r *record) {
-	now := m.cfg.Now()
-	if now.Before(r.Used.Add(m.cfg.TouchInterval)) {
+// client returns the client of a session, whose authorizations are begun for the
+// caller's browser.
+func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, error) {
+	client := m.cache.client(s.key, s.record)
+	if client == nil {
+		made, err := oauthclient.New(oauthclient.Config{
+			ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
+			Credentials: credentialStore{m, s.key, s.ServerURL}, Registrations: registrations{m}, Attempts: attempts{m, s.key},
+			OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
+				m.begun(ctx, s.key, required)
+			},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("session: %w", err)
+		}
+		client = m.cache.setClient(s.key, s.record, made)
+	}
+	return client.Bound(hashBinding(caller.Binding)), nil
+}
+
+// begun records a new authorization attempt, and calls the host's hook.
+func (m *Manager) begun(ctx context.Context, key string, required *oauthclient.AuthorizationRequiredError) {
+	s, err := m.read(ctx, key)
+	if err != nil {
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", key, "error", err)
 		return
 	}
-	written := false
-	_, err := m.update(ctx, key, func(r *record) error {
-		if written = !now.Before(r.Used.Add(m.cfg.TouchInterval)); !written {
-			return errUnchanged // another call was faster
-		}
-		r.Used, r.Expires = now, now.Add(m.cfg.TTL)
-		return nil
-	})
-	if err == nil && written {
-		err = m.renewOwner(ctx, r.Owner, key)
+	info := m.noteRequired(ctx, s, required)
+	if m.cfg.OnAuthorizationRequired != nil {
+		m.cfg.OnAuthorizationRequired(ctx, info, required)
+	}
+}
+
+// touch extends the life of a session that is used, at most every
+// Config.TouchInterval. A failure is logged only: the use itself has nothing to
+// do with it.
+func (m *Manager) touch(ctx context.Context, s stored) {
+	now := m.cfg.Now()
+	if s.expiry.Sub(now) > m.cfg.TTL-m.cfg.TouchInterval {
+		return
+	}
+	var err error
+	if m.sealer.isOld(s.value) {
+		_, err = m.update(ctx, s.key, func(*record) error { return nil }) // seals it with the new key
+	} else {
+		err = m.cfg.Store.Extend(ctx, sessionStoreKey(s.key), now.Add(m.cfg.TTL))
+	}
+	if err == nil {
+		err = m.extendOwner(ctx, s.Owner, s.key)
 	}
 	if err != nil {
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot extend a session", "session", key, "error", err)
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot extend a session", "session", s.key, "error", err)
 	}
 }
 

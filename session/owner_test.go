@@ -72,7 +72,7 @@ func TestPain07ListNamesAForeignSession(t *testing.T) {
 	require.NoError(t, m.RemoveClient(t.Context(), alice, id))
 	w.store.heal()
 	require.NoError(t, m.SetClient(t.Context(), bob, id, ownClient(t, w)))
-	infos, err := m.Sessions(t.Context(), "alice")
+	infos, err := m.Sessions(t.Context(), alice)
 	require.NoError(t, err)
 	require.Empty(t, infos)
 	require.Equal(t, id, latest(t, m, "bob"))
@@ -93,7 +93,7 @@ func TestSessionsOfAnOwner(t *testing.T) {
 	want = []string{want[0], want[2]}
 
 	for _, replica := range []*session.Manager{m, peer, w.manager(t)} {
-		infos, err := replica.Sessions(t.Context(), "alice")
+		infos, err := replica.Sessions(t.Context(), alice)
 		require.NoError(t, err)
 		require.Len(t, infos, 2)
 		for i, info := range infos { // oldest first
@@ -102,7 +102,7 @@ func TestSessionsOfAnOwner(t *testing.T) {
 			requireWorks(t, replica, alice, info.ID.Reveal())
 		}
 		for _, owner := range []string{"", "carol", "Alice", "alice "} {
-			infos, err = replica.Sessions(t.Context(), owner)
+			infos, err = replica.Sessions(t.Context(), session.Caller{Owner: owner})
 			require.NoError(t, err)
 			require.NotNil(t, infos)
 			require.Empty(t, infos, owner)
@@ -118,7 +118,7 @@ func TestSessionsSurvivesAsLongAsTheSessions(t *testing.T) {
 	m := w.manager(t)
 	id, unused := w.connected(t, m), w.connected(t, m)
 	listed := func() []session.Info {
-		infos, err := m.Sessions(t.Context(), "alice")
+		infos, err := m.Sessions(t.Context(), alice)
 		require.NoError(t, err)
 		return infos
 	}
@@ -150,7 +150,7 @@ func TestExpiredInSpiteOfTheStore(t *testing.T) {
 	resp := w.approve(t, pending.AuthURL)
 	late := w.manager(t, skewed(w, 25*time.Hour))
 	requireUnknown(t, late, alice, id)
-	infos, err := late.Sessions(t.Context(), "alice")
+	infos, err := late.Sessions(t.Context(), alice)
 	require.NoError(t, err)
 	require.Empty(t, infos)
 	for _, skew := range []time.Duration{25 * time.Hour, 11 * time.Minute} { // the session's end, the attempt's end
@@ -198,7 +198,7 @@ func TestMaxSessionsPerOwner(t *testing.T) {
 
 func latest(t *testing.T, m *session.Manager, owner string) string {
 	t.Helper()
-	infos, err := m.Sessions(t.Context(), owner)
+	infos, err := m.Sessions(t.Context(), session.Caller{Owner: owner})
 	require.NoError(t, err)
 	require.NotEmpty(t, infos)
 	return infos[len(infos)-1].ID.Reveal()
@@ -225,7 +225,7 @@ func TestMaxSessionsPerOwnerInABurst(t *testing.T) {
 	}
 	require.Equal(t, 3, in)
 	require.Len(t, w.store.live("session"), 3)
-	infos, err := replicas[0].Sessions(t.Context(), "alice")
+	infos, err := replicas[0].Sessions(t.Context(), alice)
 	require.NoError(t, err)
 	require.Len(t, infos, 3)
 }

@@ -2,9 +2,12 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mcpoauth/mcpoauth/store"
 )
@@ -12,104 +15,139 @@ import (
 // ownerRecord lists the keys of an owner's sessions, some of which may have
 // ended. Sessions of the empty owner are not listed.
 type ownerRecord struct {
+	Format   int      `json:"format"`
 	Sessions []string `json:"sessions"`
 }
 
-// Sessions returns the sessions of an owner, oldest first, each with an ID
-// that works. The empty owner has none: its sessions belong to whoever holds
-// their ID.
-func (m *Manager) Sessions(ctx context.Context, owner string) ([]Info, error) {
+// maxParallelReads is how many sessions of an owner are read at a time.
+const maxParallelReads = 16
+
+// Sessions returns the sessions of a caller's owner, oldest first, each with an
+// ID that works. The empty owner has none: its sessions belong to everyone who
+// holds their ID.
+func (m *Manager) Sessions(ctx context.Context, caller Caller) ([]Info, error) {
 	if m.isClosed() {
 		return nil, ErrClosed
 	}
-	infos := []Info{}
-	if owner == "" {
-		return infos, nil
+	if caller.Owner == "" {
+		return []Info{}, nil
 	}
-	index, _, err := m.readOwner(ctx, owner)
+	index, _, err := m.readOwner(ctx, caller.Owner)
+	if errors.Is(err, errNoList) {
+		return []Info{}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range index.Sessions {
-		r, _, err := m.read(ctx, key)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if r.sameOwner(owner) == 1 {
-			infos = append(infos, r.info(key, m.cfg.Now()))
+	found := make([]*Info, len(index.Sessions))
+	var group errgroup.Group
+	group.SetLimit(maxParallelReads)
+	for i, key := range index.Sessions {
+		group.Go(func() error {
+			s, err := m.read(ctx, key)
+			if err == nil && s.sameOwner(caller.Owner) == 1 {
+				found[i] = new(m.info(s))
+			}
+			if errors.Is(err, ErrNotFound) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	infos := []Info{}
+	for _, info := range found {
+		if info != nil {
+			infos = append(infos, *info)
 		}
 	}
 	slices.SortStableFunc(infos, func(a, b Info) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return infos, nil
 }
 
+// errNoList is returned for an owner whose list does not exist.
+var errNoList = errors.New("session: the owner has no list")
+
+// readOwner gets an owner's list. A list that is damaged counts as empty, with
+// the value that takes its place.
 func (m *Manager) readOwner(ctx context.Context, owner string) (r ownerRecord, value []byte, err error) {
 	storeKey := ownerStoreKey(owner)
 	value, _, err = m.cfg.Store.Get(ctx, storeKey)
-	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrUnsure) {
-		return r, nil, nil
+	if errors.Is(err, store.ErrNotFound) {
+		return r, nil, errNoList
+	}
+	if err == nil {
+		err = m.sealer.decode(storeKey, value, &r)
+		if err != nil && !isUnreadable(err) {
+			m.cfg.Logger.WarnContext(ctx, "mcpoauth: unusable list of sessions", "error", err)
+			return ownerRecord{}, value, nil
+		}
 	}
 	if err != nil {
 		return r, nil, storeError(ctx, "reading an owner's sessions", err)
-	}
-	plaintext, err := m.sealer.open(storeKey, value)
-	if err == nil {
-		err = json.Unmarshal(plaintext, &r)
-	}
-	if err != nil {
-		m.cfg.Logger.WarnContext(ctx, "mcpoauth: unusable list of sessions", "error", err)
-		return ownerRecord{}, value, nil
 	}
 	return r, value, nil
 }
 
 // updateOwner changes an owner's list by compare-and-swap and renews its life,
-// which is at least that of each session in it.
-func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(*ownerRecord) error) error {
+// which is at least that of each session in it. fn also gets whether the list is
+// sealed with a key that is not the first.
+func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(r *ownerRecord, old bool) error) error {
 	if owner == "" {
 		return nil
 	}
 	storeKey := ownerStoreKey(owner)
-	for {
+	for wait := time.Millisecond; ; wait = min(2*wait, maxConflictPause) {
 		r, old, err := m.readOwner(ctx, owner)
-		if err != nil {
+		if err != nil && !errors.Is(err, errNoList) && !errors.Is(err, store.ErrUnsure) {
 			return err
 		}
-		if err := fn(&r); err != nil {
+		if err := fn(&r, m.sealer.isOld(old)); errors.Is(err, errUnchanged) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		var value []byte
 		if len(r.Sessions) > 0 {
-			plaintext, err := json.Marshal(r)
-			if err != nil {
+			r.Format = recordFormat
+			if value, err = m.sealer.encode(storeKey, r); err != nil {
 				return err
 			}
-			value = m.sealer.seal(storeKey, plaintext)
 		} else if old == nil {
 			return nil
 		}
-		err = m.cfg.Store.Swap(ctx, storeKey, old, value, m.cfg.Now().Add(m.cfg.TTL+m.cfg.TouchInterval))
+		err = m.cfg.Store.Swap(ctx, storeKey, old, value, m.ownerExpiry())
 		if err == nil {
 			return nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
 			return storeError(ctx, "writing an owner's sessions", err)
 		}
+		// Others are changing the list: a random pause keeps them apart.
+		if !pause(ctx, rand.N(wait)) {
+			return ctx.Err()
+		}
 	}
 }
+
+// maxConflictPause bounds the pause after a lost race for an owner's list.
+const maxConflictPause = 100 * time.Millisecond
+
+// ownerExpiry is the life of an owner's list, at least that of each session in
+// it.
+func (m *Manager) ownerExpiry() time.Time { return m.cfg.Now().Add(m.cfg.TTL + m.cfg.TouchInterval) }
 
 // addToOwner lists a session, whose record exists already, within
 // Config.MaxSessionsPerOwner. Sessions that have ended are taken off the list
 // when it is full.
 func (m *Manager) addToOwner(ctx context.Context, owner, key string) error {
-	return m.updateOwner(ctx, owner, func(r *ownerRecord) error {
+	return m.updateOwner(ctx, owner, func(r *ownerRecord, _ bool) error {
 		if len(r.Sessions) >= m.cfg.MaxSessionsPerOwner {
 			var readErr error
 			r.Sessions = slices.DeleteFunc(r.Sessions, func(other string) bool {
-				_, _, err := m.read(ctx, other)
+				_, err := m.read(ctx, other)
 				if err != nil && !errors.Is(err, ErrNotFound) {
 					readErr = err
 				}
@@ -127,13 +165,24 @@ func (m *Manager) addToOwner(ctx context.Context, owner, key string) error {
 	})
 }
 
-// renewOwner renews the life of an owner's list with that of a session in it.
-// A list that was lost (with its key, say) comes back this way.
-func (m *Manager) renewOwner(ctx context.Context, owner, key string) error {
-	return m.updateOwner(ctx, owner, func(r *ownerRecord) error {
+// extendOwner extends the life of an owner's list with that of a session in it.
+// A list that was lost, or that could not be written when the session was
+// created, gets the session this way.
+func (m *Manager) extendOwner(ctx context.Context, owner, key string) error {
+	if owner == "" {
+		return nil
+	}
+	err := m.updateOwner(ctx, owner, func(r *ownerRecord, old bool) error {
+		if slices.Contains(r.Sessions, key) && !old {
+			return errUnchanged
+		}
 		r.list(key)
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return m.cfg.Store.Extend(ctx, ownerStoreKey(owner), m.ownerExpiry())
 }
 
 func (r *ownerRecord) list(key string) {
@@ -144,7 +193,7 @@ func (r *ownerRecord) list(key string) {
 
 // removeFromOwner takes a session off the list.
 func (m *Manager) removeFromOwner(ctx context.Context, owner, key string) error {
-	return m.updateOwner(ctx, owner, func(r *ownerRecord) error {
+	return m.updateOwner(ctx, owner, func(r *ownerRecord, _ bool) error {
 		r.Sessions = slices.DeleteFunc(r.Sessions, func(other string) bool { return other == key })
 		return nil
 	})

@@ -1,13 +1,14 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -27,60 +28,96 @@ func hash(purpose, value string) string {
 }
 
 // record is a session as it is stored. A record in memory is never changed;
-// changes are made to a copy.
+// changes are made to a copy. Its life is the store's: use extends it there, and
+// does not change the record.
 type record struct {
-	Secret         string    `json:"secret"`
-	Owner          string    `json:"owner,omitempty"`
-	ServerURL      string    `json:"server_url"`
-	ServerName     string    `json:"server_name"`
-	CallbackURL    string    `json:"callback_url"`
-	Created        time.Time `json:"created"`
-	Used           time.Time `json:"used"`
-	Expires        time.Time `json:"expires"`
-	Status         Status    `json:"status"`
-	Reason         string    `json:"reason,omitempty"`
-	AttemptExpires time.Time `json:"attempt_expires"`  // of the attempt begun last
-	Grants         int       `json:"grants,omitempty"` // how often the user has authorized
-	Grant          string    `json:"grant,omitempty"`  // a random name of the last of these
-	Saves          int       `json:"saves,omitempty"`  // how often credentials were saved
+	Format      int       `json:"format"`
+	Secret      string    `json:"secret"`
+	Owner       string    `json:"owner,omitempty"`
+	ServerURL   string    `json:"server_url"`
+	ServerName  string    `json:"server_name"`
+	CallbackURL string    `json:"callback_url"`
+	Created     time.Time `json:"created"`
+	Status      Status    `json:"status"`
+	Reason      string    `json:"reason,omitempty"`
+	Grants      int       `json:"grants,omitempty"` // how often the user has authorized
+	Grant       string    `json:"grant,omitempty"`  // a random name of the last of these
 
 	Attempts []attemptMark `json:"attempts,omitempty"` // begun since the last grant
 
-	creds oauthclient.Credentials
+	creds   oauthclient.Credentials
+	unknown map[string]json.RawMessage // members of a later version
 }
 
-// recordWire is the stored form of a record.
-type recordWire struct {
-	record
-	Credentials []byte `json:"credentials,omitempty"` // oauthclient.Credentials.MarshalBinary
+// attemptMark is an attempt in the record of its session.
+type attemptMark struct {
+	ID      string    `json:"id"`
+	Expires time.Time `json:"expires"`
 }
 
-// encode returns the stored form of r.
-func (m *Manager) encode(key string, r *record) ([]byte, error) {
+// recordMembers are the names of the members of a record.
+var recordMembers = func() map[string]bool {
+	names := map[string]bool{credentialsMember: true}
+	for i, t := 0, reflect.TypeFor[record](); i < t.NumField(); i++ {
+		if tag := t.Field(i).Tag.Get("json"); tag != "" {
+			name, _, _ := strings.Cut(tag, ",")
+			names[name] = true
+		}
+	}
+	return names
+}()
+
+// credentialsMember holds [oauthclient.Credentials.MarshalBinary], which is JSON.
+const credentialsMember = "credentials"
+
+// MarshalJSON implements [json.Marshaler].
+func (r *record) MarshalJSON() ([]byte, error) {
+	type plain record
+	own, err := json.Marshal((*plain)(r))
+	if err != nil {
+		return nil, err
+	}
 	credentials, err := r.creds.MarshalBinary()
 	if err != nil {
 		return nil, err
 	}
-	plaintext, err := json.Marshal(recordWire{*r, credentials})
+	members := map[string]json.RawMessage{credentialsMember: credentials}
+	for name, value := range r.unknown {
+		members[name] = value
+	}
+	others, err := json.Marshal(members)
 	if err != nil {
 		return nil, err
 	}
-	return m.sealer.seal(sessionStoreKey(key), plaintext), nil
+	own[len(own)-1] = ','
+	return append(own, others[1:]...), nil
 }
 
-func (m *Manager) decode(key string, value []byte) (*record, error) {
-	plaintext, err := m.sealer.open(sessionStoreKey(key), value)
-	if err != nil {
-		return nil, err
+// UnmarshalJSON implements [json.Unmarshaler].
+func (r *record) UnmarshalJSON(data []byte) error {
+	type plain record
+	if err := json.Unmarshal(data, (*plain)(r)); err != nil {
+		return err
 	}
-	var w recordWire
-	if json.Unmarshal(plaintext, &w) != nil || w.creds.UnmarshalBinary(w.Credentials) != nil {
-		return nil, errUnsealable
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		return err
 	}
-	return &w.record, nil
+	if err := r.creds.UnmarshalBinary(members[credentialsMember]); err != nil {
+		return err
+	}
+	for name, value := range members {
+		if !recordMembers[name] {
+			if r.unknown == nil {
+				r.unknown = make(map[string]json.RawMessage)
+			}
+			r.unknown[name] = value
+		}
+	}
+	return nil
 }
 
-// ownedBy tells whether a caller with this secret may use the session. All
+// ownedBy reports whether a caller with this secret may use the session. All
 // comparisons are made, in constant time each, whatever their outcome.
 func (r *record) ownedBy(caller Caller, secret string) bool {
 	return subtle.ConstantTimeCompare([]byte(r.Secret), []byte(secret))&r.sameOwner(caller.Owner) == 1
@@ -90,47 +127,60 @@ func (r *record) sameOwner(owner string) int {
 	return subtle.ConstantTimeCompare([]byte(hash("owner", r.Owner)), []byte(hash("owner", owner)))
 }
 
-// info describes the record as of now.
-func (r *record) info(key string, now time.Time) Info {
-	status := r.Status
-	if status == StatusAuthorizing && !now.Before(r.AttemptExpires) {
+// granted notes that the user has authorized.
+func (r *record) granted(name string) {
+	r.Grants++
+	r.Grant, r.Attempts = name, nil
+}
+
+// stored is a record as it was found in the store.
+type stored struct {
+	*record
+	key    string
+	value  []byte
+	expiry time.Time
+}
+
+// info describes a session as of now.
+func (m *Manager) info(s stored) Info {
+	status, reason, now := s.Status, s.Reason, m.cfg.Now()
+	if unsaved := m.cache.unsaved(s.key); unsaved != nil {
+		status, reason = unsaved.status, unsaved.reason
+	}
+	if status == StatusAuthorizing && len(s.pendingAttempts(now)) == 0 && !now.Before(s.Created.Add(m.cfg.Client.AttemptTTL)) {
 		status = StatusExpired
 	}
 	return Info{
-		ID: oauthclient.NewSecret(key + r.Secret), Key: key, ServerURL: r.ServerURL, ServerName: r.ServerName, CallbackURL: r.CallbackURL,
-		Owner: r.Owner, Status: status, Reason: r.Reason, CreatedAt: r.Created, LastUsed: r.Used, ExpiresAt: r.Expires,
+		ID: oauthclient.NewSecret(s.key + s.Secret), Key: s.key, ServerURL: s.ServerURL, ServerName: s.ServerName, CallbackURL: s.CallbackURL,
+		Owner: s.Owner, Status: status, Reason: reason, CreatedAt: s.Created, LastUsed: s.expiry.Add(-m.cfg.TTL).UTC(), ExpiresAt: s.expiry.UTC(),
 	}
 }
 
-// read gets a record and its stored bytes. A record that cannot be opened is
-// as good as none, and so is one that has expired: the store's clock may be
-// behind.
-func (m *Manager) read(ctx context.Context, key string) (*record, []byte, error) {
-	value, _, err := m.cfg.Store.Get(ctx, sessionStoreKey(key))
+// read gets a record. One that has expired counts as none: the store's clock may
+// be behind.
+func (m *Manager) read(ctx context.Context, key string) (stored, error) {
+	value, expiry, err := m.cfg.Store.Get(ctx, sessionStoreKey(key))
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil, ErrNotFound
+		return stored{}, ErrNotFound
 	}
 	if err != nil {
-		return nil, nil, storeError(ctx, "reading the session", err)
+		return stored{}, storeError(ctx, "reading the session", err)
 	}
-	l := m.live.peek(key)
-	var r *record
-	if l != nil {
-		r = l.seen(value)
-	}
+	r := m.cache.record(key, value)
 	if r == nil {
-		if r, err = m.decode(key, value); err != nil {
+		r = new(record)
+		if err := m.sealer.decode(sessionStoreKey(key), value, r); isUnreadable(err) {
+			return stored{}, storeError(ctx, "reading the session", err)
+		} else if err != nil {
 			m.cfg.Logger.WarnContext(ctx, "mcpoauth: unusable session record", "session", key, "error", err)
-			return nil, nil, ErrNotFound
+			return stored{}, ErrNotFound
 		}
-		if l != nil {
-			l.saw(value, r)
-		}
+		m.cache.saw(key, value, r)
 	}
-	if !m.cfg.Now().Before(r.Expires) {
-		return nil, nil, ErrNotFound
+	if !m.cfg.Now().Before(expiry) {
+		return stored{}, ErrNotFound
 	}
-	return r, value, nil
+	return stored{r, key, value, expiry}, nil
 }
 
 // errUnchanged ends an update that has nothing to write.
@@ -139,40 +189,39 @@ var errUnchanged = errors.New("session: nothing to write")
 // update changes a record by compare-and-swap. fn is called on a copy, again
 // after each lost race, and must touch no credentials: those change under a
 // lock, see credentialStore. It returns the record as it now stands.
-func (m *Manager) update(ctx context.Context, key string, fn func(*record) error) (*record, error) {
+func (m *Manager) update(ctx context.Context, key string, fn func(*record) error) (stored, error) {
 	for {
-		r, value, err := m.read(ctx, key)
+		s, err := m.read(ctx, key)
 		if err != nil {
-			return nil, err
+			return stored{}, err
 		}
-		next := *r
+		next := *s.record
 		if err := fn(&next); errors.Is(err, errUnchanged) {
-			return r, nil
+			return s, nil
 		} else if err != nil {
-			return nil, err
+			return stored{}, err
 		}
-		switch err := m.write(ctx, key, value, &next); {
+		switch now, err := m.write(ctx, s, &next); {
 		case err == nil:
-			return &next, nil
+			return now, nil
 		case !errors.Is(err, store.ErrConflict):
-			return nil, storeError(ctx, "writing the session", err)
+			return stored{}, storeError(ctx, "writing the session", err)
 		}
 	}
 }
 
-// write swaps a record in, and remembers it for the live session.
-func (m *Manager) write(ctx context.Context, key string, old []byte, r *record) error {
-	value, err := m.encode(key, r)
+// write swaps a record in, and remembers it. A write counts as use.
+func (m *Manager) write(ctx context.Context, old stored, r *record) (stored, error) {
+	value, err := m.sealer.encode(sessionStoreKey(old.key), r)
 	if err != nil {
-		return err
+		return stored{}, err
 	}
-	if err := m.cfg.Store.Swap(ctx, sessionStoreKey(key), old, value, r.Expires); err != nil {
-		return err
+	expiry := m.cfg.Now().Add(m.cfg.TTL).UTC().Round(0)
+	if err := m.cfg.Store.Swap(ctx, sessionStoreKey(old.key), old.value, value, expiry); err != nil {
+		return stored{}, err
 	}
-	if l := m.live.peek(key); l != nil {
-		l.saw(value, r)
-	}
-	return nil
+	m.cache.saw(old.key, value, r)
+	return stored{r, old.key, value, expiry}, nil
 }
 
 // storeError wraps an error of the store, but not that of a caller who has
@@ -182,11 +231,4 @@ func storeError(ctx context.Context, op string, err error) error {
 		return err
 	}
 	return &StoreError{Op: op, Err: err}
-}
-
-// sameCredentials tells whether two records hold the same credentials.
-func sameCredentials(a, b *record) bool {
-	x, errX := a.creds.MarshalBinary()
-	y, errY := b.creds.MarshalBinary()
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

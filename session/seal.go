@@ -1,71 +1,168 @@
 package session
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
 )
 
 // sealKeyLen is the length of a seal key: AES-256.
 const sealKeyLen = 32
 
-// The first byte of a stored value tells how the rest is to be read.
+// The first byte of a stored value names the form of the rest.
 const (
-	formatPlain  = 0 // the plaintext
-	formatSealed = 1 // AES-256-GCM: random nonce, ciphertext, tag
+	formPlain  = 0 // the plaintext
+	formSealed = 2 // the name of the key, then AES-256-GCM: random nonce, ciphertext, tag
 )
 
-// errUnsealable is a stored value that no key opens: it was sealed with a key
-// that is gone, belongs to another record, or was tampered with.
-var errUnsealable = errors.New("session: a stored record cannot be opened with any of Config.SealKeys")
+var (
+	// errUnsealable is a stored value that is damaged, was moved here from
+	// another store key, or was tampered with.
+	errUnsealable = errors.New("session: a stored record is damaged, or belongs elsewhere")
+	// errNewer is a record that a later version of this library wrote in a form
+	// that this version does not know.
+	errNewer = errors.New("session: a stored record was written by a later version")
+)
 
-// sealer encrypts records. The store key a record lives under is the
-// additional data, so a record copied to another place does not open.
-type sealer []cipher.AEAD
+// unknownKeyError is a stored value that was sealed with a key that this
+// replica does not have.
+type unknownKeyError struct{ name string }
+
+func (e *unknownKeyError) Error() string {
+	return fmt.Sprintf("session: a stored record is sealed with key %s, which is not among Config.SealKeys", e.name)
+}
+
+// sealer encrypts records. Each record is encrypted with a key of its own, which
+// is derived from a key of the ring and the store key (HKDF, RFC 5869): so the
+// number of records that one ring key may seal has no practical bound, and a
+// record that is copied to another store key does not open.
+type sealer struct{ ring []ringKey }
+
+type ringKey struct {
+	name [keyNameLen]byte
+	key  []byte
+}
+
+// keyNameLen is the length of a key's name: a part of its hash.
+const keyNameLen = 8
 
 // newSealer returns a sealer for a key ring; without keys it stores plaintext.
-func newSealer(keys [][]byte) (sealer, error) {
+func newSealer(keys [][]byte) sealer {
 	var s sealer
 	for _, key := range keys {
-		block, err := aes.NewCipher(key)
-		if err != nil {
-			return nil, err
-		}
-		aead, err := cipher.NewGCMWithRandomNonce(block)
-		if err != nil {
-			return nil, err
-		}
-		s = append(s, aead)
+		sum := sha256.Sum256(append([]byte("mcpoauth name of seal key "), key...))
+		s.ring = append(s.ring, ringKey{[keyNameLen]byte(sum[:]), bytes.Clone(key)})
 	}
-	return s, nil
+	return s
 }
 
-// seal encrypts with the first key.
-func (s sealer) seal(storeKey string, plaintext []byte) []byte {
-	if len(s) == 0 {
-		return append([]byte{formatPlain}, plaintext...)
+// aead returns the cipher of one record.
+func (k ringKey) aead(storeKey string) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, k.key, nil, "mcpoauth record "+storeKey, sealKeyLen)
+	if err != nil {
+		return nil, err
 	}
-	out := make([]byte, 1, 1+len(plaintext)+s[0].Overhead())
-	out[0] = formatSealed
-	return s[0].Seal(out, nil, plaintext, []byte(storeKey))
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// open decrypts with whichever key fits. With keys configured, plaintext is
-// refused: otherwise write access to the store would be enough to forge.
+// seal encrypts with the first key of the ring.
+func (s sealer) seal(storeKey string, plaintext []byte) ([]byte, error) {
+	if len(s.ring) == 0 {
+		return append([]byte{formPlain}, plaintext...), nil
+	}
+	first := s.ring[0]
+	aead, err := first.aead(storeKey)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, 0, 1+keyNameLen+len(plaintext)+aead.Overhead())
+	out = append(append(out, formSealed), first.name[:]...)
+	return aead.Seal(out, nil, plaintext, []byte(storeKey)), nil
+}
+
+// open decrypts with the key that the value names. With keys configured,
+// plaintext is refused: otherwise write access to the store would be enough to
+// forge.
 func (s sealer) open(storeKey string, value []byte) ([]byte, error) {
-	if len(value) == 0 {
+	switch {
+	case len(value) > 0 && value[0] == formPlain && len(s.ring) == 0:
+		return value[1:], nil
+	case len(value) < 1+keyNameLen || value[0] != formSealed:
 		return nil, errUnsealable
 	}
-	format, body := value[0], value[1:]
-	if len(s) == 0 && format == formatPlain {
-		return body, nil
-	}
-	if format == formatSealed {
-		for _, aead := range s {
-			if plaintext, err := aead.Open(nil, nil, body, []byte(storeKey)); err == nil {
-				return plaintext, nil
-			}
+	name, body := value[1:1+keyNameLen], value[1+keyNameLen:]
+	for _, k := range s.ring {
+		if !bytes.Equal(k.name[:], name) {
+			continue
 		}
+		aead, err := k.aead(storeKey)
+		if err != nil {
+			return nil, err
+		}
+		plaintext, err := aead.Open(nil, nil, body, []byte(storeKey))
+		if err != nil {
+			return nil, errUnsealable
+		}
+		return plaintext, nil
 	}
-	return nil, errUnsealable
+	return nil, &unknownKeyError{hex.EncodeToString(name)}
+}
+
+// isOld reports whether a stored value is not sealed with the first key of the
+// ring.
+func (s sealer) isOld(value []byte) bool {
+	return len(s.ring) > 0 && len(value) > keyNameLen && value[0] == formSealed && !bytes.Equal(value[1:1+keyNameLen], s.ring[0].name[:])
+}
+
+// recordFormat is the version of the form of records. A version that only adds
+// members keeps the number: replicas keep members that they do not know.
+const recordFormat = 1
+
+// encode returns the stored form of a record.
+func (s sealer) encode(storeKey string, record any) ([]byte, error) {
+	plaintext, err := json.Marshal(record)
+	if err != nil {
+		return nil, err
+	}
+	return s.seal(storeKey, plaintext)
+}
+
+// decode reads the stored form of a record. Its errors are errUnsealable,
+// *unknownKeyError and errNewer.
+func (s sealer) decode(storeKey string, value []byte, record any) error {
+	plaintext, err := s.open(storeKey, value)
+	if err != nil {
+		return err
+	}
+	var version struct {
+		Format int `json:"format"`
+	}
+	if json.Unmarshal(plaintext, &version) != nil {
+		return errUnsealable
+	}
+	if version.Format > recordFormat {
+		return errNewer
+	}
+	if json.Unmarshal(plaintext, record) != nil {
+		return errUnsealable
+	}
+	return nil
+}
+
+// isUnreadable reports whether a record exists that this replica cannot read:
+// that is an outage, not an absent record, and the record must not be
+// overwritten.
+func isUnreadable(err error) bool {
+	_, unknown := errors.AsType[*unknownKeyError](err)
+	return unknown || errors.Is(err, errNewer)
 }

@@ -95,7 +95,7 @@ func TestTamperedRecords(t *testing.T) {
 	for name, meddle := range map[string]func(value, other []byte) []byte{
 		"a record copied from another key": func(_, other []byte) []byte { return other },
 		"first byte flipped":               flip(0),
-		"nonce flipped":                    flip(1),
+		"nonce flipped":                    flip(10),
 		"ciphertext flipped":               flip(40),
 		"tag flipped":                      func(v, _ []byte) []byte { return flip(len(v)-1)(v, nil) },
 		"cut":                              func(v, _ []byte) []byte { return v[:len(v)-1] },
@@ -151,6 +151,7 @@ func TestSealKeyRotation(t *testing.T) {
 	oldKey, newKey := key(1), key(2)
 	before := w.manager(t, withKeys(oldKey))
 	id := w.connected(t, before)
+	requireWorks(t, before, alice, id)
 	_, pending := w.connect(t, before, alice)
 
 	between := w.manager(t, withKeys(newKey, oldKey))
@@ -158,32 +159,100 @@ func TestSealKeyRotation(t *testing.T) {
 	_, err := between.FinishAuth(t.Context(), alice, "", w.approve(t, pending.AuthURL))
 	require.NoError(t, err, "an attempt begun before the rotation")
 	require.Equal(t, 1, w.as.Counts().Registrations, "the registration still opens")
-	requireUnknown(t, w.manager(t, withKeys(newKey)), alice, id)
+	requireUnreadable(t, w.manager(t, withKeys(newKey)), id)
 
-	w.advance(6 * time.Minute) // the next use is written, with the new key
+	w.advance(6 * time.Minute) // the next use seals the record with the new key
 	requireWorks(t, between, alice, id)
 	after := w.manager(t, withKeys(newKey))
 	requireWorks(t, after, alice, id)
-	requireUnknown(t, before, alice, id)
+	requireUnreadable(t, before, id)
+	infos, err := after.Sessions(t.Context(), alice)
+	require.NoError(t, err, "the list is sealed with the new key")
+	require.Len(t, infos, 2)
+	w.connected(t, between)
+	w.connected(t, after)
+	require.Equal(t, 1, w.as.Counts().Registrations, "the registration is sealed with the new key")
 }
 
-// A key that was dropped makes its records unknown: no error, and everything
-// can be done anew, also where registration and list cannot be opened.
-func TestDroppedSealKey(t *testing.T) {
+// requireUnreadable checks that a session whose record this replica cannot read
+// is an outage.
+func requireUnreadable(t *testing.T, m *session.Manager, id string) {
+	t.Helper()
+	var outage *session.StoreError
+	_, err := m.Status(t.Context(), alice, id)
+	require.ErrorAs(t, err, &outage)
+	_, err = m.CallTool(t.Context(), alice, id, "echo", nil)
+	require.ErrorAs(t, err, &outage)
+	require.ErrorAs(t, m.RemoveClient(t.Context(), alice, id), &outage)
+}
+
+// A replica with another key is misconfigured: it overwrites nothing, and its
+// log names the key that it lacks.
+func TestReplicaWithoutTheKeyOverwritesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	id := w.connected(t, w.manager(t, withKeys(key(1))))
-	m := w.manager(t, withKeys(key(2)))
+	right := w.manager(t, withKeys(key(1)))
+	id := w.connected(t, right)
+	wrong := w.manager(t, withKeys(key(2)))
+	before := w.store.records()
 
-	requireUnknown(t, m, alice, id)
-	infos, err := m.Sessions(t.Context(), "alice")
-	require.NoError(t, err)
-	require.Empty(t, infos)
-	again := w.connected(t, m)
-	requireWorks(t, m, alice, again)
-	infos, err = m.Sessions(t.Context(), "alice")
+	requireUnreadable(t, wrong, id)
+	var outage *session.StoreError
+	_, err := wrong.Sessions(t.Context(), alice)
+	require.ErrorAs(t, err, &outage)
+	require.Regexp(t, `sealed with key [0-9a-f]{16}, which is not among Config.SealKeys`, err.Error())
+	_, err = wrong.Connect(t.Context(), alice, w.params())
+	require.ErrorAs(t, err, &outage, "the list of sessions and the registration cannot be read")
+	_, err = wrong.Connect(t.Context(), bob, w.params())
+	require.ErrorAs(t, err, &outage, "the registration cannot be read")
+
+	after := w.store.records()
+	for key, value := range before {
+		require.Equal(t, value, after[key], key)
+	}
+	requireWorks(t, right, alice, id)
+	infos, err := right.Sessions(t.Context(), alice)
 	require.NoError(t, err)
 	require.Len(t, infos, 1)
+}
+
+// A replica of the next version adds a member, which this version keeps.
+func TestMembersOfALaterVersionAreKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	storeKey := "session:" + id[:26]
+	require.NoError(t, w.store.rewrite(storeKey, func(v []byte) []byte {
+		v, err := m.WithMember(id[:26], v, "later", `{"n":9007199254740993}`, 1)
+		require.NoError(t, err)
+		return v
+	}))
+	w.as.ExpireAccessTokens()
+	requireWorks(t, m, alice, id) // refreshes, and so writes the record
+	require.Equal(t, 1, w.as.Counts().Refreshes)
+	value, _, err := w.mem.Get(t.Context(), storeKey)
+	require.NoError(t, err)
+	member, err := m.Member(id[:26], value, "later")
+	require.NoError(t, err)
+	require.Equal(t, `{"n":9007199254740993}`, member)
+}
+
+// A record of a format that this version does not know is an outage, and stays
+// as it is.
+func TestRecordOfALaterFormatIsAnOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	require.NoError(t, w.store.rewrite("session:"+id[:26], func(v []byte) []byte {
+		v, err := m.WithMember(id[:26], v, "later", "1", 2)
+		require.NoError(t, err)
+		return v
+	}))
+	before := w.store.records()["session:"+id[:26]]
+	requireUnreadable(t, m, id)
+	require.Equal(t, before, w.store.records()["session:"+id[:26]])
 }
 
 func TestPlaintextInMemory(t *testing.T) {

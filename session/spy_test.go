@@ -161,6 +161,20 @@ func (s *spy) stored() [][]byte {
 	return slices.Clone(s.values)
 }
 
+// records returns all records as they are now.
+func (s *spy) records() map[string]string {
+	s.mu.Lock()
+	keys := slices.Clone(s.keys)
+	s.mu.Unlock()
+	now := make(map[string]string)
+	for _, key := range keys {
+		if value, _, err := s.SessionStore.Get(context.Background(), key); err == nil {
+			now[key] = string(value)
+		}
+	}
+	return now
+}
+
 // rewrite changes a stored value behind everybody's back.
 func (s *spy) rewrite(key string, fn func([]byte) []byte) error {
 	value, _, err := s.SessionStore.Get(context.Background(), key)

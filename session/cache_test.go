@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -14,11 +13,11 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
-	"github.com/mcpoauth/mcpoauth/store/memstore"
 )
 
-// However many calls come first on a fresh replica, it connects once.
-func TestFirstCallsConnectOnce(t *testing.T) {
+// Calls on a replica that has never seen the session need no handshake: the
+// record is the connection.
+func TestFirstCallsOnAReplicaNeedNoHandshake(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]mcptest.Options{"stateless": {}, "stateful": {Stateful: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -28,32 +27,14 @@ func TestFirstCallsConnectOnce(t *testing.T) {
 			w.mcp.Reset()
 			fresh := w.manager(t)
 			requireNoErrors(t, concurrently(50, func(int) error { return call(t, fresh, id) }))
-			require.Equal(t, 1, w.mcp.Count("server/discover"))
-			require.LessOrEqual(t, w.mcp.Count("initialize"), 1)
+			require.Zero(t, w.mcp.Count("server/discover"))
+			require.Zero(t, w.mcp.Count("initialize"))
 			require.Equal(t, 50, w.mcp.Executed("echo"))
 		})
 	}
 }
 
-// liveManager is a Manager for tests without a network, and the ID of a session.
-func liveManager(t *testing.T, change ...func(*session.Config)) (*session.Manager, []string) {
-	t.Helper()
-	cfg := session.Config{Store: memstore.New(memstore.Config{})}
-	for _, fn := range change {
-		fn(&cfg)
-	}
-	m, err := session.New(cfg)
-	require.NoError(t, err)
-	var ids []string
-	for range 4 {
-		ids = append(ids, session.GenerateSessionID())
-		client, err := oauthclient.New(oauthclient.Config{ServerURL: "https://mcp.example/mcp", CallbackURL: callbackURL})
-		require.NoError(t, err)
-		require.NoError(t, m.SetClient(t.Context(), alice, ids[len(ids)-1], client))
-	}
-	return m, ids
-}
-
+// liveClient returns the client of a session.
 func liveClient(t *testing.T, m *session.Manager, id string) *oauthclient.MCPOAuthClient {
 	t.Helper()
 	client, err := m.GetClient(t.Context(), alice, id)
@@ -61,55 +42,35 @@ func liveClient(t *testing.T, m *session.Manager, id string) *oauthclient.MCPOAu
 	return client
 }
 
-func TestIdleEviction(t *testing.T) {
+// A session that this replica has forgotten costs one Get and nothing else.
+func TestForgottenSessionWorksAtOnce(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		m, ids := liveManager(t)
-		kept, dropped := liveClient(t, m, ids[0]), liveClient(t, m, ids[1])
-		for range 4 {
-			time.Sleep(10 * time.Minute)
-			require.Same(t, kept, liveClient(t, m, ids[0]), "in use")
-		}
-		require.NotSame(t, dropped, liveClient(t, m, ids[1]), "idle for 40 minutes")
-		time.Sleep(20 * time.Minute)
-		require.NotSame(t, kept, liveClient(t, m, ids[0]))
-		require.NoError(t, m.Close())
-	})
-}
-
-func TestLeastRecentlyUsedMakesRoom(t *testing.T) {
-	t.Parallel()
-	m, ids := liveManager(t, func(c *session.Config) { c.MaxLiveClients = 2 })
-	defer m.Close()
-	first, second := liveClient(t, m, ids[0]), liveClient(t, m, ids[1])
-	require.Same(t, first, liveClient(t, m, ids[0]))
-	liveClient(t, m, ids[2]) // the second one makes room
-	require.Same(t, first, liveClient(t, m, ids[0]))
-	require.NotSame(t, second, liveClient(t, m, ids[1]))
-}
-
-// Eviction ends the MCP session and loses nothing.
-func TestEvictionLosesNothing(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
-	m := w.manager(t, func(c *session.Config) { c.MaxLiveClients = 1 })
-	ids := []string{w.connected(t, m), w.connected(t, m), w.connected(t, m)}
-	for range 3 {
-		for _, id := range ids {
-			requireWorks(t, m, alice, id)
-		}
+	for name, opts := range map[string]mcptest.Options{"2026-07-28": {}, "2025-11-25": {Stateful: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, opts)
+			m := w.manager(t, func(c *session.Config) { c.CacheSize = 1 })
+			ids := []string{w.connected(t, m), w.connected(t, m), w.connected(t, m)}
+			for _, id := range ids {
+				requireWorks(t, m, alice, id)
+			}
+			w.mcp.Reset()
+			for range 2 {
+				for _, id := range ids {
+					requireWorks(t, m, alice, id)
+				}
+			}
+			require.Equal(t, 6, w.mcp.Count("tools/call"))
+			require.Equal(t, 6, w.mcp.CountHTTP("POST"), "no handshake, no list")
+		})
 	}
-	require.NoError(t, m.Close())
-	require.Equal(t, w.mcp.Count("initialize"), w.mcp.CountHTTP("DELETE"), "every MCP session was ended")
-	require.Equal(t, 3, w.as.Counts().Authorizations)
 }
 
-// A call in progress is not disturbed by too many others, which go over the
-// limit rather than fail; afterwards the limit holds again.
-func TestBusyClientsAreNotEvicted(t *testing.T) {
+// A call in progress goes on while the cache loses its session.
+func TestForgettingABusySession(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
-	m := w.manager(t, func(c *session.Config) { c.MaxLiveClients = 1 })
+	m := w.manager(t, func(c *session.Config) { c.CacheSize = 1 })
 	ids := []string{w.connected(t, m), w.connected(t, m), w.connected(t, m)}
 	release := w.mcp.BlockRPC("tools/call")
 	t.Cleanup(release)
@@ -119,13 +80,11 @@ func TestBusyClientsAreNotEvicted(t *testing.T) {
 	release()
 	requireNoErrors(t, <-done)
 	require.Equal(t, 30, w.mcp.Executed("echo"))
-	opened := w.mcp.Count("initialize")
-	require.Eventually(t, func() bool { return w.mcp.CountHTTP("DELETE") == opened-1 }, 10*time.Second, time.Millisecond, "one is left")
 }
 
-// A renewed authorization replaces the live client, but lets its operations
-// finish, all pages of a list included, and closes it then.
-func TestReplacedClientFinishesItsCalls(t *testing.T) {
+// A new authorization ends the connection, because another account may have
+// come; an operation in progress goes on over the old MCP session.
+func TestNewAuthorizationEndsTheConnection(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true, PageSize: 2})
 	m := w.manager(t)
@@ -140,43 +99,20 @@ func TestReplacedClientFinishesItsCalls(t *testing.T) {
 		done <- err
 	}()
 	require.Eventually(t, func() bool { return w.mcp.Count("tools/list") == 1 }, 10*time.Second, time.Millisecond)
+	before := w.mcp.Count("initialize")
 	_, err = m.FinishAuth(t.Context(), alice, id, resp)
 	require.NoError(t, err)
-	opened := w.mcp.Count("initialize")
-	require.Zero(t, w.mcp.CountHTTP("DELETE"))
+	require.Equal(t, before+1, w.mcp.Count("initialize"))
 	release()
 	require.NoError(t, <-done)
-	require.Equal(t, opened, w.mcp.Count("initialize"), "all pages came over one MCP session")
-	require.Eventually(t, func() bool { return w.mcp.CountHTTP("DELETE") == 1 }, 10*time.Second, time.Millisecond)
-	require.NoError(t, m.Close())
-	require.Equal(t, opened, w.mcp.CountHTTP("DELETE"))
-}
-
-// The idle timeout does not count while a call is in progress.
-func TestBusyIsNotIdle(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
-	m := w.manager(t, func(c *session.Config) { c.IdleTimeout = 4 * time.Second }) // looks every second
-	busy, idle := w.connected(t, m), w.connected(t, m)
-	kept, dropped := liveClient(t, m, busy), liveClient(t, m, idle)
-	release := w.mcp.BlockRPC("tools/call")
-	t.Cleanup(release)
-	done := make(chan error, 1)
-	go func() { done <- call(t, m, busy) }()
-	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 1 }, 10*time.Second, time.Millisecond)
-	w.advance(time.Minute)
-	require.Eventually(t, func() bool { return w.mcp.CountHTTP("DELETE") == 1 }, 10*time.Second, 10*time.Millisecond)
-	require.NotSame(t, dropped, liveClient(t, m, idle))
-	require.Same(t, kept, liveClient(t, m, busy))
-	release()
-	require.NoError(t, <-done)
+	require.Equal(t, before+1, w.mcp.Count("initialize"), "all pages came over one MCP session")
 }
 
 // Calls, evictions and removals at random: nothing breaks that should not.
-func TestLiveClientsUnderLoad(t *testing.T) {
+func TestSmallCacheUnderLoad(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	small := func(c *session.Config) { c.MaxLiveClients = 2 }
+	small := func(c *session.Config) { c.CacheSize = 2 }
 	replicas := []*session.Manager{w.manager(t, small), w.manager(t, small)}
 	var ids []string
 	for range 6 {
@@ -244,7 +180,7 @@ func TestClosedManager(t *testing.T) {
 		"RemoveClient": func() error { return m.RemoveClient(ctx, alice, id) },
 		"TokenSource":  func() error { _, err := m.TokenSource(ctx, alice, id); return err },
 		"Token":        func() error { _, err := source.Token(); return err },
-		"Sessions":     func() error { _, err := m.Sessions(ctx, "alice"); return err },
+		"Sessions":     func() error { _, err := m.Sessions(ctx, alice); return err },
 	} {
 		require.Equal(t, session.ErrClosed, call(), method)
 	}
@@ -293,7 +229,7 @@ func TestCloseWaitsForACallback(t *testing.T) {
 	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 10*time.Second, time.Millisecond)
 	closed := make(chan error, 1)
 	go func() { closed <- m.Close() }()
-	require.Eventually(t, func() bool { _, err := m.Sessions(t.Context(), ""); return err == session.ErrClosed }, 10*time.Second, time.Millisecond) //nolint:errorlint // exactly that
+	require.Eventually(t, func() bool { _, err := m.Sessions(t.Context(), session.Caller{}); return err == session.ErrClosed }, 10*time.Second, time.Millisecond) //nolint:errorlint // exactly that
 	require.Empty(t, closed, "Close waits")
 	release()
 	require.NoError(t, <-done)
@@ -302,16 +238,15 @@ func TestCloseWaitsForACallback(t *testing.T) {
 }
 
 // Not parallel: it counts goroutines.
-func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // see above
+func TestNoGoroutineBetweenOperations(t *testing.T) { //nolint:paralleltest // see above
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
-	m := w.manager(t, func(c *session.Config) { c.MaxLiveClients = 2 })
+	m := w.manager(t, func(c *session.Config) { c.CacheSize = 2 })
 	for range 3 {
 		id := w.connected(t, m)
 		requireNoErrors(t, concurrently(5, func(int) error { return call(t, m, id) }))
 	}
-	require.NotEmpty(t, goroutinesOf("mcpoauth/session.", "mcpoauth/oauthclient.", "go-sdk/mcp.(*Client"))
+	require.Empty(t, goroutinesOf("mcpoauth/session.(*Manager)", "mcpoauth/oauthclient.", "mcpoauth/internal/wire."), "none between operations")
 	require.NoError(t, m.Close())
-	require.Empty(t, goroutinesOf("mcpoauth/session.(*Manager)", "mcpoauth/session.(*live", "mcpoauth/oauthclient."))
 }
 
 // goroutinesOf returns the stacks that mention one of names, but for the test's.

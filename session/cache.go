@@ -1,0 +1,131 @@
+package session
+
+import (
+	"container/list"
+	"hash/maphash"
+	"sync"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+// cache holds decoded records and their clients, the least recently used of
+// which make room. It can lose everything at any time: the record in the store
+// is the session.
+type cache struct {
+	limit int
+	seed  maphash.Seed
+
+	mu      sync.Mutex
+	byKey   map[string]*list.Element
+	order   *list.List // of *cached, most recently used first
+	dropped bool       // for good, by close
+}
+
+// cached is what a replica remembers of one session.
+type cached struct {
+	key    string
+	value  uint64  // the hash of the stored bytes of record
+	record *record // as last seen; nil if only status is known
+	client *oauthclient.MCPOAuthClient
+	status *unsavedStatus
+}
+
+// unsavedStatus is a status that could not be written to the record.
+type unsavedStatus struct {
+	status Status
+	reason string
+}
+
+func newCache(limit int) *cache {
+	return &cache{limit: limit, seed: maphash.MakeSeed(), byKey: make(map[string]*list.Element), order: list.New()}
+}
+
+// with calls fn with the entry of a session, which it makes if create is set.
+func (c *cache) with(key string, create bool, fn func(*cached)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	element := c.byKey[key]
+	switch {
+	case element != nil:
+		c.order.MoveToFront(element)
+	case !create || c.dropped:
+		return
+	default:
+		element = c.order.PushFront(&cached{key: key})
+		c.byKey[key] = element
+		for c.order.Len() > c.limit {
+			c.remove(c.order.Back())
+		}
+	}
+	fn(element.Value.(*cached))
+}
+
+func (c *cache) remove(element *list.Element) {
+	delete(c.byKey, element.Value.(*cached).key)
+	c.order.Remove(element)
+}
+
+// record returns the record that value decodes to, if it was seen before.
+func (c *cache) record(key string, value []byte) (r *record) {
+	hash := maphash.Bytes(c.seed, value)
+	c.with(key, false, func(entry *cached) {
+		if entry.record != nil && entry.value == hash {
+			r = entry.record
+		}
+	})
+	return r
+}
+
+// saw remembers what value decodes to.
+func (c *cache) saw(key string, value []byte, r *record) {
+	hash := maphash.Bytes(c.seed, value)
+	c.with(key, true, func(entry *cached) { entry.record, entry.value = r, hash })
+}
+
+// client returns the client of a session, if it serves the record.
+func (c *cache) client(key string, r *record) (client *oauthclient.MCPOAuthClient) {
+	c.with(key, false, func(entry *cached) {
+		if entry.client != nil && entry.client.ServerURL() == r.ServerURL && entry.client.CallbackURL() == r.CallbackURL {
+			client = entry.client
+		}
+	})
+	return client
+}
+
+// setClient remembers a client, and returns it, or the one that another call
+// has made in the meantime.
+func (c *cache) setClient(key string, r *record, made *oauthclient.MCPOAuthClient) *oauthclient.MCPOAuthClient {
+	if other := c.client(key, r); other != nil {
+		return other
+	}
+	c.with(key, true, func(entry *cached) { entry.client = made })
+	return made
+}
+
+// setStatus remembers a status that could not be written; nil forgets it.
+func (c *cache) setStatus(key string, status *unsavedStatus) {
+	c.with(key, status != nil, func(entry *cached) { entry.status = status })
+}
+
+func (c *cache) unsaved(key string) (status *unsavedStatus) {
+	c.with(key, false, func(entry *cached) { status = entry.status })
+	return status
+}
+
+// drop forgets a session.
+func (c *cache) drop(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if element := c.byKey[key]; element != nil {
+		c.remove(element)
+	}
+}
+
+// close forgets everything, and remembers nothing any more.
+func (c *cache) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropped = true
+	clear(c.byKey)
+	c.order.Init()
+}
