@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -36,6 +37,8 @@ const (
 	CodeDiscoveryFailed      = "discovery_failed"       // 502: the authorization metadata cannot be used
 	CodeRegistrationRequired = "registration_required"  // 502: a client must be registered by hand
 	CodeUpstreamError        = "upstream_error"         // 502: an answer that cannot be used
+	CodeUpstreamTooLarge     = "upstream_too_large"     // 502: an answer that exceeds a limit
+	CodeUnsupportedTransport = "unsupported_transport"  // 502: the server speaks only the HTTP+SSE transport of 2024-11-05
 	CodeUpstreamUnavailable  = "upstream_unavailable"   // 502 or 503: no answer, or "try later"
 	CodeStoreUnavailable     = "store_unavailable"      // 503: the session store is away
 	CodeShuttingDown         = "shutting_down"          // 503: this replica stops, or gave the session up
@@ -53,6 +56,7 @@ type failure struct {
 	code, text string
 	retryAfter time.Duration
 	rpcCode    *int64
+	rpcData    json.RawMessage
 	cause      error
 }
 
@@ -76,7 +80,7 @@ func (f failure) because(cause error) *failure {
 
 // response is all that a client sees.
 func (f *failure) response() ErrorResponse {
-	return ErrorResponse{Error: f.text, Code: f.code, RPCCode: f.rpcCode}
+	return ErrorResponse{Error: f.text, Code: f.code, RPCCode: f.rpcCode, RPCData: f.rpcData}
 }
 
 // The failures of a request itself, before anybody else is asked. They are
@@ -179,6 +183,9 @@ func authorizationFailure(err error, onCallback bool) *failure {
 func upstreamFailure(err error, _ bool) *failure {
 	if rpc, ok := errors.AsType[*jsonrpc.Error](err); ok {
 		f := &failure{status: http.StatusBadGateway, code: CodeMCPError, text: rpcText(rpc.Message), rpcCode: new(rpc.Code)}
+		if len(rpc.Data) <= maxRPCData && json.Valid(rpc.Data) {
+			f.rpcData = rpc.Data
+		}
 		switch rpc.Code {
 		case jsonrpc.CodeInvalidRequest, jsonrpc.CodeMethodNotFound, jsonrpc.CodeInvalidParams:
 			f.status = http.StatusBadRequest
@@ -190,6 +197,12 @@ func upstreamFailure(err error, _ bool) *failure {
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return temporaryFailure(&oauthclient.TemporaryError{Timeout: true})
+	}
+	if limit, ok := errors.AsType[*oauthclient.ResponseLimitError](err); ok {
+		return &failure{status: http.StatusBadGateway, code: CodeUpstreamTooLarge, text: limitText(limit.Limit)}
+	}
+	if errors.Is(err, oauthclient.ErrOldTransport) {
+		return &failure{status: http.StatusBadGateway, code: CodeUnsupportedTransport, text: "This server speaks only an old transport of MCP (HTTP+SSE, revision 2024-11-05), which is not supported. Ask its operator for the address of its Streamable HTTP endpoint."}
 	}
 	if server, ok := errors.AsType[*oauthclient.ServerError](err); ok {
 		if server.StatusCode == http.StatusForbidden {
@@ -226,8 +239,22 @@ func errorName(code string) string {
 	return " (" + code + ")"
 }
 
-// maxRPCText bounds the MCP server's own text in an answer.
-const maxRPCText = 500
+// limitText says which limit an answer exceeds.
+func limitText(limit string) string {
+	switch limit {
+	case "MaxTools":
+		return "The server lists more than this application accepts."
+	case "MaxResponseBytes":
+		return "The server's answer is larger than this application accepts. Ask for less."
+	}
+	return "The server's answer is nested deeper than this application accepts."
+}
+
+// Bounds of what an answer repeats of the MCP server's JSON-RPC error.
+const (
+	maxRPCText = 500
+	maxRPCData = 16 << 10
+)
 
 // rpcText makes a JSON-RPC error message fit for a person: it is all that says
 // what is wrong with a call, and it is the MCP server's.

@@ -36,7 +36,7 @@ func errorTable() map[string]errorRow {
 		return &oauthclient.TemporaryError{Op: "calling " + internalHost, StatusCode: status, RetryAfter: retry, Timeout: timeout, Err: hidden}
 	}
 	rpc := func(code int64) error {
-		return &jsonrpc.Error{Code: code, Message: "said\nthe server", Data: []byte(`"` + canary + `"`)}
+		return &jsonrpc.Error{Code: code, Message: "said\nthe server", Data: []byte(`{"url":"https://mcp.example/consent"}`)}
 	}
 	return map[string]errorRow{
 		"unknown session":              {session.ErrNotFound, 404, httpapi.CodeSessionNotFound, "", "session"},
@@ -67,6 +67,10 @@ func errorTable() map[string]errorRow {
 		"upstream 500":                 {temporary(500, 0, false), 502, httpapi.CodeUpstreamUnavailable, "", ""},
 		"server says 403":              {&oauthclient.ServerError{StatusCode: 403}, 403, httpapi.CodeServerRefused, "", ""},
 		"server says 404":              {&oauthclient.ServerError{StatusCode: 404}, 502, httpapi.CodeUpstreamError, "", ""},
+		"too large":                    {&oauthclient.ResponseLimitError{Limit: "MaxResponseBytes"}, 502, httpapi.CodeUpstreamTooLarge, "", "larger than"},
+		"too many":                     {&oauthclient.ResponseLimitError{Limit: "MaxTools"}, 502, httpapi.CodeUpstreamTooLarge, "", "lists more"},
+		"too deep":                     {&oauthclient.ResponseLimitError{Limit: "nesting"}, 502, httpapi.CodeUpstreamTooLarge, "", "nested"},
+		"old transport":                {oauthclient.ErrOldTransport, 502, httpapi.CodeUnsupportedTransport, "", "2024-11-05"},
 		"server talks nonsense":        {&oauthclient.ServerError{Reason: "it does not follow the protocol"}, 502, httpapi.CodeUpstreamError, "", ""},
 		"JSON-RPC invalid request":     {rpc(-32600), 400, httpapi.CodeMCPError, "", "said the server"},
 		"JSON-RPC no such method":      {rpc(-32601), 400, httpapi.CodeMCPError, "", "said the server"},
@@ -109,6 +113,9 @@ func TestErrorTable(t *testing.T) {
 				got := errorOf(t, w)
 				require.Equal(t, row.code, got.Code, route)
 				require.Contains(t, got.Error, row.text, route)
+				if strings.HasPrefix(name, "JSON-RPC") && row.text == "said the server" {
+					require.JSONEq(t, `{"url":"https://mcp.example/consent"}`, string(got.RPCData), route)
+				}
 				require.LessOrEqual(t, len(got.Error), 520)
 				require.Equal(t, row.retryAfter, w.Header().Get("Retry-After"), route)
 				require.NotContains(t, w.Body.String(), canary, route)

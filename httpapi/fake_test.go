@@ -109,8 +109,8 @@ func (f *fake) Attempt(_ context.Context, caller session.Caller, id, attemptID s
 	return f.attempt, f.err
 }
 
-func (f *fake) Sessions(_ context.Context, owner string) ([]session.Info, error) {
-	f.note("sessions", session.Caller{Owner: owner}, "")
+func (f *fake) Sessions(_ context.Context, caller session.Caller) ([]session.Info, error) {
+	f.note("sessions", caller, "")
 	return f.infos, f.err
 }
 
@@ -124,7 +124,8 @@ func (f *fake) Counter() store.Counter { return f.counter }
 func newFake(t testing.TB, f *fake, change ...func(*httpapi.Config)) (*httpapi.Handler, *bytes.Buffer) {
 	t.Helper()
 	if f.result == nil {
-		f.result = &oauthclient.CallToolResult{CallToolResult: &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "done"}}}}
+		f.result = new(oauthclient.CallToolResult)
+		_ = json.Unmarshal([]byte(`{"content":[{"type":"text","text":"done"}]}`), f.result)
 	}
 	if f.info.ID.IsZero() {
 		f.info = session.Info{ID: oauthclient.NewSecret("S-" + canary), Status: session.StatusConnected}

@@ -22,7 +22,7 @@ func TestFloodOfConnects(t *testing.T) {
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	mem := memstore.New(memstore.Config{MaxEntries: most})
 	w.store = mem
-	h := w.replica(t, func(c *session.Config) { c.MaxLiveClients = 10 })
+	h := w.replica(t, func(c *session.Config) { c.CacheSize = 10 })
 	b := w.browser(t, "")
 	id := b.authorized()
 	body := `{"serverUrl":"` + w.mcp.URL() + `"}`

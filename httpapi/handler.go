@@ -52,7 +52,7 @@ type manager interface {
 	CallToolProgress(ctx context.Context, caller session.Caller, sessionID, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)
 	Status(context.Context, session.Caller, string) (session.Info, error)
 	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
-	Sessions(ctx context.Context, owner string) ([]session.Info, error)
+	Sessions(context.Context, session.Caller) ([]session.Info, error)
 	ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata)
 	Counter() store.Counter
 }

@@ -149,4 +149,7 @@ type ErrorResponse struct {
 	Code string `json:"code"`
 	// RPCCode is the MCP server's JSON-RPC error code, for [CodeMCPError].
 	RPCCode *int64 `json:"rpcCode,omitempty"`
+	// RPCData is the data of the MCP server's JSON-RPC error as it sent them,
+	// for [CodeMCPError]; absent if there are none, or more than 16 KiB.
+	RPCData json.RawMessage `json:"rpcData,omitempty"`
 }

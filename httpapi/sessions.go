@@ -125,7 +125,7 @@ func (c *call) sessions() error {
 	if err != nil {
 		return err
 	}
-	infos, err := c.h.manager.Sessions(c.r.Context(), caller.Owner)
+	infos, err := c.h.manager.Sessions(c.r.Context(), caller)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 	"github.com/stretchr/testify/require"
 
@@ -124,6 +123,6 @@ func TestListToolsOfNoTools(t *testing.T) {
 	w := request(t, h, "GET", pathList+"?sessionId=s", "")
 	require.Equal(t, `{"tools":[]}`, w.Body.String())
 	require.Equal(t, "12", w.Header().Get("Content-Length"))
-	f.tools = []*oauthclient.Tool{{Tool: &mcp.Tool{Name: "a", InputSchema: map[string]any{}}}, {Tool: &mcp.Tool{Name: "b", InputSchema: map[string]any{}}}}
+	require.NoError(t, json.Unmarshal([]byte(`[{"name":"a","inputSchema":{}},{"name":"b","inputSchema":{}}]`), &f.tools))
 	require.JSONEq(t, `{"tools":[{"name":"a","inputSchema":{}},{"name":"b","inputSchema":{}}]}`, request(t, h, "GET", pathList+"?sessionId=s", "").Body.String())
 }

@@ -43,6 +43,8 @@ export interface ConnectError {
   code: string;
   /** The MCP server's JSON-RPC error code, for code "mcp_error". */
   rpcCode?: number;
+  /** The data of that error, as the MCP server sent them. */
+  rpcData?: unknown;
 }
 
 export type ConnectResponse = ConnectSuccess | ConnectAuthRequired | ConnectError;

@@ -57,9 +57,11 @@ type Shared struct {
 	// call (elicitation, sampling, roots), each in the context of that call.
 	// What has no function is not declared to servers, and refused. Results are
 	// waited for as long as the call lasts. Default to none.
-	Elicit        func(context.Context, *mcp.ElicitParams) (*mcp.ElicitResult, error)
+	Elicit func(context.Context, *mcp.ElicitParams) (*mcp.ElicitResult, error)
+	//lint:ignore SA1019 servers before revision 2026-07-28 ask for it
 	CreateMessage func(context.Context, *mcp.CreateMessageParams) (*mcp.CreateMessageResult, error)
-	ListRoots     func(context.Context, *mcp.ListRootsParams) (*mcp.ListRootsResult, error)
+	//lint:ignore SA1019 servers before revision 2026-07-28 ask for it
+	ListRoots func(context.Context, *mcp.ListRootsParams) (*mcp.ListRootsResult, error)
 
 	// RefreshAhead is how long before its expiry a token is refreshed, at
 	// most a fifth of its lifetime. Defaults to one minute.

@@ -98,6 +98,9 @@ func newCallToolResult(raw json.RawMessage) (*CallToolResult, error) {
 		result.raw = append(body[:len(body)-1:len(body)-1], `,"isError":false}`...)
 		return result, nil
 	}
+	if !hasContent && content != nil && string(content) != "null" && string(content) != "{}" {
+		return nil, &ServerError{Reason: "the content of a tool result is not a list"}
+	}
 	var err error
 	result.raw, err = replaceMembers(raw, hasContent, hasIsError)
 	return result, err

@@ -68,9 +68,10 @@
 // one of the states of [Status], none of which it can be stuck in: using it, or
 // connecting again, always starts over.
 //
-// In memory there are only live clients, at most one per session and replica.
-// They are closed when idle, when there are too many, and at shutdown, which
-// loses nothing: the next call connects again from the record.
+// All that a call needs is in the session's record: credentials, and what was
+// agreed on with the MCP server. In memory a replica has a bounded cache of
+// decoded records and nothing that must be closed. A replica that has never seen
+// a session, or has forgotten it, calls with one Get and one request.
 //
 // An access token is refreshed ahead of its end, once for all calls of all
 // replicas. The new tokens are stored before they are used. An outage of the

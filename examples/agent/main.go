@@ -137,7 +137,7 @@ func (a *agent) authorized(ctx context.Context, info session.Info) {
 // text is a result as a chat shows it.
 func text(result *oauthclient.CallToolResult) string {
 	var parts []string
-	for _, content := range result.Content {
+	for _, content := range result.Decode().Content {
 		if t, ok := content.(*mcp.TextContent); ok {
 			parts = append(parts, t.Text)
 		}

@@ -80,7 +80,6 @@ func (a *app) run(ctx context.Context, cfg oauthclient.Config, tool, args string
 	if a.client, err = oauthclient.New(cfg); err != nil {
 		return err
 	}
-	defer a.client.Close()
 
 	var tools []*oauthclient.Tool
 	err = a.authorized(ctx, func() (err error) {
@@ -91,7 +90,7 @@ func (a *app) run(ctx context.Context, cfg oauthclient.Config, tool, args string
 		return err
 	}
 	for _, t := range tools {
-		fmt.Fprintf(a.out, "%-16s %s\n", t.Name, t.Description)
+		fmt.Fprintf(a.out, "%-16s %s\n", t.Name, t.Decode().Description)
 	}
 	if tool == "" {
 		return nil

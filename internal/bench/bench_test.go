@@ -112,7 +112,7 @@ func bareHandler(s *mcp.ClientSession) http.Handler {
 // manager returns a replica on a memory store.
 func (w *world) manager(b *testing.B) *session.Manager {
 	b.Helper()
-	cfg := session.Config{Store: memstore.New(memstore.Config{}), SealKeys: [][]byte{bytes.Repeat([]byte{7}, 32)}, MaxLiveClients: 20_000}
+	cfg := session.Config{Store: memstore.New(memstore.Config{}), SealKeys: [][]byte{bytes.Repeat([]byte{7}, 32)}, CacheSize: 20_000}
 	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	m, err := session.New(cfg)
 	require.NoError(b, err)

@@ -70,7 +70,7 @@ func openHybrid(b *testing.B, server *redistest.Server) *hybridstore.Store {
 // replica returns a replica on a store.
 func replica(b *testing.B, s store.SessionStore) *session.Manager {
 	b.Helper()
-	cfg := session.Config{Store: s, SealKeys: [][]byte{bytes.Repeat([]byte{7}, 32)}, MaxLiveClients: 1_000_000, TouchInterval: time.Hour}
+	cfg := session.Config{Store: s, SealKeys: [][]byte{bytes.Repeat([]byte{7}, 32)}, CacheSize: 1_000_000, TouchInterval: time.Hour}
 	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	m, err := session.New(cfg)
 	require.NoError(b, err)

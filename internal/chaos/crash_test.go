@@ -253,7 +253,7 @@ func TestCrashDuringConnect(t *testing.T) {
 func (c *crash) requireNothingStuck() {
 	c.t.Helper()
 	c.w.clock.advance(11 * time.Minute)
-	infos, err := c.survivor.manager.Sessions(c.t.Context(), c.user.name)
+	infos, err := c.survivor.manager.Sessions(c.t.Context(), session.Caller{Owner: c.user.name})
 	require.NoError(c.t, err)
 	require.Len(c.t, infos, 2)
 	require.Equal(c.t, session.StatusExpired, infos[0].Status)

@@ -32,24 +32,22 @@ func withClient(ctx context.Context, serverURL string, fn func(*oauthclient.MCPO
 	client, err := oauthclient.New(oauthclient.Config{
 		ServerURL:   serverURL,
 		CallbackURL: "http://127.0.0.1/callback",
-		Shared: oauthclient.Shared{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}), StandaloneSSE: true,
-			MCPClient: mcp.NewClient(&mcp.Implementation{Name: "mcpoauth-conformance", Version: "1"}, &mcp.ClientOptions{
-				Capabilities: &mcp.ClientCapabilities{Elicitation: &mcp.ElicitationCapabilities{}},
-				ElicitationHandler: func(_ context.Context, req *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
-					content := map[string]any{}
-					if schema, ok := req.Params.RequestedSchema.(map[string]any); ok {
-						if properties, ok := schema["properties"].(map[string]any); ok && properties["confirmed"] != nil {
-							content["confirmed"] = true
-						}
+		Shared: oauthclient.Shared{
+			Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}),
+			Elicit: func(_ context.Context, params *mcp.ElicitParams) (*mcp.ElicitResult, error) {
+				content := map[string]any{}
+				if schema, ok := params.RequestedSchema.(map[string]any); ok {
+					if properties, ok := schema["properties"].(map[string]any); ok && properties["confirmed"] != nil {
+						content["confirmed"] = true
 					}
-					return &mcp.ElicitResult{Action: "accept", Content: content}, nil
-				},
-			}),
-		}})
+				}
+				return &mcp.ElicitResult{Action: "accept", Content: content}, nil
+			},
+		},
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = client.Close() }()
 	if err := client.Connect(ctx); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -111,12 +109,11 @@ func standardHeaders(ctx context.Context, serverURL string, _ settings) error {
 		if len(tools) > 0 {
 			_, _ = c.CallTool(ctx, tools[0].Name, nil)
 		}
-		session := c.Session()
-		if list, err := session.ListResources(ctx, nil); err == nil && len(list.Resources) > 0 {
-			_, _ = session.ReadResource(ctx, &mcp.ReadResourceParams{URI: list.Resources[0].URI})
+		if list, err := c.ListResources(ctx); err == nil && len(list) > 0 {
+			_, _ = c.ReadResource(ctx, &mcp.ReadResourceParams{URI: list[0].Decode().URI})
 		}
-		if list, err := session.ListPrompts(ctx, nil); err == nil && len(list.Prompts) > 0 {
-			_, _ = session.GetPrompt(ctx, &mcp.GetPromptParams{Name: list.Prompts[0].Name})
+		if list, err := c.ListPrompts(ctx); err == nil && len(list) > 0 {
+			_, _ = c.GetPrompt(ctx, &mcp.GetPromptParams{Name: list[0].Decode().Name})
 		}
 		return nil
 	})

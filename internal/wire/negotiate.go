@@ -173,11 +173,13 @@ func (c *Client) offer(ctx context.Context, op *Op, version string) (*Conn, erro
 	}
 	conn := &Conn{Version: version, SessionID: header.Get("Mcp-Session-Id")}
 	conn.describe(result)
-	Members(result, func(name, value []byte) {
+	if !Members(result, func(name, value []byte) {
 		if string(name) == "protocolVersion" {
 			conn.Version = string(Unquote(value))
 		}
-	})
+	}) {
+		return nil, &MalformedError{Reason: "the result of initialize is not an object"}
+	}
 	if !known(conn.Version) {
 		c.abandon(ctx, conn)
 		return nil, ErrNoVersion
