@@ -19,6 +19,10 @@
 //	TRUSTED_PROXIES          networks of the reverse proxies before it, such as
 //	                         10.0.0.0/8,fd00::/8; X-Forwarded-For is believed from
 //	                         them alone
+//	MCPOAUTH_CONFIG          a JSON file with clients that were registered by hand,
+//	                         the URL of a client metadata document, and policies
+//	                         for servers that deviate; see config.go
+//	LOG_LEVEL                debug, info, warn or error; info
 //	MCPOAUTH_ALLOW_LOOPBACK  1 for development: MCP servers on loopback, and http
 //	                         there; all other protections stay
 //
@@ -57,11 +61,16 @@ const (
 )
 
 func main() {
-	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	level, levelErr := logLevel(os.Getenv("LOG_LEVEL"))
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal kills
-	if err := run(ctx, logger); err != nil {
+	err := levelErr
+	if err == nil {
+		err = run(ctx, logger)
+	}
+	if err != nil {
 		logger.Error(err.Error())
 		os.Exit(1)
 	}
@@ -168,6 +177,9 @@ func newManager(logger *slog.Logger, sessions *hybridstore.Store) (*session.Mana
 		return nil, errors.New("MCPOAUTH_SEAL_KEYS: is required with REDIS_URL" + makeKey)
 	}
 	cfg := session.Config{Store: sessions, SealKeys: keys, Logger: logger}
+	if err := loadConfig(os.Getenv("MCPOAUTH_CONFIG"), &cfg.Client); err != nil {
+		return nil, fmt.Errorf("MCPOAUTH_CONFIG: %w", err)
+	}
 	switch os.Getenv("MCPOAUTH_ALLOW_LOOPBACK") {
 	case "", "0":
 	case "1":

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+// fileConfig is the file that MCPOAUTH_CONFIG names:
+//
+//	{
+//	  "clientName": "Example Chat",
+//	  "clientMetadataUrl": "https://app.example.com/api/mcp/client-metadata.json",
+//	  "clients": [
+//	    {"issuer": "https://login.example.com", "clientId": "my-app", "clientSecret": "…"}
+//	  ],
+//	  "servers": [
+//	    {"url": "https://mcp.example.com/", "skipResourceParameter": true, "scopes": ["read"]}
+//	  ]
+//	}
+//
+// A client has the fields of [oauthclient.PreregisteredClient], a server those
+// of [oauthclient.ServerPolicy] beside its url. A policy holds for every server
+// URL that begins with url; of several, the longest url counts.
+type fileConfig struct {
+	ClientName        string        `json:"clientName"`
+	ClientMetadataURL string        `json:"clientMetadataUrl"`
+	Clients           []fileClient  `json:"clients"`
+	Servers           []fileServers `json:"servers"`
+}
+
+type fileClient struct {
+	Issuer                  string `json:"issuer"`
+	ServerURL               string `json:"serverUrl"`
+	ClientID                string `json:"clientId"`
+	ClientSecret            string `json:"clientSecret"`
+	TokenEndpointAuthMethod string `json:"tokenEndpointAuthMethod"`
+}
+
+type fileServers struct {
+	URL string `json:"url"`
+	oauthclient.ServerPolicy
+}
+
+// loadConfig puts the file at path into shared. Its errors name the file and the
+// member that is wrong, and show no value, which may be a secret.
+func loadConfig(path string, shared *oauthclient.Shared) error {
+	if path == "" {
+		return nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var file fileConfig
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&file); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%s: there is more than one JSON value", path)
+	}
+	shared.ClientMetadata.ClientName, shared.ClientMetadataURL = file.ClientName, file.ClientMetadataURL
+	for _, client := range file.Clients {
+		shared.PreregisteredClients = append(shared.PreregisteredClients, oauthclient.PreregisteredClient{
+			Issuer: client.Issuer, ServerURL: client.ServerURL, ClientID: client.ClientID,
+			ClientSecret: oauthclient.NewSecret(client.ClientSecret), TokenEndpointAuthMethod: client.TokenEndpointAuthMethod,
+		})
+	}
+	for i, server := range file.Servers {
+		if err := oauthclient.CheckServerURL(server.URL); err != nil {
+			return fmt.Errorf("%s: servers[%d].url %w", path, i, err)
+		}
+	}
+	shared.PolicyFor = func(serverURL string) (policy oauthclient.ServerPolicy) {
+		longest := -1
+		for _, server := range file.Servers {
+			if strings.HasPrefix(serverURL, server.URL) && len(server.URL) > longest {
+				longest, policy = len(server.URL), server.ServerPolicy
+			}
+		}
+		return policy
+	}
+	return nil
+}
+
+// logLevel reads LOG_LEVEL.
+func logLevel(value string) (slog.Level, error) {
+	level := slog.LevelInfo
+	if value != "" && level.UnmarshalText([]byte(value)) != nil {
+		return 0, errors.New("LOG_LEVEL: must be debug, info, warn or error")
+	}
+	return level, nil
+}
