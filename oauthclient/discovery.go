@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
 
 // discovered is what discovery found out about a protected MCP server.
@@ -155,7 +157,7 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an http(s) URL"}
 		}
 	}
-	if err := checkBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
+	if err := netguard.CheckBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
 		return fmt.Errorf("oauthclient: authorization_endpoint of %s: %w", source, err)
 	}
 	if p.policy.AllowUnadvertisedPKCE && len(m.CodeChallengeMethodsSupported) == 0 {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
 
 // Shared holds the settings that all connections of a host have in common. The
@@ -237,7 +239,7 @@ func (s Shared) clientMetadata(callbackURL string) oauthex.ClientRegistrationMet
 	}
 	if m.ApplicationType == "" {
 		m.ApplicationType = "web"
-		if u, err := url.Parse(callbackURL); err == nil && (isLoopbackHost(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
+		if u, err := url.Parse(callbackURL); err == nil && (netguard.IsLoopback(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
 			m.ApplicationType = "native"
 		}
 	}

@@ -3,7 +3,6 @@ package oauthclient
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -49,13 +48,4 @@ func CheckCallbackURL(raw string) error {
 		return errors.New("has no host")
 	}
 	return nil
-}
-
-// isLoopbackHost tells whether a URL's host name is the machine itself.
-func isLoopbackHost(host string) bool {
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
