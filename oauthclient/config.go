@@ -12,7 +12,7 @@ import (
 // value; changing it afterwards changes nothing.
 type Config struct {
 	// ServerURL is the MCP endpoint: absolute, http or https, without user
-	// info or fragment. Required.
+	// info or fragment. It is used as [NormalizeServerURL] spells it. Required.
 	ServerURL string
 
 	// CallbackURL is the redirect URI (RFC 6749 section 3.1.2): absolute,
@@ -62,6 +62,9 @@ type config struct {
 
 // complete returns the config completed, or all mistakes at once.
 func (c Config) complete() (config, error) {
+	if normal, err := NormalizeServerURL(c.ServerURL); err == nil {
+		c.ServerURL = normal
+	}
 	shared, sharedErr := c.prepared()
 	if err := errors.Join(c.validate(), sharedErr); err != nil {
 		return config{}, err

@@ -8,7 +8,7 @@ type PreregisteredClient struct {
 	Issuer string
 	// ServerURL binds the client to one MCP server instead, whatever
 	// authorization server that one names: the MCP server is then trusted
-	// with the client secret.
+	// with the client secret. Any spelling of the URL will do.
 	ServerURL string
 	// ClientID is the client identifier. Required.
 	ClientID string

@@ -40,8 +40,9 @@ type Shared struct {
 	// DisableDynamicRegistration leaves only the registrations above.
 	DisableDynamicRegistration bool
 
-	// PolicyFor, if set, gives the policy for a server URL: the switches for
-	// servers that deviate from the specifications. Defaults to strict.
+	// PolicyFor, if set, gives the policy for a server URL, as
+	// [NormalizeServerURL] spells it: the switches for servers that deviate
+	// from the specifications. Defaults to strict.
 	PolicyFor func(serverURL string) ServerPolicy
 
 	// Transport carries every request that leaves the process. Clients that
@@ -143,6 +144,11 @@ func (s Shared) prepared() (*shared, error) {
 	out := &shared{Shared: s, ownTransport: s.Transport == nil}
 	c := &out.Shared
 	c.PreregisteredClients = slices.Clone(c.PreregisteredClients)
+	for i, client := range c.PreregisteredClients {
+		if normal, err := NormalizeServerURL(client.ServerURL); err == nil {
+			c.PreregisteredClients[i].ServerURL = normal
+		}
+	}
 	c.ClientMetadata = cloneMetadata(c.ClientMetadata)
 	setDefault(&c.RefreshAhead, time.Minute)
 	setDefault(&c.AttemptTTL, 10*time.Minute)
@@ -189,6 +195,9 @@ func (s Shared) validate() error {
 		field := func(name string) string { return fmt.Sprintf("PreregisteredClients[%d]%s", i, name) }
 		if client.ClientID == "" || client.Issuer == "" && client.ServerURL == "" {
 			bad(field(""), "needs ClientID, and Issuer or ServerURL")
+		}
+		if client.ServerURL != "" && CheckServerURL(client.ServerURL) != nil {
+			bad(field(".ServerURL"), "must be an http or https URL")
 		}
 		if client.Issuer != "" && CheckServerURL(client.Issuer) != nil {
 			bad(field(".Issuer"), "must be an http or https URL")
