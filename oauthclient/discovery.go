@@ -93,7 +93,7 @@ func (p *OAuthProvider) resourceMetadata(ctx context.Context, challenged string)
 			continue
 		}
 		if !resourceCovers(m.Resource, p.cfg.ServerURL) {
-			return nil, "", &MismatchError{What: "resource", Got: m.Resource, Want: withoutQuery(canonicalResource(p.cfg.ServerURL)), Source: source}
+			return nil, "", &DiscoveryError{Source: source, Reason: "resource mismatch", Got: m.Resource, Want: withoutQuery(canonicalResource(p.cfg.ServerURL))}
 		}
 		if len(m.AuthorizationServers) == 0 {
 			return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers is empty"}
@@ -134,7 +134,7 @@ func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (*oau
 			continue
 		}
 		if !sameIssuer(m.Issuer, issuer) && (p.policy.TrustedIssuer == "" || m.Issuer != p.policy.TrustedIssuer) {
-			return nil, &MismatchError{What: "issuer", Got: m.Issuer, Want: issuer, Source: source}
+			return nil, &DiscoveryError{Source: source, Reason: "issuer mismatch", Got: m.Issuer, Want: issuer, Policy: "TrustedIssuer"}
 		}
 		return &m, p.checkServerMetadata(&m, source)
 	}
@@ -164,7 +164,7 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 		return nil
 	}
 	if !slices.Contains(m.CodeChallengeMethodsSupported, "S256") {
-		return &DiscoveryError{Source: source, Reason: "code_challenge_methods_supported does not list S256 (see ServerPolicy.AllowUnadvertisedPKCE)"}
+		return &DiscoveryError{Source: source, Reason: "code_challenge_methods_supported does not list S256", Policy: "AllowUnadvertisedPKCE"}
 	}
 	return nil
 }

@@ -123,9 +123,9 @@ func TestPain14IssuerMismatch(t *testing.T) {
 				require.Equal(t, issuer, w.stored().Issuer, "what the metadata says is what iss must be")
 				return
 			}
-			var mismatch *oauthclient.MismatchError
+			var mismatch *oauthclient.DiscoveryError
 			require.ErrorAs(t, err, &mismatch)
-			require.Equal(t, oauthclient.MismatchError{What: "issuer", Got: issuer, Want: w.as.Issuer(), Source: w.as.URL() + wkOAuth}, *mismatch)
+			require.Equal(t, oauthclient.DiscoveryError{Source: w.as.URL() + wkOAuth, Reason: "issuer mismatch", Got: issuer, Want: w.as.Issuer(), Policy: "TrustedIssuer"}, *mismatch)
 			require.Contains(t, err.Error(), w.as.Issuer())
 			require.Empty(t, w.as.Requests(authtest.EndpointRegister))
 		})
@@ -157,7 +157,7 @@ func TestPain18PKCENotAdvertised(t *testing.T) {
 			if !row.ok {
 				var discovery *oauthclient.DiscoveryError
 				require.ErrorAs(t, err, &discovery)
-				require.Contains(t, discovery.Reason, "AllowUnadvertisedPKCE")
+				require.Equal(t, "AllowUnadvertisedPKCE", discovery.Policy)
 				return
 			}
 			required := requireAuthorization(t, err)

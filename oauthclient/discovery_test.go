@@ -121,10 +121,10 @@ func TestPain14ResourceMatch(t *testing.T) {
 				require.Equal(t, resource, query(t, requireAuthorization(t, err)).Get("resource"))
 				return
 			}
-			var mismatch *oauthclient.MismatchError
+			var mismatch *oauthclient.DiscoveryError
 			require.ErrorAs(t, err, &mismatch)
-			require.Equal(t, oauthclient.MismatchError{
-				What: "resource", Got: resource, Want: w.mcp.URL(), Source: w.mcp.Origin() + wellKnownResource + "/v1/mcp",
+			require.Equal(t, oauthclient.DiscoveryError{
+				Source: w.mcp.Origin() + wellKnownResource + "/v1/mcp", Reason: "resource mismatch", Got: resource, Want: w.mcp.URL(),
 			}, *mismatch)
 			require.Contains(t, err.Error(), w.mcp.URL())
 			require.Empty(t, w.as.Requests(""))
@@ -181,7 +181,7 @@ func TestHTMLAtAGuessedLocationIsNotFound(t *testing.T) {
 	c := w.client(func(cfg *oauthclient.Config) { cfg.ServerURL = front.URL + "/mcp" })
 	// The root document speaks for the server behind, so it is a mismatch:
 	// which proves that the front page was passed over and the root was read.
-	var mismatch *oauthclient.MismatchError
+	var mismatch *oauthclient.DiscoveryError
 	require.ErrorAs(t, c.Connect(t.Context()), &mismatch)
 	require.Equal(t, front.URL+wellKnownResource, mismatch.Source)
 }
