@@ -62,7 +62,7 @@ func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*d
 			RegistrationEndpoint:  origin + "/register",
 		}
 	}
-	return &discovered{resource: canonicalResource(p.cfg.ServerURL), server: server}, nil
+	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, nil
 }
 
 // chooseIssuer prefers an authorization server for which a client was
@@ -76,49 +76,6 @@ func (p *OAuthProvider) chooseIssuer(issuers []string) string {
 		}
 	}
 	return issuers[0]
-}
-
-// resourceMetadata fetches the protected resource metadata (RFC 9728) from the
-// challenge's URL, the well-known URL of the server's path, or that of its
-// root. It returns nil when there is none. A document that was found but is
-// invalid is an error: skipping it could lead to another authorization server.
-func (p *OAuthProvider) resourceMetadata(ctx context.Context, challenged string) (*oauthex.ProtectedResourceMetadata, string, error) {
-	for _, source := range resourceMetadataURLs(challenged, p.cfg.ServerURL) {
-		var m oauthex.ProtectedResourceMetadata
-		found, err := p.fetchMetadata(ctx, source, source == challenged, &m)
-		if err != nil {
-			return nil, "", err
-		}
-		if !found {
-			continue
-		}
-		if !resourceCovers(m.Resource, p.cfg.ServerURL) {
-			return nil, "", &DiscoveryError{Source: source, Reason: "resource mismatch", Got: m.Resource, Want: withoutQuery(canonicalResource(p.cfg.ServerURL))}
-		}
-		if len(m.AuthorizationServers) == 0 {
-			return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers is empty"}
-		}
-		for _, issuer := range m.AuthorizationServers {
-			if CheckServerURL(issuer) != nil {
-				return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers holds something that is no http(s) URL"}
-			}
-		}
-		return &m, source, nil
-	}
-	return nil, "", nil
-}
-
-// resourceMetadataURLs lists where to look, without duplicates.
-func resourceMetadataURLs(challenged, serverURL string) []string {
-	u, _ := url.Parse(serverURL) // validated by New
-	root := u.Scheme + "://" + u.Host + "/.well-known/oauth-protected-resource"
-	var urls []string
-	for _, candidate := range []string{challenged, root + strings.TrimSuffix(u.EscapedPath(), "/"), root} {
-		if candidate != "" && !slices.Contains(urls, candidate) {
-			urls = append(urls, candidate)
-		}
-	}
-	return urls
 }
 
 // serverMetadata fetches the metadata of an authorization server; nil when it
@@ -225,51 +182,3 @@ func (p *OAuthProvider) fetchMetadata(ctx context.Context, source string, announ
 // sameIssuer compares issuers, tolerating one trailing slash: documents differ
 // in it, and the metadata was fetched from the same place either way.
 func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
-
-// canonicalResource is the canonical server URI of the MCP specification: no
-// fragment, scheme and host in lower case, no trailing slash after the host.
-func canonicalResource(serverURL string) string {
-	u, err := url.Parse(serverURL)
-	if err != nil {
-		return serverURL
-	}
-	u.Scheme, u.Host, u.Fragment = strings.ToLower(u.Scheme), strings.ToLower(u.Host), ""
-	if u.Path == "/" {
-		u.Path = ""
-	}
-	return u.String()
-}
-
-// withoutQuery leaves out what may hold an API key.
-func withoutQuery(raw string) string {
-	before, _, _ := strings.Cut(raw, "?")
-	return before
-}
-
-// resourceCovers tells whether a metadata document for resource speaks for
-// serverURL: it is the same URL, or the same origin with a path that is a
-// prefix of it by whole segments.
-func resourceCovers(resource, serverURL string) bool {
-	r, err := url.Parse(canonicalResource(resource))
-	if err != nil || r.Host == "" || r.User != nil {
-		return false
-	}
-	s, _ := url.Parse(canonicalResource(serverURL))
-	if r.Scheme != s.Scheme || hostPort(r) != hostPort(s) {
-		return false
-	}
-	if r.RawQuery != "" && r.RawQuery != s.RawQuery {
-		return false
-	}
-	rPath, sPath := strings.TrimSuffix(r.EscapedPath(), "/"), strings.TrimSuffix(s.EscapedPath(), "/")
-	return sPath == rPath || strings.HasPrefix(sPath, rPath+"/")
-}
-
-// hostPort returns host and port with the scheme's default port made explicit.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Hostname() + ":" + port
-}

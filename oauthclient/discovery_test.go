@@ -2,6 +2,7 @@ package oauthclient_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -82,8 +83,8 @@ func TestResourceMetadataLocations(t *testing.T) {
 	}
 }
 
-// The resource of the document may be the server's URL or a prefix of it by
-// whole segments, and is what the token is asked for.
+// The resource of the document is the server's URL, and is what the token is
+// asked for.
 func TestPain14ResourceMatch(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
@@ -93,9 +94,6 @@ func TestPain14ResourceMatch(t *testing.T) {
 	}{
 		{"exact", "%ORIGIN%/v1/mcp", true},
 		{"trailing slash", "%ORIGIN%/v1/mcp/", true},
-		{"origin", "%ORIGIN%", true},
-		{"origin with slash", "%ORIGIN%/", true},
-		{"path prefix", "%ORIGIN%/v1", true},
 		{"upper case scheme and host", "HTTP://LOCAL/v1/mcp", true},
 		{"prefix of a segment only", "%ORIGIN%/v", false},
 		{"longer path", "%ORIGIN%/v1/mcp/more", false},
@@ -106,6 +104,7 @@ func TestPain14ResourceMatch(t *testing.T) {
 		{"another scheme", "https://LOCAL/v1/mcp", false},
 		{"user info", "http://user@LOCAL/v1/mcp", false},
 		{"query that the server URL has not", "%ORIGIN%/v1/mcp?tenant=2", false},
+		{"fragment", "%ORIGIN%/v1/mcp#x", false},
 		{"not a URL", "mcp", false},
 		{"missing", "", false},
 	}
@@ -129,6 +128,75 @@ func TestPain14ResourceMatch(t *testing.T) {
 			require.Contains(t, err.Error(), w.mcp.URL())
 			require.Empty(t, w.as.Requests(""))
 		})
+	}
+}
+
+// A tenant of an origin must not get a token for the whole origin: a parent
+// path counts only in the document at that parent's own well-known URL.
+func TestDiscovery_ResourceOfAnotherTenantIsRefused(t *testing.T) {
+	t.Parallel()
+	allowed := oauthclient.ServerPolicy{AllowParentResource: true}
+	rows := []struct {
+		name             string
+		source, resource string // paths; the document is in another place than the server for "elsewhere"
+		policy           oauthclient.ServerPolicy
+		want             string // "", "refused" or the policy that the error names
+	}{
+		{"origin, from the server's own well-known URL", wellKnownResource + "/tenants/evil/mcp", "", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"parent, from the server's own well-known URL", wellKnownResource + "/tenants/evil/mcp", "/tenants", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"origin, from a URL below the tenant", "/tenants/evil/meta", "", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"origin, from another origin", "elsewhere", "", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"origin, from another parent's well-known URL", wellKnownResource + "/tenants", "", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"another tenant", "/tenants/evil/meta", "/tenants/good", allowed, "refused"},
+		{"another tenant's server", wellKnownResource + "/tenants/good/mcp", "/tenants/good/mcp", allowed, "refused"},
+		{"origin, from its own well-known URL", wellKnownResource, "", oauthclient.ServerPolicy{}, ""},
+		{"origin with a slash, from its own well-known URL", wellKnownResource, "/", oauthclient.ServerPolicy{}, ""},
+		{"parent, from its own well-known URL", wellKnownResource + "/tenants", "/tenants", oauthclient.ServerPolicy{}, ""},
+		{"itself, from anywhere", "elsewhere", "/tenants/evil/mcp", oauthclient.ServerPolicy{}, ""},
+		{"origin, by policy", wellKnownResource + "/tenants/evil/mcp", "", allowed, ""},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{Path: "/tenants/evil/mcp"})
+			document := `{"resource":"` + w.mcp.Origin() + row.resource + `","authorization_servers":["` + w.as.Issuer() + `"]}`
+			source := w.mcp.Origin() + row.source
+			if row.source == "elsewhere" {
+				other := httptest.NewServer(authtest.Body(http.StatusOK, "application/json", document))
+				t.Cleanup(other.Close)
+				source = other.URL
+			} else {
+				w.mcp.SetMetadata(mcptest.Metadata{Locations: []mcptest.MetadataLocation{mcptest.MetadataAtCustom}, CustomPath: row.source, Raw: document})
+			}
+			w.challenge(`Bearer resource_metadata="` + source + `"`)
+			err := w.client(policy(row.policy)).Connect(t.Context())
+			if row.want == "" {
+				require.Equal(t, w.mcp.Origin()+row.resource, query(t, requireAuthorization(t, err)).Get("resource"))
+				return
+			}
+			var discovery *oauthclient.DiscoveryError
+			require.ErrorAs(t, err, &discovery)
+			require.Equal(t, w.mcp.Origin()+row.resource, discovery.Got)
+			require.Equal(t, w.mcp.URL(), discovery.Want)
+			if row.want != "refused" {
+				require.Equal(t, row.want, discovery.Policy)
+				require.ErrorContains(t, err, "ServerPolicy.AllowParentResource")
+			}
+			require.Empty(t, w.as.Requests(""))
+		})
+	}
+}
+
+// An API key in the server's URL is none of the authorization server's business.
+func TestDiscovery_ResourceHasNoQuery(t *testing.T) {
+	t.Parallel()
+	for _, meta := range []mcptest.Metadata{{}, {Absent: true}, {Resource: "%URL%?key=secret-key"}} {
+		w := newWorld(t, authtest.Options{}, mcptest.Options{SharedOrigin: true})
+		meta.Resource = strings.ReplaceAll(meta.Resource, "%URL%", w.mcp.URL())
+		w.mcp.SetMetadata(meta)
+		required := w.begin(w.client(func(cfg *oauthclient.Config) { cfg.ServerURL += "?key=secret-key" }))
+		require.Equal(t, w.mcp.URL(), query(t, required).Get("resource"))
+		require.NotContains(t, required.AuthURL, "secret-key")
 	}
 }
 

@@ -35,6 +35,11 @@ type ServerPolicy struct {
 	// servers that reject it (Microsoft Entra ID). A token is then not bound
 	// to the MCP server.
 	SkipResourceParameter bool
+	// AllowParentResource accepts resource metadata for a parent path of the
+	// server's URL although the document is not at that parent's own
+	// well-known URL. The token is then good for everything below that path:
+	// other tenants of the origin are trusted like the server.
+	AllowParentResource bool
 	// AllowUnadvertisedPKCE accepts server metadata without
 	// code_challenge_methods_supported. S256 is still sent.
 	AllowUnadvertisedPKCE bool
