@@ -16,7 +16,8 @@ type Config struct {
 	ServerURL string
 
 	// CallbackURL is the redirect URI (RFC 6749 section 3.1.2): absolute,
-	// without a fragment. Required.
+	// without a fragment; https, http on loopback, or a private-use scheme.
+	// Required.
 	CallbackURL string
 
 	// OnRedirect, if set, is called once per authorization attempt with the

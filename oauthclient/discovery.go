@@ -45,8 +45,9 @@ func (p *OAuthProvider) discover(ctx context.Context, ch challenge) (*discovered
 }
 
 // discoverWithoutResourceMetadata is the fallback of MCP 2025-03-26: the MCP
-// server's origin is the authorization server, with fixed endpoints when it
-// has no metadata either.
+// server's origin is the authorization server. With no metadata there either,
+// the endpoints are at fixed places, where a policy does without the promise of
+// PKCE.
 func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*discovered, error) {
 	u, _ := url.Parse(p.cfg.ServerURL) // validated by New
 	origin := u.Scheme + "://" + u.Host
@@ -55,12 +56,16 @@ func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*d
 		return nil, err
 	}
 	if server == nil {
+		if !p.policy.AllowUnadvertisedPKCE {
+			return nil, &DiscoveryError{Source: origin, Reason: "there is no metadata, and so no promise of PKCE with S256", Policy: "AllowUnadvertisedPKCE"}
+		}
 		server = &oauthex.AuthServerMeta{
 			Issuer:                origin,
 			AuthorizationEndpoint: origin + "/authorize",
 			TokenEndpoint:         origin + "/token",
 			RegistrationEndpoint:  origin + "/register",
 		}
+		return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, p.checkServerMetadata(server, origin)
 	}
 	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, nil
 }
@@ -110,8 +115,8 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 		if endpoint.url == "" && endpoint.optional {
 			continue
 		}
-		if CheckServerURL(endpoint.url) != nil {
-			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an http(s) URL"}
+		if !isEndpoint(endpoint.url) {
+			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an https URL"}
 		}
 	}
 	if err := netguard.CheckBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
@@ -143,6 +148,13 @@ func serverMetadataURLs(issuer string) []string {
 		urls = append(urls, origin+path+"/.well-known/openid-configuration")
 	}
 	return urls
+}
+
+// isEndpoint reports whether a code, a token or a user may be sent to a URL: it
+// is https, or http on loopback, whatever the host's transport could reach.
+func isEndpoint(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && CheckServerURL(raw) == nil && (u.Scheme == "https" || netguard.IsLoopback(u.Hostname()))
 }
 
 // fetchMetadata gets a JSON document. A 4xx means that there is none, and so

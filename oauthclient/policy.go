@@ -41,7 +41,9 @@ type ServerPolicy struct {
 	// other tenants of the origin are trusted like the server.
 	AllowParentResource bool
 	// AllowUnadvertisedPKCE accepts server metadata without
-	// code_challenge_methods_supported. S256 is still sent.
+	// code_challenge_methods_supported, and servers of MCP 2025-03-26 without
+	// any metadata. S256 is still sent; a server that ignores it does not
+	// notice a stolen code.
 	AllowUnadvertisedPKCE bool
 	// TrustedIssuer is accepted as the issuer in the server metadata,
 	// although the resource metadata names the server differently. The MCP

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
+
+	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
 
 // NormalizeServerURL checks that raw can be [Config.ServerURL] and returns the
@@ -71,8 +73,11 @@ func defaultPort(scheme string) string {
 	return "443"
 }
 
-// CheckCallbackURL reports whether raw can be [Config.CallbackURL]: a web or
-// native redirect URI (RFC 8252 section 7), not one that a browser would run.
+// browserSchemes are the schemes that a browser handles itself.
+var browserSchemes = []string{"about", "blob", "data", "file", "filesystem", "ftp", "javascript", "vbscript", "view-source", "ws", "wss"}
+
+// CheckCallbackURL reports whether raw can be [Config.CallbackURL]: https, http
+// on loopback, or a private-use scheme of a native app (RFC 8252 section 7).
 func CheckCallbackURL(raw string) error {
 	if raw == "" {
 		return errors.New("is missing")
@@ -81,12 +86,14 @@ func CheckCallbackURL(raw string) error {
 	switch {
 	case err != nil || !u.IsAbs():
 		return errors.New("must be an absolute URL")
-	case slices.Contains([]string{"javascript", "data", "vbscript", "file"}, u.Scheme):
+	case slices.Contains(browserSchemes, u.Scheme):
 		return fmt.Errorf("scheme %q cannot be a redirect URI", u.Scheme)
 	case u.Fragment != "" || strings.Contains(raw, "#"):
 		return errors.New("must not have a fragment (RFC 6749 section 3.1.2)")
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() == "":
 		return errors.New("has no host")
+	case u.Scheme == "http" && !netguard.IsLoopback(u.Hostname()):
+		return errors.New("must be https, except on loopback")
 	}
 	return nil
 }
