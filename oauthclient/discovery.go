@@ -122,6 +122,9 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 	if err := netguard.CheckBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
 		return fmt.Errorf("oauthclient: authorization_endpoint of %s: %w", source, err)
 	}
+	if err := p.checkSite(m.Issuer, m.AuthorizationEndpoint, source, m.AuthorizationResponseIssParameterSupported); err != nil {
+		return err
+	}
 	if p.policy.AllowUnadvertisedPKCE && len(m.CodeChallengeMethodsSupported) == 0 {
 		return nil
 	}

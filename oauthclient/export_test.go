@@ -22,3 +22,6 @@ func ConnectionSession(c Connection) string {
 	}
 	return c.conn().SessionID
 }
+
+// SameSite is sameSite.
+var SameSite = sameSite

@@ -45,6 +45,11 @@ type ServerPolicy struct {
 	// any metadata. S256 is still sent; a server that ignores it does not
 	// notice a stolen code.
 	AllowUnadvertisedPKCE bool
+	// AllowForeignAuthorizationEndpoint accepts an authorization endpoint on
+	// another site than the issuer's, of a server that promises no iss (RFC
+	// 9207). The MCP server is then trusted not to name an authorization server
+	// that takes the code a user approved at another (a mix-up).
+	AllowForeignAuthorizationEndpoint bool
 	// TrustedIssuer is accepted as the issuer in the server metadata,
 	// although the resource metadata names the server differently. The MCP
 	// server is then trusted not to name a server that only claims to be it:
