@@ -121,6 +121,29 @@ func TestInvalidCallbacks(t *testing.T) {
 	}
 }
 
+// One AttemptStore serves two connections. The other connection must not get
+// the token, and the attempt is not lost.
+func TestFinishAuth_AttemptOfAnotherConnectionIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*oauthclient.Config){
+		"another server":       func(cfg *oauthclient.Config) { cfg.ServerURL += "/other" },
+		"another redirect URI": func(cfg *oauthclient.Config) { cfg.CallbackURL += "2" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			store := &attempts{now: w.clock.Now}
+			shared := func(cfg *oauthclient.Config) { cfg.Attempts = store }
+			own := w.client(shared)
+			other := w.client(shared, change, func(cfg *oauthclient.Config) { cfg.Credentials = nil })
+			resp := w.approve(w.begin(own))
+			require.ErrorIs(t, other.FinishAuth(t.Context(), resp), oauthclient.ErrInvalidCallback)
+			require.Empty(t, w.as.Requests(authtest.EndpointToken))
+			require.NoError(t, own.FinishAuth(t.Context(), resp))
+		})
+	}
+}
+
 func TestStateIsSingleUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

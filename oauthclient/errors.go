@@ -178,7 +178,7 @@ func (e *StorageError) Unwrap() error { return e.Err }
 // up. A time limit of the store's own is a failure of the store.
 func storageError(ctx context.Context, err error) error {
 	gaveUp := ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
-	if err == nil || gaveUp || ownError(err) != nil || errors.Is(err, errKeep) || errors.Is(err, ErrNoAttempt) || errors.Is(err, ErrForbiddenAddress) {
+	if err == nil || gaveUp || ownError(err) != nil || errors.Is(err, errKeep) || errors.Is(err, ErrNoAttempt) || errors.Is(err, ErrNotConnected) || errors.Is(err, ErrForbiddenAddress) {
 		return err
 	}
 	return &StorageError{Err: err}

@@ -44,6 +44,22 @@ func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
 }
 
+// revealAll returns the values of secrets.
+func revealAll(list []Secret) (values []string) {
+	for _, s := range list {
+		values = append(values, s.Reveal())
+	}
+	return values
+}
+
+// secrets wraps values.
+func secrets(values []string) (list []Secret) {
+	for _, value := range values {
+		list = append(list, NewSecret(value))
+	}
+	return list
+}
+
 // fingerprint returns a hash that tells secrets apart and gives none away.
 func (s Secret) fingerprint() string {
 	sum := sha256.Sum256([]byte("mcpoauth secret " + s.Reveal()))
