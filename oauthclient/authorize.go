@@ -23,8 +23,38 @@ type AuthorizationResponse struct {
 	ErrorDescription string
 }
 
-// ParseAuthorizationResponse reads the parameters of a callback, from its
-// query or form. A response that repeats one of them (OAuth 2.1 section 3.1
+// ParseCallbackQuery reads the query or the form of a callback. It never fails:
+// where [url.ParseQuery] drops a parameter with a stray % or ;, as the texts of
+// denials have them, they stay as they are.
+func ParseCallbackQuery(raw string) url.Values {
+	values := make(url.Values)
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name != "" {
+			values.Add(unescape(name), unescape(value))
+		}
+	}
+	return values
+}
+
+// unescape is [url.QueryUnescape] that keeps a % without two hexadecimal digits.
+func unescape(s string) string {
+	first, rest, found := strings.Cut(s, "%")
+	out := strings.ReplaceAll(first, "+", " ")
+	for found {
+		var part string
+		part, rest, found = strings.Cut(rest, "%")
+		text, err := url.QueryUnescape("%" + part)
+		if err != nil {
+			text = "%" + strings.ReplaceAll(part, "+", " ")
+		}
+		out += text
+	}
+	return out
+}
+
+// ParseAuthorizationResponse reads the parameters of a callback, as
+// [ParseCallbackQuery] returns them. A response that repeats one of them (OAuth 2.1 section 3.1
 // forbids it) or that has an empty iss belongs to no attempt: it gets no State.
 func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 	for _, name := range []string{"code", "state", "iss", "error", "error_description"} {

@@ -2,9 +2,8 @@ package oauthclient
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -26,14 +25,14 @@ type discovered struct {
 // discover finds the authorization server of the MCP server (MCP 2026-07-28
 // authorization, "Authorization Server Discovery").
 func (p *OAuthProvider) discover(ctx context.Context, ch challenge) (*discovered, error) {
-	metadata, source, err := p.resourceMetadata(ctx, ch.resourceMetadata)
+	resource, err := p.resourceMetadata(ctx, ch.resourceMetadata)
 	if err != nil {
 		return nil, err
 	}
-	if metadata == nil {
+	if resource == nil {
 		return p.discoverWithoutResourceMetadata(ctx)
 	}
-	issuer := p.chooseIssuer(metadata.AuthorizationServers)
+	issuer := p.chooseIssuer(resource.authorizationServers)
 	server, err := p.serverMetadata(ctx, issuer)
 	if err != nil {
 		return nil, err
@@ -41,7 +40,7 @@ func (p *OAuthProvider) discover(ctx context.Context, ch challenge) (*discovered
 	if server == nil {
 		return nil, &DiscoveryError{Source: issuer, Reason: "no server metadata found (RFC 8414, OpenID Connect Discovery)"}
 	}
-	return &discovered{resource: metadata.Resource, resourceMetadataURL: source, scopes: metadata.ScopesSupported, server: server}, nil
+	return &discovered{resource: resource.resource, resourceMetadataURL: resource.source, scopes: resource.scopes, server: server}, nil
 }
 
 // discoverWithoutResourceMetadata is the fallback of MCP 2025-03-26: the MCP
@@ -87,20 +86,32 @@ func (p *OAuthProvider) chooseIssuer(issuers []string) string {
 // has none.
 func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
 	for _, source := range serverMetadataURLs(issuer) {
-		var m oauthex.AuthServerMeta
-		found, err := p.fetchMetadata(ctx, source, false, &m)
+		doc, err := p.fetchMetadata(ctx, source)
+		if errors.Is(err, errNoDocument) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if !found {
-			continue
-		}
+		m := serverMeta(doc)
 		if !sameIssuer(m.Issuer, issuer) && (p.policy.TrustedIssuer == "" || m.Issuer != p.policy.TrustedIssuer) {
 			return nil, &DiscoveryError{Source: source, Reason: "issuer mismatch", Got: m.Issuer, Want: issuer, Policy: "TrustedIssuer"}
 		}
-		return &m, p.checkServerMetadata(&m, source)
+		return m, p.checkServerMetadata(m, source)
 	}
 	return nil, nil
+}
+
+// serverMeta reads the members of RFC 8414 section 2 that are used.
+func serverMeta(d document) *oauthex.AuthServerMeta {
+	return &oauthex.AuthServerMeta{
+		Issuer: d.text("issuer"), AuthorizationEndpoint: d.text("authorization_endpoint"), TokenEndpoint: d.text("token_endpoint"),
+		RegistrationEndpoint: d.text("registration_endpoint"), RevocationEndpoint: d.text("revocation_endpoint"),
+		ScopesSupported: d.scopes("scopes_supported"), CodeChallengeMethodsSupported: d.list("code_challenge_methods_supported"),
+		TokenEndpointAuthMethodsSupported:          d.list("token_endpoint_auth_methods_supported"),
+		ClientIDMetadataDocumentSupported:          d.flag("client_id_metadata_document_supported"),
+		AuthorizationResponseIssParameterSupported: d.flag("authorization_response_iss_parameter_supported"),
+	}
 }
 
 // checkServerMetadata checks what the flow relies on.
@@ -160,38 +171,41 @@ func isEndpoint(raw string) bool {
 	return err == nil && CheckServerURL(raw) == nil && (u.Scheme == "https" || netguard.IsLoopback(u.Hostname()))
 }
 
-// fetchMetadata gets a JSON document. A 4xx means that there is none, and so
-// does an answer that is no JSON at a location that was only guessed: many
-// sites answer every path with their front page. A server that fails is a
-// [TemporaryError], so that an outage cannot pass for an absence.
-func (p *OAuthProvider) fetchMetadata(ctx context.Context, source string, announced bool, out any) (found bool, err error) {
-	if CheckServerURL(source) != nil {
-		return false, &DiscoveryError{Source: "the server", Reason: "the announced metadata location is not an http(s) URL"}
-	}
+// errNoDocument says that there is no metadata document at a URL.
+var errNoDocument = errors.New("oauthclient: no metadata document")
+
+// fetchMetadata gets a JSON object, or errNoDocument for a 4xx and for an answer
+// that is no JSON: many sites answer every path with their front page. JSON
+// that is no object is an error. A server that fails is a [TemporaryError], so
+// that an outage cannot pass for an absence.
+func (p *OAuthProvider) fetchMetadata(ctx context.Context, source string) (document, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
 	if err != nil {
-		return false, &DiscoveryError{Source: source, Reason: "not a URL"}
+		return nil, &DiscoveryError{Source: source, Reason: "not a URL"}
 	}
 	req.Header.Set("Accept", "application/json")
 	answer, err := p.doAuth(ctx, "fetching "+source, req)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	if answer.status >= 400 {
-		return false, nil
+	if answer.status != http.StatusOK {
+		return nil, errNoDocument
 	}
-	mediaType, _, _ := mime.ParseMediaType(answer.contentType)
-	isJSON := mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
-	if (!isJSON || answer.status >= 300) && !announced {
-		return false, nil
+	doc, err := parseDocument(answer.body)
+	if err != nil && isJSON(answer.contentType) {
+		return nil, &DiscoveryError{Source: source, Reason: err.Error()}
 	}
-	if answer.status != http.StatusOK || !isJSON {
-		return false, &DiscoveryError{Source: source, Reason: fmt.Sprintf("answered status %d with content type %q", answer.status, mediaType)}
+	if err != nil {
+		return nil, errNoDocument
 	}
-	if err := json.Unmarshal(answer.body, out); err != nil {
-		return false, &DiscoveryError{Source: source, Reason: "is not a valid metadata document"}
-	}
-	return true, nil
+	return doc, nil
+}
+
+// isJSON reports whether a content type is one of JSON, whatever its parameters.
+func isJSON(contentType string) bool {
+	t, _, _ := strings.Cut(strings.ToLower(contentType), ";")
+	t = strings.TrimSpace(t)
+	return t == "application/json" || t == "text/json" || strings.HasSuffix(t, "+json")
 }
 
 // sameIssuer compares issuers, tolerating one trailing slash: documents differ

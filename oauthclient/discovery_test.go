@@ -1,6 +1,7 @@
 package oauthclient_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -210,10 +211,11 @@ func TestResourceMetadataFoundButInvalid(t *testing.T) {
 	}{
 		{"not JSON", mcptest.Metadata{Raw: `{"resource":`}},
 		{"not an object", mcptest.Metadata{Raw: `[]`}},
-		{"wrong types", mcptest.Metadata{Raw: `{"resource":1}`}},
+		{"null", mcptest.Metadata{Raw: `null`}},
+		{"resource of a wrong type", mcptest.Metadata{Raw: `{"resource":1}`}},
+		{"authorization servers of a wrong type", mcptest.Metadata{Raw: `{"resource":"%URL%","authorization_servers":[1,{}]}`}},
 		{"no authorization servers", mcptest.Metadata{Raw: `{"resource":"%URL%","authorization_servers":[]}`}},
 		{"authorization server with a bad scheme", mcptest.Metadata{AuthorizationServers: []string{"javascript:alert(1)"}}},
-		{"second authorization server with a bad scheme", mcptest.Metadata{AuthorizationServers: []string{"https://as.example", "file:///etc/passwd"}}},
 	}
 	for _, row := range rows {
 		for _, announced := range []bool{true, false} {
@@ -254,24 +256,88 @@ func TestHTMLAtAGuessedLocationIsNotFound(t *testing.T) {
 	require.Equal(t, front.URL+wellKnownResource, mismatch.Source)
 }
 
-func TestHTMLAtTheAnnouncedLocationIsAnError(t *testing.T) {
+// The announced URL leads nowhere. The well-known URLs are the same server's
+// word; without them there is an error, and not the fallback of 2025-03-26.
+func TestDiscovery_UnusableAnnouncedLocation(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	w.mcp.SetMetadataOutage(authtest.Body(http.StatusOK, "text/html", "<html>"))
-	var discovery *oauthclient.DiscoveryError
-	require.ErrorAs(t, w.client().Connect(t.Context()), &discovery)
-	require.Contains(t, discovery.Reason, "text/html")
+	for name, location := range map[string]string{
+		"file": "file:///etc/passwd", "relative": "/relative", "no host": "http://", "user info": "http://user:pw@127.0.0.1/x", "no URL": "http://%zz",
+		"plain http, as behind a proxy": "http://mcp.example/.well-known/oauth-protected-resource", "404": "%ORIGIN%/gone", "HTML": "%ORIGIN%/front",
+		"redirect to HTML": "%ORIGIN%/moved",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			site := catchAll(t, w.mcp, func(path string) bool { return path == "/front" })
+			header := `Bearer resource_metadata="` + strings.ReplaceAll(location, "%ORIGIN%", site.URL) + `", scope="read"`
+			w.challenge(header)
+			required := w.begin(w.client())
+			require.Equal(t, "read", query(t, required).Get("scope"), "the rest of the challenge holds")
+			require.Contains(t, paths(w.mcp), wellKnownResource+"/mcp")
+
+			w.mcp.SetMetadata(mcptest.Metadata{Absent: true})
+			w.as.Reset()
+			var discovery *oauthclient.DiscoveryError
+			err := w.client().Connect(t.Context())
+			require.ErrorAs(t, err, &discovery)
+			require.NotContains(t, err.Error(), "pw")
+			require.Empty(t, w.as.Requests(""))
+		})
+	}
 }
 
-func TestBadAnnouncedLocation(t *testing.T) {
+// What a server writes into members that are not used, or how it writes those
+// that are, costs nothing.
+func TestDiscovery_OddDocuments(t *testing.T) {
 	t.Parallel()
-	for _, location := range []string{"file:///etc/passwd", "/relative", "http://", "http://user:pw@127.0.0.1/x", "http://%zz"} {
-		t.Run(location, func(t *testing.T) {
+	rows := []struct{ name, contentType, extra string }{
+		{"byte order mark", "application/json", "BOM"},
+		{"charset", "Application/JSON; charset=UTF-8", ""},
+		{"broken parameter", "application/json; charset", ""},
+		{"text/json", "text/json", ""},
+		{"octet stream", "application/octet-stream", ""},
+		{"no content type", "", ""},
+		{"scopes in a string", "application/json", `"scopes_supported":"read, write"`},
+		{"scopes of odd types", "application/json", `"scopes_supported":["read",null,7,"write"]`},
+		{"unused members of odd types", "application/json", `"scopes_supported":["read","write"],"jwks_uri":[],"bearer_methods_supported":"header","resource_name":{},"grant_types_supported":{},"tls_client_certificate_bound_access_tokens":"no"`},
+		{"null members", "application/json", `"scopes_supported":["read","write"],"registration_endpoint_auth":null,"revocation_endpoint":null`},
+		{"a second authorization server that is none", "application/json", `"authorization_servers":["file:///etc/passwd","%AS%",3]`},
+		{"one authorization server in a string", "application/json", `"authorization_servers":"%AS%"`},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, authtest.Options{}, mcptest.Options{Challenge: mcptest.Challenge{ResourceMetadata: location}})
-			var discovery *oauthclient.DiscoveryError
-			require.ErrorAs(t, w.client().Connect(t.Context()), &discovery)
-			require.Empty(t, paths(w.mcp))
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			serve := func(members map[string]any) http.HandlerFunc {
+				body, err := json.Marshal(members)
+				require.NoError(t, err)
+				text := strings.TrimSuffix(string(body), "}")
+				switch row.extra {
+				case "":
+					text += "}"
+				case "BOM":
+					text = "\xef\xbb\xbf" + text + "}"
+				default:
+					text += "," + strings.ReplaceAll(row.extra, "%AS%", w.as.Issuer()) + "}"
+				}
+				return authtest.Body(http.StatusOK, row.contentType, text)
+			}
+			w.mcp.SetMetadataOutage(serve(map[string]any{"resource": w.mcp.URL(), "authorization_servers": []string{w.as.Issuer()}}))
+			w.as.SetOutage(authtest.EndpointMetadata, serve(map[string]any{
+				"issuer": w.as.Issuer(), "authorization_endpoint": w.as.EndpointURL(authtest.EndpointAuthorize), "token_endpoint": w.as.EndpointURL(authtest.EndpointToken),
+				"registration_endpoint": w.as.EndpointURL(authtest.EndpointRegister), "code_challenge_methods_supported": "S256",
+				"authorization_response_iss_parameter_supported": "true",
+			}))
+			c := w.client()
+			required := w.begin(c)
+			if strings.Contains(row.extra, "scopes_supported") {
+				require.Equal(t, "read write", query(t, required).Get("scope"))
+			}
+			resp := w.approve(required)
+			stripped := resp
+			stripped.Iss = ""
+			require.ErrorIs(t, c.FinishAuth(t.Context(), stripped), oauthclient.ErrInvalidCallback, "the promise of an iss is read")
+			require.NoError(t, c.FinishAuth(t.Context(), resp))
 		})
 	}
 }

@@ -32,7 +32,7 @@
 // At the callback URL, pass on what the browser brings. The host must make
 // sure that it is the browser it sent away (see Security below):
 //
-//	resp := oauthclient.ParseAuthorizationResponse(r.URL.Query())
+//	resp := oauthclient.ParseAuthorizationResponse(oauthclient.ParseCallbackQuery(r.URL.RawQuery))
 //	err := client.FinishAuth(ctx, resp)
 //
 // From then on there are tools to list and to call:

@@ -59,6 +59,9 @@ type ServerPolicy struct {
 	Scopes []string
 	// TokenEndpointAuthMethod replaces the choice of client authentication.
 	TokenEndpointAuthMethod string
+	// TokenMember is the member of a token answer that has the user's token
+	// answer in it, where it has one (Slack's "authed_user").
+	TokenMember string
 	// ForceAuthorization authorizes at connect, for servers that accept
 	// anonymous connections and ask for a token only later.
 	ForceAuthorization bool

@@ -2,55 +2,69 @@ package oauthclient
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
+
+// resourceMetadata is the protected resource metadata of the MCP server.
+type resourceMetadata struct {
+	resource             string
+	authorizationServers []string // at least one
+	scopes               []string
+	source               string // the URL of the document
+}
 
 // resourceMetadata fetches the protected resource metadata (RFC 9728) from the
 // challenge's URL, the well-known URL of the server's path, or that of its
-// root. It returns nil when there is none. A document that was found but is
-// invalid is an error: skipping it could lead to another authorization server.
-func (p *OAuthProvider) resourceMetadata(ctx context.Context, challenged string) (*oauthex.ProtectedResourceMetadata, string, error) {
-	for _, source := range resourceMetadataURLs(challenged, p.cfg.ServerURL) {
-		var m oauthex.ProtectedResourceMetadata
-		found, err := p.fetchMetadata(ctx, source, source == challenged, &m)
-		if err != nil {
-			return nil, "", err
-		}
-		if !found {
+// root. It returns nil when there is none and none was announced. A document
+// that was found but is invalid is an error: skipping it could lead to another
+// authorization server. An announced URL without a document is passed over: the
+// well-known URLs are the same server's word.
+func (p *OAuthProvider) resourceMetadata(ctx context.Context, announced string) (*resourceMetadata, error) {
+	urls := resourceMetadataURLs(p.cfg.ServerURL)
+	if isEndpoint(announced) {
+		urls = append([]string{announced}, slices.DeleteFunc(urls, func(u string) bool { return u == announced })...)
+	}
+	for _, source := range urls {
+		doc, err := p.fetchMetadata(ctx, source)
+		if errors.Is(err, errNoDocument) {
 			continue
 		}
-		if err := p.checkResource(m.Resource, source); err != nil {
-			return nil, "", err
+		if err != nil {
+			return nil, err
 		}
-		m.Resource = withoutQuery(m.Resource)
-		if len(m.AuthorizationServers) == 0 {
-			return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers is empty"}
-		}
-		for _, issuer := range m.AuthorizationServers {
-			if CheckServerURL(issuer) != nil {
-				return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers holds something that is no http(s) URL"}
-			}
-		}
-		return &m, source, nil
+		return p.readResource(doc, source)
 	}
-	return nil, "", nil
+	if announced != "" {
+		return nil, &DiscoveryError{Source: withoutQuery(p.cfg.ServerURL), Reason: "the resource_metadata URL of its challenge leads to no document, nor do the well-known URLs"}
+	}
+	return nil, nil
 }
 
-// resourceMetadataURLs lists where to look, without duplicates.
-func resourceMetadataURLs(challenged, serverURL string) []string {
-	u, _ := url.Parse(serverURL) // validated by New
-	root := &url.URL{Scheme: u.Scheme, Host: u.Host}
-	var urls []string
-	for _, candidate := range []string{challenged, wellKnownResource(u), wellKnownResource(root)} {
-		if candidate != "" && !slices.Contains(urls, candidate) {
-			urls = append(urls, candidate)
+// readResource reads and checks the members of RFC 9728 section 2 that are used.
+func (p *OAuthProvider) readResource(doc document, source string) (*resourceMetadata, error) {
+	resource := doc.text("resource")
+	if err := p.checkResource(resource, source); err != nil {
+		return nil, err
+	}
+	m := &resourceMetadata{resource: withoutQuery(resource), scopes: doc.scopes("scopes_supported"), source: source}
+	for _, issuer := range doc.list("authorization_servers") {
+		if CheckServerURL(issuer) == nil {
+			m.authorizationServers = append(m.authorizationServers, issuer)
 		}
 	}
-	return urls
+	if len(m.authorizationServers) == 0 {
+		return nil, &DiscoveryError{Source: source, Reason: "authorization_servers has no http(s) URL"}
+	}
+	return m, nil
+}
+
+// resourceMetadataURLs lists the well-known URLs, without duplicates.
+func resourceMetadataURLs(serverURL string) []string {
+	u, _ := url.Parse(serverURL) // validated by New
+	return slices.Compact([]string{wellKnownResource(u), wellKnownResource(&url.URL{Scheme: u.Scheme, Host: u.Host})})
 }
 
 // wellKnownResource is where the metadata of a resource is (RFC 9728 section
