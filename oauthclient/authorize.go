@@ -164,7 +164,7 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	if ch.errorCode == "insufficient_scope" {
 		attempt.StepUp = union(creds.StepUp, stepUpMarks(ch.scopes))
 	}
-	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state)
+	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state, p.policy.AuthorizationParams)
 	if err != nil {
 		return nil, err
 	}
@@ -216,8 +216,8 @@ func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Cred
 }
 
 // authorizationURL builds the URL for the browser (RFC 6749 section 4.1.1,
-// RFC 7636 section 4.3, RFC 8707 section 2.1).
-func authorizationURL(endpoint string, a Attempt, state Secret) (string, error) {
+// RFC 7636 section 4.3, RFC 8707 section 2.1), with a policy's parameters.
+func authorizationURL(endpoint string, a Attempt, state Secret, params url.Values) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return "", &DiscoveryError{Source: a.Issuer, Reason: "authorization_endpoint is not a URL"}
@@ -238,7 +238,8 @@ func authorizationURL(endpoint string, a Attempt, state Secret) (string, error) 
 	if slices.Contains(a.Scopes, "offline_access") {
 		q.Set("prompt", "consent") // OpenID Connect Core section 11 requires it with offline_access
 	}
-	u.RawQuery = q.Encode()
+	applyParams(q, params)
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // some servers take a plus sign for a plus sign
 	if len(u.RawQuery) > maxAuthQueryBytes {
 		return "", &DiscoveryError{Source: a.Issuer, Reason: "it and the server together ask for more than an authorization URL can carry"}
 	}

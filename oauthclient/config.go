@@ -103,9 +103,7 @@ func (c Config) validate() error {
 	bad("ServerURL", CheckServerURL(c.ServerURL))
 	bad("CallbackURL", CheckCallbackURL(c.CallbackURL))
 	if c.PolicyFor != nil && CheckServerURL(c.ServerURL) == nil {
-		if err := checkAuthMethod(c.PolicyFor(c.ServerURL).TokenEndpointAuthMethod); err != nil {
-			bad("PolicyFor", fmt.Errorf("TokenEndpointAuthMethod: %w", err))
-		}
+		bad("PolicyFor", c.PolicyFor(c.ServerURL).validate())
 	}
 	return errors.Join(errs...)
 }

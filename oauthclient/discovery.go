@@ -25,6 +25,9 @@ type discovered struct {
 // discover finds the authorization server of the MCP server (MCP 2026-07-28
 // authorization, "Authorization Server Discovery").
 func (p *OAuthProvider) discover(ctx context.Context, ch challenge) (*discovered, error) {
+	if issuer := p.policy.AuthorizationServer; issuer != "" {
+		return p.discoverPinned(ctx, issuer)
+	}
 	resource, err := p.resourceMetadata(ctx, ch.resourceMetadata)
 	if err != nil {
 		return nil, err
@@ -33,14 +36,30 @@ func (p *OAuthProvider) discover(ctx context.Context, ch challenge) (*discovered
 		return p.discoverWithoutResourceMetadata(ctx)
 	}
 	issuer := p.chooseIssuer(resource.authorizationServers)
-	server, err := p.serverMetadata(ctx, issuer)
+	server, err := p.requiredServerMetadata(ctx, issuer)
 	if err != nil {
 		return nil, err
 	}
-	if server == nil {
-		return nil, &DiscoveryError{Source: issuer, Reason: "no server metadata found (RFC 8414, OpenID Connect Discovery)"}
-	}
 	return &discovered{resource: resource.resource, resourceMetadataURL: resource.source, scopes: resource.scopes, server: server}, nil
+}
+
+// discoverPinned uses the authorization server of the policy.
+func (p *OAuthProvider) discoverPinned(ctx context.Context, issuer string) (*discovered, error) {
+	server, err := p.requiredServerMetadata(ctx, issuer)
+	if err != nil {
+		return nil, err
+	}
+	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, nil
+}
+
+// requiredServerMetadata is serverMetadata of a server that was named: having
+// none is an error.
+func (p *OAuthProvider) requiredServerMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
+	server, err := p.serverMetadata(ctx, issuer)
+	if err == nil && server == nil {
+		err = &DiscoveryError{Source: issuer, Reason: "no server metadata found (RFC 8414, OpenID Connect Discovery)"}
+	}
+	return server, err
 }
 
 // discoverWithoutResourceMetadata is the fallback of MCP 2025-03-26: the MCP
@@ -85,7 +104,11 @@ func (p *OAuthProvider) chooseIssuer(issuers []string) string {
 // serverMetadata fetches the metadata of an authorization server; nil when it
 // has none.
 func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
-	for _, source := range serverMetadataURLs(issuer) {
+	sources := serverMetadataURLs(issuer)
+	if p.policy.ServerMetadataURL != "" {
+		sources = []string{p.policy.ServerMetadataURL}
+	}
+	for _, source := range sources {
 		doc, err := p.fetchMetadata(ctx, source)
 		if errors.Is(err, errNoDocument) {
 			continue

@@ -72,7 +72,7 @@
 // The specifications are followed strictly. Where a server does not, an error
 // says what it was, with both values of a mismatch, and [ServerPolicy] has a
 // switch for it, named after what it gives up. [Shared.PolicyFor] sets switches
-// for one server and not for others.
+// for one server and not for others; [KnownServers] has those of known servers.
 //
 // # The SDK's client
 //

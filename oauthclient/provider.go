@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,9 +53,7 @@ func NewOAuthProvider(cfg Config) (*OAuthProvider, error) {
 
 // newOAuthProvider makes a provider of a completed config.
 func newOAuthProvider(cfg config) *OAuthProvider {
-	policy := cfg.PolicyFor(cfg.ServerURL)
-	policy.Scopes = slices.Clone(policy.Scopes)
-	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: policy, pending: make(map[string]pendingAttempt)}}
+	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: cfg.PolicyFor(cfg.ServerURL).clone(), pending: make(map[string]pendingAttempt)}}
 }
 
 // Format implements [fmt.Formatter]. A provider in use cannot be printed field

@@ -37,6 +37,7 @@ type tokenResponse struct {
 // all. A refusal by the server is an [*AuthorizationError], everything else
 // that goes wrong a [*TemporaryError].
 func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*tokenResponse, error) {
+	applyParams(form, p.policy.TokenParams)
 	answer, err := p.postForm(ctx, op, endpoint, client, form)
 	if err != nil {
 		return nil, err
