@@ -109,20 +109,24 @@ type AttemptStore interface {
 	Take(ctx context.Context, id string) (Attempt, error)
 }
 
-// maxMemoryAttempts bounds the default store; the attempt that would expire
+// maxMemoryAttempts bounds the memory store; the attempt that would expire
 // first makes room.
 const maxMemoryAttempts = 1000
 
-// memoryAttempts is the default [AttemptStore], for one process.
+// NewMemoryAttemptStore returns an [AttemptStore] for one process. The clock now
+// is [time.Now] if it is nil.
+func NewMemoryAttemptStore(now func() time.Time) AttemptStore {
+	if now == nil {
+		now = time.Now
+	}
+	return &memoryAttempts{now: now, attempts: make(map[string]Attempt)}
+}
+
 type memoryAttempts struct {
 	now func() time.Time
 
 	mu       sync.Mutex
 	attempts map[string]Attempt
-}
-
-func newMemoryAttempts(now func() time.Time) *memoryAttempts {
-	return &memoryAttempts{now: now, attempts: make(map[string]Attempt)}
 }
 
 func (m *memoryAttempts) Create(_ context.Context, a Attempt) error {

@@ -87,7 +87,7 @@ func (c Config) complete() (config, error) {
 		out.Registrations = NewMemoryRegistrationStore()
 	}
 	if out.Attempts == nil {
-		out.Attempts = newMemoryAttempts(out.Now)
+		out.Attempts = NewMemoryAttemptStore(out.Now)
 	}
 	return out, nil
 }

@@ -62,15 +62,16 @@ func (p *OAuthProvider) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "OAuthProvider(%s)", withoutQuery(p.cfg.ServerURL))
 }
 
-// TokenSource returns a source of the present access token, or nil as long as
-// there is none. It refreshes when due, in the time that Config.RequestTimeout
-// allows.
+// TokenSource returns a source of the present access token, or nil for a
+// connection that was never authorized. The source refreshes when due, in the
+// time that Config.RequestTimeout allows. After an authorization has ended, the
+// source returns [*AuthorizationRequiredError]: requests do not become anonymous.
 func (p *OAuthProvider) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
 	creds, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !creds.Authorized() {
+	if !creds.Authorized() && creds.Issuer == "" && !p.policy.ForceAuthorization {
 		return nil, nil //nolint:nilnil // the contract of auth.OAuthHandler: no source, no header
 	}
 	return tokenSource{ctx, p}, nil

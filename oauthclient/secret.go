@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"log/slog"
 )
@@ -79,6 +80,17 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String()))
 
 // LogValue implements [slog.LogValuer].
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// UnmarshalText implements [encoding.TextUnmarshaler], which JSON uses as well,
+// for secrets in a host's configuration. What MarshalText returned is an error:
+// the secret is lost.
+func (s *Secret) UnmarshalText(text []byte) error {
+	if string(text) == redacted {
+		return errors.New("oauthclient: the text is that of a redacted secret")
+	}
+	*s = NewSecret(string(text))
+	return nil
+}
 
 // MarshalText implements [encoding.TextMarshaler], which JSON uses as well. A
 // secret cannot be stored this way; see [Credentials.MarshalBinary].

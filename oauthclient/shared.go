@@ -92,7 +92,8 @@ type Shared struct {
 	MaxAuthResponseBytes int64
 	// MaxRedirects bounds the redirects that one request follows: those of
 	// metadata requests to anywhere that Transport reaches, those of the MCP
-	// server within its origin, all others never. Defaults to 3.
+	// server within its origin, all others never. Negative: none.
+	// Defaults to 3.
 	MaxRedirects int
 	// MaxTools bounds the elements of a list, over all pages. Defaults to
 	// 10,000.
@@ -159,6 +160,7 @@ func (s Shared) prepared() (*shared, error) {
 	setDefault(&c.MaxResponseBytes, 32<<20)
 	setDefault(&c.MaxAuthResponseBytes, 1<<20)
 	setDefault(&c.MaxRedirects, 3)
+	c.MaxRedirects = max(c.MaxRedirects, 0)
 	setDefault(&c.MaxTools, 10_000)
 	if c.PolicyFor == nil {
 		c.PolicyFor = func(string) ServerPolicy { return ServerPolicy{} }
@@ -218,7 +220,7 @@ func (s Shared) validate() error {
 	for name, value := range map[string]int64{
 		"RefreshAhead": int64(s.RefreshAhead), "AttemptTTL": int64(s.AttemptTTL), "RequestTimeout": int64(s.RequestTimeout),
 		"ConnectTimeout": int64(s.ConnectTimeout), "DiscoverTimeout": int64(s.DiscoverTimeout), "CallTimeout": int64(s.CallTimeout), "MaxResponseBytes": s.MaxResponseBytes,
-		"MaxAuthResponseBytes": s.MaxAuthResponseBytes, "MaxRedirects": int64(s.MaxRedirects), "MaxTools": int64(s.MaxTools),
+		"MaxAuthResponseBytes": s.MaxAuthResponseBytes, "MaxTools": int64(s.MaxTools),
 	} {
 		if value < 0 {
 			bad(name, "must not be negative")

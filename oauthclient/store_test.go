@@ -246,3 +246,48 @@ func (cannedServers) RoundTrip(req *http.Request) (*http.Response, error) {
 		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: req,
 	}, nil
 }
+
+// Loads, and Updates that store nothing, leave nothing behind.
+func TestMemoryRegistrationStore_KeepsOnlyRegistrations(t *testing.T) {
+	t.Parallel()
+	store := oauthclient.NewMemoryRegistrationStore()
+	key := func(i int) oauthclient.RegistrationKey { return oauthclient.RegistrationKey(fmt.Sprint(i)) }
+	for i := range 1000 {
+		_, err := store.Load(t.Context(), key(i))
+		require.NoError(t, err)
+		require.Error(t, store.Update(t.Context(), key(i), func(*oauthclient.Registration) error { return errors.New("no") }))
+		require.NoError(t, store.Update(t.Context(), key(i), func(r *oauthclient.Registration) error { r.ClientID = "id"; return nil }))
+		require.NoError(t, store.Update(t.Context(), key(i), func(r *oauthclient.Registration) error { *r = oauthclient.Registration{}; return nil }))
+	}
+	require.Zero(t, oauthclient.MemoryRegistrations(store))
+	for i := range 10_100 {
+		require.NoError(t, store.Update(t.Context(), key(i), func(r *oauthclient.Registration) error { r.ClientID = "id"; return nil }))
+	}
+	require.Equal(t, 10_000, oauthclient.MemoryRegistrations(store))
+	last, err := store.Load(t.Context(), key(10_099))
+	require.NoError(t, err)
+	require.Equal(t, "id", last.ClientID)
+}
+
+func TestMemoryAttemptStore(t *testing.T) {
+	t.Parallel()
+	a := sampleAttempt()
+	for name, store := range map[string]oauthclient.AttemptStore{
+		"clock": oauthclient.NewMemoryAttemptStore(func() time.Time { return a.Expires.Add(-time.Second) }), "no clock": oauthclient.NewMemoryAttemptStore(nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := a
+			if name == "no clock" {
+				a.Expires = time.Now().Add(time.Minute)
+			}
+			_, err := store.Load(t.Context(), a.ID)
+			require.ErrorIs(t, err, oauthclient.ErrNoAttempt)
+			require.NoError(t, store.Create(t.Context(), a))
+			got, err := store.Take(t.Context(), a.ID)
+			require.NoError(t, err)
+			require.Equal(t, a, got)
+			_, err = store.Take(t.Context(), a.ID)
+			require.ErrorIs(t, err, oauthclient.ErrNoAttempt)
+		})
+	}
+}
