@@ -68,7 +68,7 @@ func (c *call) repeatAsGet() error {
 	if err != nil {
 		return c.tellBrowser(session.Info{}, err)
 	}
-	query := c.r.URL.Query() // a redirect URI may have parameters of its own
+	query := oauthclient.ParseCallbackQuery(c.r.URL.RawQuery) // a redirect URI may have parameters of its own
 	for _, name := range callbackParameters {
 		query.Del(name)
 		if form.Has(name) {
@@ -89,11 +89,7 @@ func (c *call) form() (url.Values, error) {
 	if err := c.readBody(buf); err != nil {
 		return nil, err
 	}
-	form, err := url.ParseQuery(buf.String())
-	if err != nil {
-		return nil, invalid("The form is malformed.")
-	}
-	return form, nil
+	return oauthclient.ParseCallbackQuery(buf.String()), nil
 }
 
 // callbackRequest reads the authorization response, from the query of a GET
@@ -102,10 +98,7 @@ func (c *call) callbackRequest() (req CallbackRequest, err error) {
 	var values url.Values
 	switch {
 	case c.r.Method == http.MethodGet:
-		values, err = url.ParseQuery(c.r.URL.RawQuery)
-		if err != nil {
-			return req, invalid("The query is malformed.")
-		}
+		values = oauthclient.ParseCallbackQuery(c.r.URL.RawQuery)
 	case mediaType(c.r) == formType:
 		if values, err = c.form(); err != nil {
 			return req, err

@@ -54,6 +54,37 @@ func TestCallbackTakesEveryForm(t *testing.T) {
 	}
 }
 
+// A text with a stray percent sign or semicolon hides no denial.
+func TestCallback_StrayCharactersHideNoDenial(t *testing.T) {
+	t.Parallel()
+	const denial = "state=s&error=access_denied&error_description=100%+sure;+go+away%zz"
+	for name, send := range map[string]func(h http.Handler) *httptest.ResponseRecorder{
+		"query": func(h http.Handler) *httptest.ResponseRecorder {
+			return request(t, h, "GET", pathCallback+"?"+denial, "")
+		},
+		"form": func(h http.Handler) *httptest.ResponseRecorder {
+			return request(t, h, "POST", pathCallback, denial, "Content-Type", form)
+		},
+		"form of a browser": func(h http.Handler) *httptest.ResponseRecorder {
+			w := request(t, h, "POST", pathCallback, denial, "Content-Type", form, "Accept", "text/html")
+			require.Equal(t, 303, w.Code)
+			return request(t, h, "GET", pathCallback+w.Header().Get("Location"), "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &fake{err: &oauthclient.AuthorizationError{Code: "access_denied"}}
+			h, _ := newFake(t, f)
+			w := send(h)
+			require.Equal(t, 400, w.Code, w.Body)
+			require.Contains(t, w.Body.String(), "access_denied")
+			require.Equal(t, "access_denied", f.response.Error)
+			require.Equal(t, "100% sure; go away%zz", f.response.ErrorDescription)
+			require.Equal(t, "s", f.response.State.Reveal())
+		})
+	}
+}
+
 func TestCallbackRefusals(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -61,15 +92,12 @@ func TestCallbackRefusals(t *testing.T) {
 		headers            []string
 		status             int
 	}{
-		"JSON from another site":    {"POST", pathCallback, `{"code":"c","state":"s"}`, []string{"Sec-Fetch-Site", "cross-site"}, 403},
-		"text":                      {"POST", pathCallback, "code=c", []string{"Content-Type", "text/plain"}, 415},
-		"code twice":                {"GET", pathCallback + "?code=c&state=s&code=d", "", nil, 400},
-		"state twice, form":         {"POST", pathCallback, "state=a&state=b", []string{"Content-Type", form}, 400},
-		"malformed query":           {"GET", pathCallback + "?code=%zz", "", nil, 400},
-		"malformed form":            {"POST", pathCallback, "code=%zz", []string{"Content-Type", form}, 400},
-		"malformed form, a browser": {"POST", pathCallback, "code=%zz", []string{"Content-Type", form, "Accept", "text/html"}, 400},
-		"malformed JSON":            {"POST", pathCallback, "{", nil, 400},
-		"a look in advance":         {"HEAD", pathCallback + "?code=c&state=s", "", nil, 405},
+		"JSON from another site": {"POST", pathCallback, `{"code":"c","state":"s"}`, []string{"Sec-Fetch-Site", "cross-site"}, 403},
+		"text":                   {"POST", pathCallback, "code=c", []string{"Content-Type", "text/plain"}, 415},
+		"code twice":             {"GET", pathCallback + "?code=c&state=s&code=d", "", nil, 400},
+		"state twice, form":      {"POST", pathCallback, "state=a&state=b", []string{"Content-Type", form}, 400},
+		"malformed JSON":         {"POST", pathCallback, "{", nil, 400},
+		"a look in advance":      {"HEAD", pathCallback + "?code=c&state=s", "", nil, 405},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -59,10 +59,6 @@ type Config struct {
 	// authorize the attacker's session.
 	InsecureUnboundCallbacks bool
 
-	// InsecureHTTP accepts a plain http PublicURL outside of loopback: codes
-	// and cookies can then be read on the way.
-	InsecureHTTP bool
-
 	// ConnectsPerMinute bounds the connect requests of one caller, each of
 	// which makes this host talk to servers of the caller's choice. A caller is
 	// an owner or, where nobody is signed in, a client address (of IPv6, its
@@ -164,7 +160,7 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf("httpapi: Config.%s: %w", field, err))
 		}
 	}
-	check("PublicURL", checkPublicURL(c.PublicURL, c.InsecureHTTP))
+	check("PublicURL", checkPublicURL(c.PublicURL))
 	if c.Prefix != "" && (!strings.HasPrefix(c.Prefix, "/") || strings.HasSuffix(c.Prefix, "/") ||
 		strings.Contains(c.Prefix, "//") || strings.ContainsAny(c.Prefix, "{}?#% ")) {
 		check("Prefix", errors.New("must be a plain path that starts and does not end with a slash"))
@@ -205,7 +201,7 @@ var errNegative = errors.New("must not be negative")
 
 // checkPublicURL demands a plain base URL. Query and fragment would end up in
 // the middle of the callback URL.
-func checkPublicURL(raw string, insecureHTTP bool) error {
+func checkPublicURL(raw string) error {
 	if raw == "" {
 		return errors.New("is required")
 	}
@@ -215,8 +211,8 @@ func checkPublicURL(raw string, insecureHTTP bool) error {
 		return errors.New("must be an absolute https URL")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(raw, "#"):
 		return errors.New("must not have user info, a query or a fragment")
-	case u.Scheme == "http" && !insecureHTTP && !isLoopbackHost(u.Hostname()):
-		return errors.New("must be https, except on loopback; see Config.InsecureHTTP")
+	case u.Scheme == "http" && !isLoopbackHost(u.Hostname()):
+		return errors.New("must be https, except on loopback")
 	}
 	return nil
 }

@@ -79,7 +79,6 @@ func TestConfigIsAccepted(t *testing.T) {
 		"other prefix":   {httpapi.Config{PublicURL: publicURL, Prefix: "/x/y"}, "https://app.example/x/y/auth/callback"},
 		"loopback":       {httpapi.Config{PublicURL: "http://127.0.0.1:8080"}, "http://127.0.0.1:8080/api/mcp/auth/callback"},
 		"localhost":      {httpapi.Config{PublicURL: "http://localhost:8080"}, "http://localhost:8080/api/mcp/auth/callback"},
-		"insecure http":  {httpapi.Config{PublicURL: "http://app.example", InsecureHTTP: true}, "http://app.example/api/mcp/auth/callback"},
 		"native and web": {httpapi.Config{PublicURL: publicURL, AllowedCallbackURLs: []string{"com.example.app:/cb", "http://127.0.0.1/cb"}}, "https://app.example/api/mcp/auth/callback"},
 	} {
 		t.Run(name, func(t *testing.T) {

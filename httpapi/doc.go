@@ -97,7 +97,8 @@
 //
 // # Security
 //
-// Every answer is no-store, no-referrer and nosniff, and may not be framed.
+// Every answer is no-referrer and nosniff, and may not be framed. All but the
+// client metadata document and the static files are no-store.
 // POSTs from pages of other origins are refused ([http.CrossOriginProtection]),
 // and so is what is not JSON, except that the callback also takes a form. Bodies
 // are bounded in size and depth, queries in length. How long a client may take to

@@ -168,9 +168,7 @@ func authorizationFailure(err error, onCallback bool) *failure {
 	if _, ok := errors.AsType[*oauthclient.RegistrationRequiredError](err); ok {
 		return &failure{status: http.StatusBadGateway, code: CodeRegistrationRequired, text: "This server needs a client that is registered by hand. Ask the administrator of this application."}
 	}
-	_, mismatch := errors.AsType[*oauthclient.MismatchError](err)
-	_, discovery := errors.AsType[*oauthclient.DiscoveryError](err)
-	if mismatch || discovery {
+	if _, ok := errors.AsType[*oauthclient.DiscoveryError](err); ok {
 		return &failure{status: http.StatusBadGateway, code: CodeDiscoveryFailed, text: "The server's authorization settings cannot be used. Ask the administrator of this application."}
 	}
 	if _, ok := errors.AsType[*oauthclient.InsufficientScopeError](err); ok {

@@ -57,7 +57,7 @@ func errorTable() map[string]errorRow {
 		"refused: access, out of turn": {&oauthclient.AuthorizationError{Code: "access_denied"}, 502, httpapi.CodeAuthorizationFailed, "", ""},
 		"scope loop":                   {&oauthclient.InsufficientScopeError{Scopes: []string{canary}}, 403, httpapi.CodeInsufficientScope, "", "permission"},
 		"no registration":              {&oauthclient.RegistrationRequiredError{Issuer: "https://" + internalHost}, 502, httpapi.CodeRegistrationRequired, "", "registered by hand"},
-		"mismatch":                     {&oauthclient.MismatchError{What: "issuer", Source: "https://" + internalHost}, 502, httpapi.CodeDiscoveryFailed, "", ""},
+		"mismatch":                     {&oauthclient.DiscoveryError{Reason: "issuer mismatch", Got: "a", Want: "b", Source: "https://" + internalHost}, 502, httpapi.CodeDiscoveryFailed, "", ""},
 		"bad metadata":                 {&oauthclient.DiscoveryError{Source: "https://" + internalHost}, 502, httpapi.CodeDiscoveryFailed, "", ""},
 		"upstream timeout":             {temporary(0, 0, true), 504, httpapi.CodeUpstreamTimeout, "", ""},
 		"upstream busy":                {temporary(429, 90*time.Second, false), 503, httpapi.CodeUpstreamUnavailable, "90", ""},

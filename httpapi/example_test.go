@@ -127,7 +127,7 @@ func ExampleNew_mistakes() {
 	fmt.Println(err)
 	// Output:
 	// httpapi: New: the manager is nil
-	// httpapi: Config.PublicURL: must be https, except on loopback; see Config.InsecureHTTP
+	// httpapi: Config.PublicURL: must be https, except on loopback
 	// httpapi: Config.AfterCallback: must be an absolute http or https URL, or a path that starts with one slash
 }
 

@@ -139,6 +139,10 @@ func (c *call) sessions() error {
 	return c.writeJSON(http.StatusOK, list)
 }
 
+// metadataCaching lets authorization servers keep the document: one that has to
+// fetch it at each step refuses clients when it is too often.
+const metadataCaching = "public, max-age=3600"
+
 // clientMetadataDocument is a Client ID Metadata Document
 // (draft-ietf-oauth-client-id-metadata-document section 4).
 type clientMetadataDocument struct {
@@ -170,5 +174,6 @@ func (c *call) clientMetadata() error {
 	if doc.ApplicationType == "" {
 		doc.ApplicationType = "web"
 	}
+	c.w.Header().Set("Cache-Control", metadataCaching)
 	return c.writeJSON(http.StatusOK, doc)
 }

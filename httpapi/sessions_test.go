@@ -76,7 +76,7 @@ func TestClientMetadata(t *testing.T) {
 		h, _ := newFake(t, f, func(c *httpapi.Config) { c.AllowedCallbackURLs = []string{"https://other.example/cb"} })
 		w := request(t, h, "GET", pathMetadata, "")
 		require.Equal(t, 200, w.Code)
-		requireProtected(t, w)
+		requireProtectedAs(t, w, "public, max-age=3600")
 		var doc map[string]any
 		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &doc))
 		return doc
@@ -96,6 +96,21 @@ func TestClientMetadata(t *testing.T) {
 	require.Equal(t, "none", doc["token_endpoint_auth_method"])
 	require.Equal(t, []any{"authorization_code"}, doc["grant_types"])
 	require.NotContains(t, doc["redirect_uris"], "https://wrong.example")
+}
+
+// A metadata document that no server may keep is fetched at each step, until
+// the server refuses with 429.
+func TestClientMetadata_IsCacheable(t *testing.T) {
+	t.Parallel()
+	h, _ := newFake(t, &fake{clientID: "https://app.example/api/mcp/client-metadata.json"})
+	w := request(t, h, "GET", pathMetadata, "")
+	require.Equal(t, "public, max-age=3600", w.Header().Get("Cache-Control"))
+	require.Empty(t, w.Header().Values("Set-Cookie"))
+	require.Empty(t, w.Header().Values("Vary"))
+	none, _ := newFake(t, &fake{})
+	w = request(t, none, "GET", pathMetadata, "")
+	require.Equal(t, 404, w.Code)
+	require.Equal(t, "no-store", w.Header().Get("Cache-Control"), "that there is none is no fact to keep")
 }
 
 func TestToolArgsGoThroughUnchanged(t *testing.T) {

@@ -16,6 +16,8 @@ import (
 type Attempt struct {
 	// ID is a hash of the state. It gives nothing away and may be logged.
 	ID string
+	// ServerURL is the MCP server that it was begun for.
+	ServerURL string
 	// Binding names the browser that the attempt was begun for; see
 	// [MCPOAuthClient.Bound]. May be empty.
 	Binding string
@@ -56,7 +58,7 @@ func (a Attempt) MarshalJSON() ([]byte, error) { return nil, errSecretJSON }
 // MarshalBinary returns the attempt with its secrets.
 func (a Attempt) MarshalBinary() ([]byte, error) {
 	return json.Marshal(attemptWire{
-		ID: a.ID, Binding: a.Binding, Verifier: a.Verifier.Reveal(), Issuer: a.Issuer, IssParameterSupported: a.IssParameterSupported,
+		ID: a.ID, ServerURL: a.ServerURL, Binding: a.Binding, Verifier: a.Verifier.Reveal(), Issuer: a.Issuer, IssParameterSupported: a.IssParameterSupported,
 		TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint, Registration: a.Registration.wire(),
 		Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Scopes: a.Scopes, StepUp: a.StepUp,
 		Expires: a.Expires,
@@ -70,7 +72,7 @@ func (a *Attempt) UnmarshalBinary(data []byte) error {
 		return errors.New("oauthclient: attempt is malformed")
 	}
 	*a = Attempt{
-		ID: w.ID, Binding: w.Binding, Verifier: NewSecret(w.Verifier), Issuer: w.Issuer, IssParameterSupported: w.IssParameterSupported,
+		ID: w.ID, ServerURL: w.ServerURL, Binding: w.Binding, Verifier: NewSecret(w.Verifier), Issuer: w.Issuer, IssParameterSupported: w.IssParameterSupported,
 		TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint, Registration: w.Registration.registration(),
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Scopes: w.Scopes, StepUp: w.StepUp, Expires: w.Expires,
 	}
@@ -80,6 +82,7 @@ func (a *Attempt) UnmarshalBinary(data []byte) error {
 // attemptWire is the persistent form of [Attempt].
 type attemptWire struct {
 	ID                    string           `json:"id"`
+	ServerURL             string           `json:"server_url"`
 	Binding               string           `json:"binding,omitempty"`
 	Verifier              string           `json:"verifier"`
 	Issuer                string           `json:"issuer"`
@@ -106,20 +109,24 @@ type AttemptStore interface {
 	Take(ctx context.Context, id string) (Attempt, error)
 }
 
-// maxMemoryAttempts bounds the default store; the attempt that would expire
+// maxMemoryAttempts bounds the memory store; the attempt that would expire
 // first makes room.
 const maxMemoryAttempts = 1000
 
-// memoryAttempts is the default [AttemptStore], for one process.
+// NewMemoryAttemptStore returns an [AttemptStore] for one process. The clock now
+// is [time.Now] if it is nil.
+func NewMemoryAttemptStore(now func() time.Time) AttemptStore {
+	if now == nil {
+		now = time.Now
+	}
+	return &memoryAttempts{now: now, attempts: make(map[string]Attempt)}
+}
+
 type memoryAttempts struct {
 	now func() time.Time
 
 	mu       sync.Mutex
 	attempts map[string]Attempt
-}
-
-func newMemoryAttempts(now func() time.Time) *memoryAttempts {
-	return &memoryAttempts{now: now, attempts: make(map[string]Attempt)}
 }
 
 func (m *memoryAttempts) Create(_ context.Context, a Attempt) error {

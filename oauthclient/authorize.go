@@ -23,8 +23,38 @@ type AuthorizationResponse struct {
 	ErrorDescription string
 }
 
-// ParseAuthorizationResponse reads the parameters of a callback, from its
-// query or form. A response that repeats one of them (OAuth 2.1 section 3.1
+// ParseCallbackQuery reads the query or the form of a callback. It never fails:
+// where [url.ParseQuery] drops a parameter with a stray % or ;, as the texts of
+// denials have them, they stay as they are.
+func ParseCallbackQuery(raw string) url.Values {
+	values := make(url.Values)
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if name != "" {
+			values.Add(unescape(name), unescape(value))
+		}
+	}
+	return values
+}
+
+// unescape is [url.QueryUnescape] that keeps a % without two hexadecimal digits.
+func unescape(s string) string {
+	first, rest, found := strings.Cut(s, "%")
+	out := strings.ReplaceAll(first, "+", " ")
+	for found {
+		var part string
+		part, rest, found = strings.Cut(rest, "%")
+		text, err := url.QueryUnescape("%" + part)
+		if err != nil {
+			text = "%" + strings.ReplaceAll(part, "+", " ")
+		}
+		out += text
+	}
+	return out
+}
+
+// ParseAuthorizationResponse reads the parameters of a callback, as
+// [ParseCallbackQuery] returns them. A response that repeats one of them (OAuth 2.1 section 3.1
 // forbids it) or that has an empty iss belongs to no attempt: it gets no State.
 func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 	for _, name := range []string{"code", "state", "iss", "error", "error_description"} {
@@ -122,7 +152,7 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	}
 	state, verifier := NewSecret(rand.Text()), NewSecret(oauth2.GenerateVerifier())
 	attempt := Attempt{
-		ID: attemptID(state), Binding: p.binding, Verifier: verifier, Issuer: found.server.Issuer,
+		ID: attemptID(state), ServerURL: p.cfg.ServerURL, Binding: p.binding, Verifier: verifier, Issuer: found.server.Issuer,
 		IssParameterSupported: found.server.AuthorizationResponseIssParameterSupported,
 		TokenEndpoint:         found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
 		Registration: registration, ResourceMetadataURL: found.resourceMetadataURL,
@@ -134,7 +164,7 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	if ch.errorCode == "insufficient_scope" {
 		attempt.StepUp = union(creds.StepUp, stepUpMarks(ch.scopes))
 	}
-	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state)
+	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state, p.policy.AuthorizationParams)
 	if err != nil {
 		return nil, err
 	}
@@ -164,19 +194,21 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 // nothing; and offline_access where the server offers it, which asks for a
 // refresh token (SEP-2207).
 func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Credentials) []string {
+	var granted []string
+	if creds.Issuer == found.server.Issuer {
+		granted = creds.Scopes
+	}
 	if len(p.policy.Scopes) > 0 {
 		if ch.errorCode == "insufficient_scope" {
-			return union(p.policy.Scopes, ch.scopes)
+			return union(union(granted, p.policy.Scopes), ch.scopes)
 		}
 		return slices.Clone(p.policy.Scopes)
 	}
-	scopes := union(ch.scopes, nil)
+	scopes := ch.scopes
 	if len(scopes) == 0 {
-		scopes = union(found.scopes, nil)
+		scopes = found.scopes
 	}
-	if creds.Issuer == found.server.Issuer {
-		scopes = union(creds.Scopes, scopes)
-	}
+	scopes = union(granted, scopes)
 	if slices.Contains(found.server.ScopesSupported, "offline_access") {
 		scopes = union(scopes, []string{"offline_access"})
 	}
@@ -184,8 +216,8 @@ func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Cred
 }
 
 // authorizationURL builds the URL for the browser (RFC 6749 section 4.1.1,
-// RFC 7636 section 4.3, RFC 8707 section 2.1).
-func authorizationURL(endpoint string, a Attempt, state Secret) (string, error) {
+// RFC 7636 section 4.3, RFC 8707 section 2.1), with a policy's parameters.
+func authorizationURL(endpoint string, a Attempt, state Secret, params url.Values) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return "", &DiscoveryError{Source: a.Issuer, Reason: "authorization_endpoint is not a URL"}
@@ -206,7 +238,8 @@ func authorizationURL(endpoint string, a Attempt, state Secret) (string, error) 
 	if slices.Contains(a.Scopes, "offline_access") {
 		q.Set("prompt", "consent") // OpenID Connect Core section 11 requires it with offline_access
 	}
-	u.RawQuery = q.Encode()
+	applyParams(q, params)
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20") // some servers take a plus sign for a plus sign
 	if len(u.RawQuery) > maxAuthQueryBytes {
 		return "", &DiscoveryError{Source: a.Issuer, Reason: "it and the server together ask for more than an authorization URL can carry"}
 	}
@@ -219,7 +252,8 @@ func authorizationURL(endpoint string, a Attempt, state Secret) (string, error) 
 const maxAuthQueryBytes = 16 << 10
 
 // FinishAuth completes the attempt that the response belongs to: it checks
-// state and iss, ends the attempt, and exchanges the code for tokens.
+// state and iss, ends the attempt, and exchanges the code for tokens. An attempt
+// of another server or redirect URI is none of its own.
 //
 // Errors: [ErrInvalidCallback] for a response that must not be acted on;
 // [*AuthorizationError] when the user or the server refused;
@@ -232,6 +266,9 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 	attempt, err := p.cfg.Attempts.Load(ctx, resp.AttemptID())
 	if err != nil {
 		return invalidCallback(ctx, err)
+	}
+	if attempt.ServerURL != p.cfg.ServerURL || attempt.Registration.RedirectURI != p.cfg.CallbackURL {
+		return ErrInvalidCallback // an AttemptStore may serve several connections
 	}
 	if !issValid(attempt, resp.Iss) || (resp.Code.IsZero() == (resp.Error == "")) {
 		return ErrInvalidCallback
@@ -312,36 +349,85 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 		Connection: newConnection(nil, nil), // another account may have authorized
 	}
 	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
-	if err := p.cfg.Credentials.Replace(ctx, granted); err != nil {
-		// Nobody will ever use these tokens, so nobody should be able to.
-		if revokeErr := p.revoke(ctx, granted); revokeErr != nil {
-			p.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", revokeErr)
-		}
+	old, _ := p.load(ctx) // whatever is wrong, storing will tell
+	next := granted
+	revocable := next.replace(old)
+	if err := p.storeGrant(ctx, next); err != nil {
+		p.revokeLogged(ctx, granted) // these tokens can never be used
 		return storageError(ctx, err)
 	}
+	p.revokeLogged(ctx, revocable)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.backoff, p.forced = nil, Secret{} // these were about other tokens
 	return nil
 }
 
+// storeGrant stores the credentials of a new grant, unless the user has left
+// while the code was exchanged.
+func (p *OAuthProvider) storeGrant(ctx context.Context, granted Credentials) error {
+	if p.hasEnded() {
+		return ErrNotConnected
+	}
+	if err := p.cfg.Credentials.Replace(ctx, granted); err != nil || !p.hasEnded() {
+		return err
+	}
+	// Disconnect may have dropped the credentials just before.
+	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
+		if !c.AccessToken.Equal(granted.AccessToken) {
+			return errKeep
+		}
+		*c = Credentials{Connection: newConnection(nil, nil)}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errKeep) {
+		return err
+	}
+	return ErrNotConnected
+}
+
+// maxReplaced bounds [Credentials.Replaced]. A user steps up a few times.
+const maxReplaced = 8
+
+// replace notes in c the refresh tokens that it replaces and returns those of
+// another authorization server or client, which can be revoked now.
+func (c *Credentials) replace(old Credentials) (revocable Credentials) {
+	if old.Issuer != c.Issuer || old.Registration.ClientID != c.Registration.ClientID {
+		return old
+	}
+	for _, token := range append([]Secret{old.RefreshToken}, old.Replaced...) {
+		if !token.IsZero() && !token.Equal(c.RefreshToken) && len(c.Replaced) < maxReplaced {
+			c.Replaced = append(c.Replaced, token)
+		}
+	}
+	return Credentials{}
+}
+
+// revokeLogged is revoke where a failure changes nothing.
+func (p *OAuthProvider) revokeLogged(ctx context.Context, c Credentials) {
+	if err := p.revoke(ctx, c); err != nil {
+		p.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", err)
+	}
+}
+
 // revoke tells the authorization server that the tokens are no longer needed
-// (RFC 7009): the refresh token first, the access token in a try of its own.
+// (RFC 7009): the refresh tokens first, the access token in a try of its own.
 // It is best effort; the error is for the log.
 func (p *OAuthProvider) revoke(ctx context.Context, c Credentials) error {
 	if c.RevocationEndpoint == "" {
 		return nil
 	}
 	var errs []error
-	for _, token := range []struct {
-		hint  string
-		value Secret
-	}{{"refresh_token", c.RefreshToken}, {"access_token", c.AccessToken}} {
-		if token.value.IsZero() {
+	for i, token := range append(append([]Secret{c.RefreshToken}, c.Replaced...), c.AccessToken) {
+		if token.IsZero() {
 			continue
 		}
-		form := url.Values{"token": {token.value.Reveal()}, "token_type_hint": {token.hint}}
-		answer, err := p.postForm(ctx, "revoking the "+strings.ReplaceAll(token.hint, "_", " "), c.RevocationEndpoint, c.Registration, form)
+		hint := "refresh_token"
+		if i > len(c.Replaced) {
+			hint = "access_token"
+		}
+		form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
+		answer, err := p.postForm(ctx, "revoking the "+strings.ReplaceAll(hint, "_", " "), c.RevocationEndpoint, c.Registration, form)
 		if err == nil && answer.status >= 300 {
 			err = &ServerError{StatusCode: answer.status}
 		}

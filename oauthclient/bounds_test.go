@@ -250,6 +250,24 @@ func TestMaxRedirects(t *testing.T) {
 	w.begin(w.client(func(cfg *oauthclient.Config) { cfg.MaxRedirects = 6 }))
 }
 
+func TestMaxRedirects_NegativeFollowsNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	w.mcp.SetMetadataOutage(func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/elsewhere", http.StatusFound) })
+	w.mcp.SetOutage(func(rw http.ResponseWriter, r *http.Request) {
+		http.Redirect(rw, r, r.URL.Path+"/", http.StatusTemporaryRedirect)
+	})
+	c := w.client(func(cfg *oauthclient.Config) { cfg.MaxRedirects = -1 })
+	require.Error(t, c.Connect(t.Context()))
+	require.Error(t, c.Provider().Reauthorize(t.Context(), false))
+	for _, path := range paths(w.mcp) {
+		require.NotEqual(t, "/elsewhere", path)
+	}
+	for _, req := range w.mcp.Requests() {
+		require.NotEqual(t, "/mcp/", req.Path)
+	}
+}
+
 // Lists as long as the limits allow must not cost more than reading them.
 func TestEndlessListsOfScopes(t *testing.T) {
 	t.Parallel()

@@ -140,7 +140,7 @@ func errorText(err error) string {
 func ownError(err error) error {
 	for _, find := range []func(error) error{
 		as[*AuthorizationRequiredError], as[*TemporaryError], as[*StorageError], as[*InsufficientScopeError],
-		as[*AuthorizationError], as[*RegistrationRequiredError], as[*MismatchError], as[*DiscoveryError], as[*ServerError],
+		as[*AuthorizationError], as[*RegistrationRequiredError], as[*DiscoveryError], as[*ServerError],
 		as[*ResponseLimitError], as[*jsonrpc.Error],
 	} {
 		if own := find(err); own != nil {

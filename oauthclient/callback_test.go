@@ -121,6 +121,60 @@ func TestInvalidCallbacks(t *testing.T) {
 	}
 }
 
+// One AttemptStore serves two connections. The other connection must not get
+// the token, and the attempt is not lost.
+func TestFinishAuth_AttemptOfAnotherConnectionIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*oauthclient.Config){
+		"another server":       func(cfg *oauthclient.Config) { cfg.ServerURL += "/other" },
+		"another redirect URI": func(cfg *oauthclient.Config) { cfg.CallbackURL += "2" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			store := &attempts{now: w.clock.Now}
+			shared := func(cfg *oauthclient.Config) { cfg.Attempts = store }
+			own := w.client(shared)
+			other := w.client(shared, change, func(cfg *oauthclient.Config) { cfg.Credentials = nil })
+			resp := w.approve(w.begin(own))
+			require.ErrorIs(t, other.FinishAuth(t.Context(), resp), oauthclient.ErrInvalidCallback)
+			require.Empty(t, w.as.Requests(authtest.EndpointToken))
+			require.NoError(t, own.FinishAuth(t.Context(), resp))
+		})
+	}
+}
+
+// The texts of denials are written by hand. [url.ParseQuery] drops a parameter
+// with a stray percent sign or semicolon.
+func TestParseCallbackQuery(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]url.Values{
+		"":                     {},
+		"&=x&":                 {},
+		"code=a%2Bb+c&state=s": {"code": {"a+b c"}, "state": {"s"}},
+		"error=access_denied&error_description=100%&state=s":         {"error": {"access_denied"}, "error_description": {"100%"}, "state": {"s"}},
+		"error=access_denied&error_description=100%+of%20it;+%zz%41": {"error": {"access_denied"}, "error_description": {"100% of it; %zzA"}},
+		"error=access_denied;x&state=s":                              {"error": {"access_denied;x"}, "state": {"s"}},
+		"state=a&state=b&st%61te=c":                                  {"state": {"a", "b", "c"}},
+		"a%=1&b%4=2":                                                 {"a%": {"1"}, "b%4": {"2"}},
+	} {
+		require.Equal(t, want, oauthclient.ParseCallbackQuery(raw), raw)
+	}
+}
+
+func TestFinishAuth_StrayCharactersHideNoDenial(t *testing.T) {
+	t.Parallel()
+	for _, tail := range []string{"&error_description=100%", "&error_description=a;b", ";more", "&x=%zz;"} {
+		w := newWorld(t, authtest.Options{}, mcptest.Options{})
+		c := w.client()
+		q := query(t, w.begin(c))
+		raw := "state=" + q.Get("state") + "&iss=" + url.QueryEscape(w.as.Issuer()) + "&error=access_denied" + tail
+		var refused *oauthclient.AuthorizationError
+		require.ErrorAs(t, c.FinishAuth(t.Context(), oauthclient.ParseAuthorizationResponse(oauthclient.ParseCallbackQuery(raw))), &refused, tail)
+		require.Contains(t, refused.Code, "access_denied")
+	}
+}
+
 func TestStateIsSingleUse(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

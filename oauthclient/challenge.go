@@ -27,7 +27,7 @@ func parseChallenge(h http.Header) challenge {
 			case name == "resource_metadata" && out.resourceMetadata == "":
 				out.resourceMetadata = value
 			case name == "scope" && out.scopes == nil:
-				out.scopes = strings.Fields(value)
+				out.scopes = words(value)
 			case name == "error" && out.errorCode == "":
 				out.errorCode = value
 			}
@@ -37,14 +37,16 @@ func parseChallenge(h http.Header) challenge {
 }
 
 // eachParam calls fn for every auth-param of a list of challenges (RFC 9110
-// section 11.6.1), names in lower case. It stops at what it cannot read.
+// section 11.6.1), names in lower case. What it cannot read it passes over, up
+// to the next comma.
 func eachParam(line string, fn func(scheme, name, value string)) {
 	const space = " \t"
 	scheme := ""
 	for line = strings.TrimLeft(line, space+","); line != ""; line = strings.TrimLeft(line, space+",") {
 		end := indexAny(line, space+`,="`)
 		if end == 0 {
-			return
+			line = line[indexAny(line, ","):]
+			continue
 		}
 		token, rest := strings.ToLower(line[:end]), strings.TrimLeft(line[end:], space)
 		value, isParam := strings.CutPrefix(rest, "=")

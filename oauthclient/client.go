@@ -159,6 +159,7 @@ func (c *MCPOAuthClient) Disconnect(ctx context.Context) error {
 	c.mu.Lock()
 	c.disconnected = true
 	c.mu.Unlock()
+	c.provider.end()
 	// The user has left; that must be done even if the request that said so
 	// is gone.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*c.cfg.RequestTimeout)

@@ -12,11 +12,12 @@ import (
 // value; changing it afterwards changes nothing.
 type Config struct {
 	// ServerURL is the MCP endpoint: absolute, http or https, without user
-	// info or fragment. Required.
+	// info or fragment. It is used as [NormalizeServerURL] spells it. Required.
 	ServerURL string
 
 	// CallbackURL is the redirect URI (RFC 6749 section 3.1.2): absolute,
-	// without a fragment. Required.
+	// without a fragment; https, http on loopback, or a private-use scheme.
+	// Required.
 	CallbackURL string
 
 	// OnRedirect, if set, is called once per authorization attempt with the
@@ -62,6 +63,9 @@ type config struct {
 
 // complete returns the config completed, or all mistakes at once.
 func (c Config) complete() (config, error) {
+	if normal, err := NormalizeServerURL(c.ServerURL); err == nil {
+		c.ServerURL = normal
+	}
 	shared, sharedErr := c.prepared()
 	if err := errors.Join(c.validate(), sharedErr); err != nil {
 		return config{}, err
@@ -83,7 +87,7 @@ func (c Config) complete() (config, error) {
 		out.Registrations = NewMemoryRegistrationStore()
 	}
 	if out.Attempts == nil {
-		out.Attempts = newMemoryAttempts(out.Now)
+		out.Attempts = NewMemoryAttemptStore(out.Now)
 	}
 	return out, nil
 }
@@ -99,9 +103,7 @@ func (c Config) validate() error {
 	bad("ServerURL", CheckServerURL(c.ServerURL))
 	bad("CallbackURL", CheckCallbackURL(c.CallbackURL))
 	if c.PolicyFor != nil && CheckServerURL(c.ServerURL) == nil {
-		if err := checkAuthMethod(c.PolicyFor(c.ServerURL).TokenEndpointAuthMethod); err != nil {
-			bad("PolicyFor", fmt.Errorf("TokenEndpointAuthMethod: %w", err))
-		}
+		bad("PolicyFor", c.PolicyFor(c.ServerURL).validate())
 	}
 	return errors.Join(errs...)
 }

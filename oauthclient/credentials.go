@@ -21,6 +21,10 @@ type Credentials struct {
 	AccessToken Secret
 	// RefreshToken is zero when the authorization server issued none.
 	RefreshToken Secret
+	// Replaced are refresh tokens that later grants of the same user and client
+	// replaced, the newest first. They are revoked when the connection ends and
+	// not before: many servers end all grants of a user and client with one.
+	Replaced []Secret
 	// TokenType is the type of the access token (RFC 6749 section 7.1),
 	// "Bearer" today.
 	TokenType string
@@ -67,7 +71,7 @@ func (c *Credentials) clearTokens() {
 
 // clone returns a copy that shares nothing mutable.
 func (c Credentials) clone() Credentials {
-	c.Scopes, c.StepUp = slices.Clone(c.Scopes), slices.Clone(c.StepUp)
+	c.Scopes, c.StepUp, c.Replaced = slices.Clone(c.Scopes), slices.Clone(c.StepUp), slices.Clone(c.Replaced)
 	return c
 }
 
@@ -86,7 +90,7 @@ func (c Credentials) MarshalBinary() ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(credentialsWire{
-		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), TokenType: c.TokenType,
+		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Replaced: revealAll(c.Replaced), TokenType: c.TokenType,
 		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, Scopes: c.Scopes, StepUp: c.StepUp,
 		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
 		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: c.Registration.wire(), Connection: connection,
@@ -100,7 +104,7 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 		return errors.New("oauthclient: credentials are malformed")
 	}
 	*c = Credentials{
-		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), TokenType: w.TokenType,
+		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), Replaced: secrets(w.Replaced), TokenType: w.TokenType,
 		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, Scopes: w.Scopes, StepUp: w.StepUp,
 		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: w.Registration.registration(),
@@ -112,6 +116,7 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 type credentialsWire struct {
 	AccessToken         string           `json:"access_token,omitempty"`
 	RefreshToken        string           `json:"refresh_token,omitempty"`
+	Replaced            []string         `json:"replaced,omitempty"`
 	TokenType           string           `json:"token_type,omitempty"`
 	Expiry              time.Time        `json:"expiry,omitzero"`
 	RefreshAfter        time.Time        `json:"refresh_after,omitzero"`

@@ -69,6 +69,24 @@ func TestNothingWorksAfterDisconnect(t *testing.T) {
 	require.NoError(t, w.call(again), "another client on the same stores starts over")
 }
 
+// The user leaves while the code is exchanged.
+func TestDisconnect_RaceWithFinishAuthLeavesNoTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.client()
+	resp := w.approve(w.begin(c))
+	release := w.as.Block(authtest.EndpointToken)
+	finished := make(chan error, 1)
+	go func() { finished <- c.FinishAuth(t.Context(), resp) }()
+	require.Eventually(t, func() bool { return w.as.Held() == 1 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, c.Disconnect(t.Context()))
+	release()
+	require.ErrorIs(t, <-finished, oauthclient.ErrNotConnected)
+	require.Equal(t, oauthclient.Credentials{}, w.stored())
+	require.Equal(t, 1, w.as.Counts().Exchanges)
+	require.Len(t, w.as.Requests(authtest.EndpointRevoke), 2, "what came is revoked")
+}
+
 // Whatever the servers do, the credentials are gone, and soon.
 func TestPain22DisconnectWhenServersAreDown(t *testing.T) {
 	t.Parallel()

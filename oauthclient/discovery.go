@@ -2,15 +2,16 @@ package oauthclient
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
 
 // discovered is what discovery found out about a protected MCP server.
@@ -24,27 +25,47 @@ type discovered struct {
 // discover finds the authorization server of the MCP server (MCP 2026-07-28
 // authorization, "Authorization Server Discovery").
 func (p *OAuthProvider) discover(ctx context.Context, ch challenge) (*discovered, error) {
-	metadata, source, err := p.resourceMetadata(ctx, ch.resourceMetadata)
+	if issuer := p.policy.AuthorizationServer; issuer != "" {
+		return p.discoverPinned(ctx, issuer)
+	}
+	resource, err := p.resourceMetadata(ctx, ch.resourceMetadata)
 	if err != nil {
 		return nil, err
 	}
-	if metadata == nil {
+	if resource == nil {
 		return p.discoverWithoutResourceMetadata(ctx)
 	}
-	issuer := p.chooseIssuer(metadata.AuthorizationServers)
-	server, err := p.serverMetadata(ctx, issuer)
+	issuer := p.chooseIssuer(resource.authorizationServers)
+	server, err := p.requiredServerMetadata(ctx, issuer)
 	if err != nil {
 		return nil, err
 	}
-	if server == nil {
-		return nil, &DiscoveryError{Source: issuer, Reason: "no server metadata found (RFC 8414, OpenID Connect Discovery)"}
+	return &discovered{resource: resource.resource, resourceMetadataURL: resource.source, scopes: resource.scopes, server: server}, nil
+}
+
+// discoverPinned uses the authorization server of the policy.
+func (p *OAuthProvider) discoverPinned(ctx context.Context, issuer string) (*discovered, error) {
+	server, err := p.requiredServerMetadata(ctx, issuer)
+	if err != nil {
+		return nil, err
 	}
-	return &discovered{resource: metadata.Resource, resourceMetadataURL: source, scopes: metadata.ScopesSupported, server: server}, nil
+	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, nil
+}
+
+// requiredServerMetadata is serverMetadata of a server that was named: having
+// none is an error.
+func (p *OAuthProvider) requiredServerMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
+	server, err := p.serverMetadata(ctx, issuer)
+	if err == nil && server == nil {
+		err = &DiscoveryError{Source: issuer, Reason: "no server metadata found (RFC 8414, OpenID Connect Discovery)"}
+	}
+	return server, err
 }
 
 // discoverWithoutResourceMetadata is the fallback of MCP 2025-03-26: the MCP
-// server's origin is the authorization server, with fixed endpoints when it
-// has no metadata either.
+// server's origin is the authorization server. With no metadata there either,
+// the endpoints are at fixed places, where a policy does without the promise of
+// PKCE.
 func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*discovered, error) {
 	u, _ := url.Parse(p.cfg.ServerURL) // validated by New
 	origin := u.Scheme + "://" + u.Host
@@ -53,14 +74,18 @@ func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*d
 		return nil, err
 	}
 	if server == nil {
+		if !p.policy.AllowUnadvertisedPKCE {
+			return nil, &DiscoveryError{Source: origin, Reason: "there is no metadata, and so no promise of PKCE with S256", Policy: "AllowUnadvertisedPKCE"}
+		}
 		server = &oauthex.AuthServerMeta{
 			Issuer:                origin,
 			AuthorizationEndpoint: origin + "/authorize",
 			TokenEndpoint:         origin + "/token",
 			RegistrationEndpoint:  origin + "/register",
 		}
+		return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, p.checkServerMetadata(server, origin)
 	}
-	return &discovered{resource: canonicalResource(p.cfg.ServerURL), server: server}, nil
+	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, nil
 }
 
 // chooseIssuer prefers an authorization server for which a client was
@@ -76,67 +101,40 @@ func (p *OAuthProvider) chooseIssuer(issuers []string) string {
 	return issuers[0]
 }
 
-// resourceMetadata fetches the protected resource metadata (RFC 9728) from the
-// challenge's URL, the well-known URL of the server's path, or that of its
-// root. It returns nil when there is none. A document that was found but is
-// invalid is an error: skipping it could lead to another authorization server.
-func (p *OAuthProvider) resourceMetadata(ctx context.Context, challenged string) (*oauthex.ProtectedResourceMetadata, string, error) {
-	for _, source := range resourceMetadataURLs(challenged, p.cfg.ServerURL) {
-		var m oauthex.ProtectedResourceMetadata
-		found, err := p.fetchMetadata(ctx, source, source == challenged, &m)
-		if err != nil {
-			return nil, "", err
-		}
-		if !found {
-			continue
-		}
-		if !resourceCovers(m.Resource, p.cfg.ServerURL) {
-			return nil, "", &MismatchError{What: "resource", Got: m.Resource, Want: withoutQuery(canonicalResource(p.cfg.ServerURL)), Source: source}
-		}
-		if len(m.AuthorizationServers) == 0 {
-			return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers is empty"}
-		}
-		for _, issuer := range m.AuthorizationServers {
-			if CheckServerURL(issuer) != nil {
-				return nil, "", &DiscoveryError{Source: source, Reason: "authorization_servers holds something that is no http(s) URL"}
-			}
-		}
-		return &m, source, nil
-	}
-	return nil, "", nil
-}
-
-// resourceMetadataURLs lists where to look, without duplicates.
-func resourceMetadataURLs(challenged, serverURL string) []string {
-	u, _ := url.Parse(serverURL) // validated by New
-	root := u.Scheme + "://" + u.Host + "/.well-known/oauth-protected-resource"
-	var urls []string
-	for _, candidate := range []string{challenged, root + strings.TrimSuffix(u.EscapedPath(), "/"), root} {
-		if candidate != "" && !slices.Contains(urls, candidate) {
-			urls = append(urls, candidate)
-		}
-	}
-	return urls
-}
-
 // serverMetadata fetches the metadata of an authorization server; nil when it
 // has none.
 func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
-	for _, source := range serverMetadataURLs(issuer) {
-		var m oauthex.AuthServerMeta
-		found, err := p.fetchMetadata(ctx, source, false, &m)
+	sources := serverMetadataURLs(issuer)
+	if p.policy.ServerMetadataURL != "" {
+		sources = []string{p.policy.ServerMetadataURL}
+	}
+	for _, source := range sources {
+		doc, err := p.fetchMetadata(ctx, source)
+		if errors.Is(err, errNoDocument) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if !found {
-			continue
-		}
+		m := serverMeta(doc)
 		if !sameIssuer(m.Issuer, issuer) && (p.policy.TrustedIssuer == "" || m.Issuer != p.policy.TrustedIssuer) {
-			return nil, &MismatchError{What: "issuer", Got: m.Issuer, Want: issuer, Source: source}
+			return nil, &DiscoveryError{Source: source, Reason: "issuer mismatch", Got: m.Issuer, Want: issuer, Policy: "TrustedIssuer"}
 		}
-		return &m, p.checkServerMetadata(&m, source)
+		return m, p.checkServerMetadata(m, source)
 	}
 	return nil, nil
+}
+
+// serverMeta reads the members of RFC 8414 section 2 that are used.
+func serverMeta(d document) *oauthex.AuthServerMeta {
+	return &oauthex.AuthServerMeta{
+		Issuer: d.text("issuer"), AuthorizationEndpoint: d.text("authorization_endpoint"), TokenEndpoint: d.text("token_endpoint"),
+		RegistrationEndpoint: d.text("registration_endpoint"), RevocationEndpoint: d.text("revocation_endpoint"),
+		ScopesSupported: d.scopes("scopes_supported"), CodeChallengeMethodsSupported: d.list("code_challenge_methods_supported"),
+		TokenEndpointAuthMethodsSupported:          d.list("token_endpoint_auth_methods_supported"),
+		ClientIDMetadataDocumentSupported:          d.flag("client_id_metadata_document_supported"),
+		AuthorizationResponseIssParameterSupported: d.flag("authorization_response_iss_parameter_supported"),
+	}
 }
 
 // checkServerMetadata checks what the flow relies on.
@@ -151,18 +149,21 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 		if endpoint.url == "" && endpoint.optional {
 			continue
 		}
-		if CheckServerURL(endpoint.url) != nil {
-			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an http(s) URL"}
+		if !isEndpoint(endpoint.url) {
+			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an https URL"}
 		}
 	}
-	if err := checkBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
+	if err := netguard.CheckBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
 		return fmt.Errorf("oauthclient: authorization_endpoint of %s: %w", source, err)
+	}
+	if err := p.checkSite(m.Issuer, m.AuthorizationEndpoint, source, m.AuthorizationResponseIssParameterSupported); err != nil {
+		return err
 	}
 	if p.policy.AllowUnadvertisedPKCE && len(m.CodeChallengeMethodsSupported) == 0 {
 		return nil
 	}
 	if !slices.Contains(m.CodeChallengeMethodsSupported, "S256") {
-		return &DiscoveryError{Source: source, Reason: "code_challenge_methods_supported does not list S256 (see ServerPolicy.AllowUnadvertisedPKCE)"}
+		return &DiscoveryError{Source: source, Reason: "code_challenge_methods_supported does not list S256", Policy: "AllowUnadvertisedPKCE"}
 	}
 	return nil
 }
@@ -186,88 +187,50 @@ func serverMetadataURLs(issuer string) []string {
 	return urls
 }
 
-// fetchMetadata gets a JSON document. A 4xx means that there is none, and so
-// does an answer that is no JSON at a location that was only guessed: many
-// sites answer every path with their front page. A server that fails is a
-// [TemporaryError], so that an outage cannot pass for an absence.
-func (p *OAuthProvider) fetchMetadata(ctx context.Context, source string, announced bool, out any) (found bool, err error) {
-	if CheckServerURL(source) != nil {
-		return false, &DiscoveryError{Source: "the server", Reason: "the announced metadata location is not an http(s) URL"}
-	}
+// isEndpoint reports whether a code, a token or a user may be sent to a URL: it
+// is https, or http on loopback, whatever the host's transport could reach.
+func isEndpoint(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && CheckServerURL(raw) == nil && (u.Scheme == "https" || netguard.IsLoopback(u.Hostname()))
+}
+
+// errNoDocument says that there is no metadata document at a URL.
+var errNoDocument = errors.New("oauthclient: no metadata document")
+
+// fetchMetadata gets a JSON object, or errNoDocument for a 4xx and for an answer
+// that is no JSON: many sites answer every path with their front page. JSON
+// that is no object is an error. A server that fails is a [TemporaryError], so
+// that an outage cannot pass for an absence.
+func (p *OAuthProvider) fetchMetadata(ctx context.Context, source string) (document, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
 	if err != nil {
-		return false, &DiscoveryError{Source: source, Reason: "not a URL"}
+		return nil, &DiscoveryError{Source: source, Reason: "not a URL"}
 	}
 	req.Header.Set("Accept", "application/json")
 	answer, err := p.doAuth(ctx, "fetching "+source, req)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	if answer.status >= 400 {
-		return false, nil
+	if answer.status != http.StatusOK {
+		return nil, errNoDocument
 	}
-	mediaType, _, _ := mime.ParseMediaType(answer.contentType)
-	isJSON := mediaType == "application/json" || strings.HasSuffix(mediaType, "+json")
-	if (!isJSON || answer.status >= 300) && !announced {
-		return false, nil
+	doc, err := parseDocument(answer.body)
+	if err != nil && isJSON(answer.contentType) {
+		return nil, &DiscoveryError{Source: source, Reason: err.Error()}
 	}
-	if answer.status != http.StatusOK || !isJSON {
-		return false, &DiscoveryError{Source: source, Reason: fmt.Sprintf("answered status %d with content type %q", answer.status, mediaType)}
+	if err != nil {
+		return nil, errNoDocument
 	}
-	if err := json.Unmarshal(answer.body, out); err != nil {
-		return false, &DiscoveryError{Source: source, Reason: "is not a valid metadata document"}
-	}
-	return true, nil
+	return doc, nil
+}
+
+// isJSON reports whether a content type is one of JSON, whatever its parameters.
+func isJSON(contentType string) bool {
+	t, _, _ := strings.Cut(strings.ToLower(contentType), ";")
+	t = strings.TrimSpace(t)
+	return t == "application/json" || t == "text/json" || strings.HasSuffix(t, "+json")
 }
 
 // sameIssuer compares issuers, tolerating one trailing slash: documents differ
 // in it, and the metadata was fetched from the same place either way.
 func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
-
-// canonicalResource is the canonical server URI of the MCP specification: no
-// fragment, scheme and host in lower case, no trailing slash after the host.
-func canonicalResource(serverURL string) string {
-	u, err := url.Parse(serverURL)
-	if err != nil {
-		return serverURL
-	}
-	u.Scheme, u.Host, u.Fragment = strings.ToLower(u.Scheme), strings.ToLower(u.Host), ""
-	if u.Path == "/" {
-		u.Path = ""
-	}
-	return u.String()
-}
-
-// withoutQuery leaves out what may hold an API key.
-func withoutQuery(raw string) string {
-	before, _, _ := strings.Cut(raw, "?")
-	return before
-}
-
-// resourceCovers tells whether a metadata document for resource speaks for
-// serverURL: it is the same URL, or the same origin with a path that is a
-// prefix of it by whole segments.
-func resourceCovers(resource, serverURL string) bool {
-	r, err := url.Parse(canonicalResource(resource))
-	if err != nil || r.Host == "" || r.User != nil {
-		return false
-	}
-	s, _ := url.Parse(canonicalResource(serverURL))
-	if r.Scheme != s.Scheme || hostPort(r) != hostPort(s) {
-		return false
-	}
-	if r.RawQuery != "" && r.RawQuery != s.RawQuery {
-		return false
-	}
-	rPath, sPath := strings.TrimSuffix(r.EscapedPath(), "/"), strings.TrimSuffix(s.EscapedPath(), "/")
-	return sPath == rPath || strings.HasPrefix(sPath, rPath+"/")
-}
-
-// hostPort returns host and port with the scheme's default port made explicit.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return u.Hostname() + ":" + port
-}

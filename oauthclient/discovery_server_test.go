@@ -123,9 +123,9 @@ func TestPain14IssuerMismatch(t *testing.T) {
 				require.Equal(t, issuer, w.stored().Issuer, "what the metadata says is what iss must be")
 				return
 			}
-			var mismatch *oauthclient.MismatchError
+			var mismatch *oauthclient.DiscoveryError
 			require.ErrorAs(t, err, &mismatch)
-			require.Equal(t, oauthclient.MismatchError{What: "issuer", Got: issuer, Want: w.as.Issuer(), Source: w.as.URL() + wkOAuth}, *mismatch)
+			require.Equal(t, oauthclient.DiscoveryError{Source: w.as.URL() + wkOAuth, Reason: "issuer mismatch", Got: issuer, Want: w.as.Issuer(), Policy: "TrustedIssuer"}, *mismatch)
 			require.Contains(t, err.Error(), w.as.Issuer())
 			require.Empty(t, w.as.Requests(authtest.EndpointRegister))
 		})
@@ -157,7 +157,7 @@ func TestPain18PKCENotAdvertised(t *testing.T) {
 			if !row.ok {
 				var discovery *oauthclient.DiscoveryError
 				require.ErrorAs(t, err, &discovery)
-				require.Contains(t, discovery.Reason, "AllowUnadvertisedPKCE")
+				require.Equal(t, "AllowUnadvertisedPKCE", discovery.Policy)
 				return
 			}
 			required := requireAuthorization(t, err)
@@ -210,18 +210,19 @@ func TestAuthorizationEndpointWithQuery(t *testing.T) {
 func TestFallbackWithoutResourceMetadata(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
-		name string
-		as   authtest.Options
+		name   string
+		as     authtest.Options
+		policy oauthclient.ServerPolicy
 	}{
-		{"with server metadata", authtest.Options{}},
-		{"with OpenID Connect metadata", authtest.Options{Metadata: []authtest.MetadataLocation{authtest.MetadataOIDC}}},
-		{"with default endpoints", authtest.Options{NoMetadata: true}},
+		{"with server metadata", authtest.Options{}, oauthclient.ServerPolicy{}},
+		{"with OpenID Connect metadata", authtest.Options{Metadata: []authtest.MetadataLocation{authtest.MetadataOIDC}}, oauthclient.ServerPolicy{}},
+		{"with default endpoints, by policy", authtest.Options{NoMetadata: true}, oauthclient.ServerPolicy{AllowUnadvertisedPKCE: true}},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, row.as, mcptest.Options{SharedOrigin: true, Metadata: mcptest.Metadata{Absent: true}, ProtocolVersions: []string{"2025-03-26"}})
-			c := w.client()
+			c := w.client(policy(row.policy))
 			required := w.begin(c)
 			require.Equal(t, w.as.EndpointURL("authorize"), required.AuthURL[:len(w.as.EndpointURL("authorize"))])
 			require.Equal(t, w.mcp.URL(), query(t, required).Get("resource"))
@@ -231,6 +232,50 @@ func TestFallbackWithoutResourceMetadata(t *testing.T) {
 			require.Empty(t, w.stored().ResourceMetadataURL)
 			require.True(t, slices.Contains(paths(w.mcp), wellKnownResource+"/mcp"))
 		})
+	}
+}
+
+// A server without any metadata promises no PKCE, so that takes a policy.
+func TestDiscovery_FallbackWithoutPKCEIsRefused(t *testing.T) {
+	t.Parallel()
+	rows := []struct {
+		name string
+		as   authtest.Options
+	}{
+		{"without any metadata", authtest.Options{NoMetadata: true}},
+		{"server metadata that does not promise it", authtest.Options{OmitPKCEMethods: true}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, row.as, mcptest.Options{SharedOrigin: true, Metadata: mcptest.Metadata{Absent: true}})
+			var discovery *oauthclient.DiscoveryError
+			err := w.client().Connect(t.Context())
+			require.ErrorAs(t, err, &discovery)
+			require.Equal(t, "AllowUnadvertisedPKCE", discovery.Policy)
+			require.Empty(t, w.as.Requests(authtest.EndpointRegister))
+			lenient := w.client(policy(oauthclient.ServerPolicy{AllowUnadvertisedPKCE: true}))
+			w.finish(lenient, w.begin(lenient))
+		})
+	}
+}
+
+// Neither a code nor a token nor a user is sent to plain http, whatever the
+// host's transport could reach; metadata may be there.
+func TestDiscovery_EndpointsAreHTTPS(t *testing.T) {
+	t.Parallel()
+	for _, endpoint := range []string{"authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint"} {
+		for _, host := range []string{"as.example", "10.0.0.1", "localhost.example"} {
+			t.Run(endpoint+" "+host, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, authtest.Options{EditMetadata: func(doc map[string]any) { doc[endpoint] = "http://" + host + "/x" }}, mcptest.Options{})
+				c := w.client(func(cfg *oauthclient.Config) { cfg.Transport = http.DefaultTransport })
+				var discovery *oauthclient.DiscoveryError
+				require.ErrorAs(t, c.Connect(t.Context()), &discovery)
+				require.Equal(t, endpoint+" is not an https URL", discovery.Reason)
+				require.Len(t, w.as.Requests(""), 1, "the metadata alone")
+			})
+		}
 	}
 }
 

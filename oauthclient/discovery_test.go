@@ -1,7 +1,9 @@
 package oauthclient_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -82,8 +84,8 @@ func TestResourceMetadataLocations(t *testing.T) {
 	}
 }
 
-// The resource of the document may be the server's URL or a prefix of it by
-// whole segments, and is what the token is asked for.
+// The resource of the document is the server's URL, and is what the token is
+// asked for.
 func TestPain14ResourceMatch(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
@@ -93,9 +95,6 @@ func TestPain14ResourceMatch(t *testing.T) {
 	}{
 		{"exact", "%ORIGIN%/v1/mcp", true},
 		{"trailing slash", "%ORIGIN%/v1/mcp/", true},
-		{"origin", "%ORIGIN%", true},
-		{"origin with slash", "%ORIGIN%/", true},
-		{"path prefix", "%ORIGIN%/v1", true},
 		{"upper case scheme and host", "HTTP://LOCAL/v1/mcp", true},
 		{"prefix of a segment only", "%ORIGIN%/v", false},
 		{"longer path", "%ORIGIN%/v1/mcp/more", false},
@@ -106,6 +105,7 @@ func TestPain14ResourceMatch(t *testing.T) {
 		{"another scheme", "https://LOCAL/v1/mcp", false},
 		{"user info", "http://user@LOCAL/v1/mcp", false},
 		{"query that the server URL has not", "%ORIGIN%/v1/mcp?tenant=2", false},
+		{"fragment", "%ORIGIN%/v1/mcp#x", false},
 		{"not a URL", "mcp", false},
 		{"missing", "", false},
 	}
@@ -121,14 +121,83 @@ func TestPain14ResourceMatch(t *testing.T) {
 				require.Equal(t, resource, query(t, requireAuthorization(t, err)).Get("resource"))
 				return
 			}
-			var mismatch *oauthclient.MismatchError
+			var mismatch *oauthclient.DiscoveryError
 			require.ErrorAs(t, err, &mismatch)
-			require.Equal(t, oauthclient.MismatchError{
-				What: "resource", Got: resource, Want: w.mcp.URL(), Source: w.mcp.Origin() + wellKnownResource + "/v1/mcp",
+			require.Equal(t, oauthclient.DiscoveryError{
+				Source: w.mcp.Origin() + wellKnownResource + "/v1/mcp", Reason: "resource mismatch", Got: resource, Want: w.mcp.URL(),
 			}, *mismatch)
 			require.Contains(t, err.Error(), w.mcp.URL())
 			require.Empty(t, w.as.Requests(""))
 		})
+	}
+}
+
+// A tenant of an origin must not get a token for the whole origin: a parent
+// path counts only in the document at that parent's own well-known URL.
+func TestDiscovery_ResourceOfAnotherTenantIsRefused(t *testing.T) {
+	t.Parallel()
+	allowed := oauthclient.ServerPolicy{AllowParentResource: true}
+	rows := []struct {
+		name             string
+		source, resource string // paths; the document is in another place than the server for "elsewhere"
+		policy           oauthclient.ServerPolicy
+		want             string // "", "refused" or the policy that the error names
+	}{
+		{"origin, from the server's own well-known URL", wellKnownResource + "/tenants/evil/mcp", "", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"parent, from the server's own well-known URL", wellKnownResource + "/tenants/evil/mcp", "/tenants", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"origin, from a URL below the tenant", "/tenants/evil/meta", "", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"origin, from another origin", "elsewhere", "", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"origin, from another parent's well-known URL", wellKnownResource + "/tenants", "", oauthclient.ServerPolicy{}, "AllowParentResource"},
+		{"another tenant", "/tenants/evil/meta", "/tenants/good", allowed, "refused"},
+		{"another tenant's server", wellKnownResource + "/tenants/good/mcp", "/tenants/good/mcp", allowed, "refused"},
+		{"origin, from its own well-known URL", wellKnownResource, "", oauthclient.ServerPolicy{}, ""},
+		{"origin with a slash, from its own well-known URL", wellKnownResource, "/", oauthclient.ServerPolicy{}, ""},
+		{"parent, from its own well-known URL", wellKnownResource + "/tenants", "/tenants", oauthclient.ServerPolicy{}, ""},
+		{"itself, from anywhere", "elsewhere", "/tenants/evil/mcp", oauthclient.ServerPolicy{}, ""},
+		{"origin, by policy", wellKnownResource + "/tenants/evil/mcp", "", allowed, ""},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{Path: "/tenants/evil/mcp"})
+			document := `{"resource":"` + w.mcp.Origin() + row.resource + `","authorization_servers":["` + w.as.Issuer() + `"]}`
+			source := w.mcp.Origin() + row.source
+			if row.source == "elsewhere" {
+				other := httptest.NewServer(authtest.Body(http.StatusOK, "application/json", document))
+				t.Cleanup(other.Close)
+				source = other.URL
+			} else {
+				w.mcp.SetMetadata(mcptest.Metadata{Locations: []mcptest.MetadataLocation{mcptest.MetadataAtCustom}, CustomPath: row.source, Raw: document})
+			}
+			w.challenge(`Bearer resource_metadata="` + source + `"`)
+			err := w.client(policy(row.policy)).Connect(t.Context())
+			if row.want == "" {
+				require.Equal(t, w.mcp.Origin()+row.resource, query(t, requireAuthorization(t, err)).Get("resource"))
+				return
+			}
+			var discovery *oauthclient.DiscoveryError
+			require.ErrorAs(t, err, &discovery)
+			require.Equal(t, w.mcp.Origin()+row.resource, discovery.Got)
+			require.Equal(t, w.mcp.URL(), discovery.Want)
+			if row.want != "refused" {
+				require.Equal(t, row.want, discovery.Policy)
+				require.ErrorContains(t, err, "ServerPolicy.AllowParentResource")
+			}
+			require.Empty(t, w.as.Requests(""))
+		})
+	}
+}
+
+// An API key in the server's URL is none of the authorization server's business.
+func TestDiscovery_ResourceHasNoQuery(t *testing.T) {
+	t.Parallel()
+	for _, meta := range []mcptest.Metadata{{}, {Absent: true}, {Resource: "%URL%?key=secret-key"}} {
+		w := newWorld(t, authtest.Options{}, mcptest.Options{SharedOrigin: true})
+		meta.Resource = strings.ReplaceAll(meta.Resource, "%URL%", w.mcp.URL())
+		w.mcp.SetMetadata(meta)
+		required := w.begin(w.client(func(cfg *oauthclient.Config) { cfg.ServerURL += "?key=secret-key" }))
+		require.Equal(t, w.mcp.URL(), query(t, required).Get("resource"))
+		require.NotContains(t, required.AuthURL, "secret-key")
 	}
 }
 
@@ -142,10 +211,11 @@ func TestResourceMetadataFoundButInvalid(t *testing.T) {
 	}{
 		{"not JSON", mcptest.Metadata{Raw: `{"resource":`}},
 		{"not an object", mcptest.Metadata{Raw: `[]`}},
-		{"wrong types", mcptest.Metadata{Raw: `{"resource":1}`}},
+		{"null", mcptest.Metadata{Raw: `null`}},
+		{"resource of a wrong type", mcptest.Metadata{Raw: `{"resource":1}`}},
+		{"authorization servers of a wrong type", mcptest.Metadata{Raw: `{"resource":"%URL%","authorization_servers":[1,{}]}`}},
 		{"no authorization servers", mcptest.Metadata{Raw: `{"resource":"%URL%","authorization_servers":[]}`}},
 		{"authorization server with a bad scheme", mcptest.Metadata{AuthorizationServers: []string{"javascript:alert(1)"}}},
-		{"second authorization server with a bad scheme", mcptest.Metadata{AuthorizationServers: []string{"https://as.example", "file:///etc/passwd"}}},
 	}
 	for _, row := range rows {
 		for _, announced := range []bool{true, false} {
@@ -181,29 +251,93 @@ func TestHTMLAtAGuessedLocationIsNotFound(t *testing.T) {
 	c := w.client(func(cfg *oauthclient.Config) { cfg.ServerURL = front.URL + "/mcp" })
 	// The root document speaks for the server behind, so it is a mismatch:
 	// which proves that the front page was passed over and the root was read.
-	var mismatch *oauthclient.MismatchError
+	var mismatch *oauthclient.DiscoveryError
 	require.ErrorAs(t, c.Connect(t.Context()), &mismatch)
 	require.Equal(t, front.URL+wellKnownResource, mismatch.Source)
 }
 
-func TestHTMLAtTheAnnouncedLocationIsAnError(t *testing.T) {
+// The announced URL leads nowhere. The well-known URLs are the same server's
+// word; without them there is an error, and not the fallback of 2025-03-26.
+func TestDiscovery_UnusableAnnouncedLocation(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	w.mcp.SetMetadataOutage(authtest.Body(http.StatusOK, "text/html", "<html>"))
-	var discovery *oauthclient.DiscoveryError
-	require.ErrorAs(t, w.client().Connect(t.Context()), &discovery)
-	require.Contains(t, discovery.Reason, "text/html")
+	for name, location := range map[string]string{
+		"file": "file:///etc/passwd", "relative": "/relative", "no host": "http://", "user info": "http://user:pw@127.0.0.1/x", "no URL": "http://%zz",
+		"plain http, as behind a proxy": "http://mcp.example/.well-known/oauth-protected-resource", "404": "%ORIGIN%/gone", "HTML": "%ORIGIN%/front",
+		"redirect to HTML": "%ORIGIN%/moved",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			site := catchAll(t, w.mcp, func(path string) bool { return path == "/front" })
+			header := `Bearer resource_metadata="` + strings.ReplaceAll(location, "%ORIGIN%", site.URL) + `", scope="read"`
+			w.challenge(header)
+			required := w.begin(w.client())
+			require.Equal(t, "read", query(t, required).Get("scope"), "the rest of the challenge holds")
+			require.Contains(t, paths(w.mcp), wellKnownResource+"/mcp")
+
+			w.mcp.SetMetadata(mcptest.Metadata{Absent: true})
+			w.as.Reset()
+			var discovery *oauthclient.DiscoveryError
+			err := w.client().Connect(t.Context())
+			require.ErrorAs(t, err, &discovery)
+			require.NotContains(t, err.Error(), "pw")
+			require.Empty(t, w.as.Requests(""))
+		})
+	}
 }
 
-func TestBadAnnouncedLocation(t *testing.T) {
+// What a server writes into members that are not used, or how it writes those
+// that are, costs nothing.
+func TestDiscovery_OddDocuments(t *testing.T) {
 	t.Parallel()
-	for _, location := range []string{"file:///etc/passwd", "/relative", "http://", "http://user:pw@127.0.0.1/x", "http://%zz"} {
-		t.Run(location, func(t *testing.T) {
+	rows := []struct{ name, contentType, extra string }{
+		{"byte order mark", "application/json", "BOM"},
+		{"charset", "Application/JSON; charset=UTF-8", ""},
+		{"broken parameter", "application/json; charset", ""},
+		{"text/json", "text/json", ""},
+		{"octet stream", "application/octet-stream", ""},
+		{"no content type", "", ""},
+		{"scopes in a string", "application/json", `"scopes_supported":"read, write"`},
+		{"scopes of odd types", "application/json", `"scopes_supported":["read",null,7,"write"]`},
+		{"unused members of odd types", "application/json", `"scopes_supported":["read","write"],"jwks_uri":[],"bearer_methods_supported":"header","resource_name":{},"grant_types_supported":{},"tls_client_certificate_bound_access_tokens":"no"`},
+		{"null members", "application/json", `"scopes_supported":["read","write"],"registration_endpoint_auth":null,"revocation_endpoint":null`},
+		{"a second authorization server that is none", "application/json", `"authorization_servers":["file:///etc/passwd","%AS%",3]`},
+		{"one authorization server in a string", "application/json", `"authorization_servers":"%AS%"`},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, authtest.Options{}, mcptest.Options{Challenge: mcptest.Challenge{ResourceMetadata: location}})
-			var discovery *oauthclient.DiscoveryError
-			require.ErrorAs(t, w.client().Connect(t.Context()), &discovery)
-			require.Empty(t, paths(w.mcp))
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			serve := func(members map[string]any) http.HandlerFunc {
+				body, err := json.Marshal(members)
+				require.NoError(t, err)
+				text := strings.TrimSuffix(string(body), "}")
+				switch row.extra {
+				case "":
+					text += "}"
+				case "BOM":
+					text = "\xef\xbb\xbf" + text + "}"
+				default:
+					text += "," + strings.ReplaceAll(row.extra, "%AS%", w.as.Issuer()) + "}"
+				}
+				return authtest.Body(http.StatusOK, row.contentType, text)
+			}
+			w.mcp.SetMetadataOutage(serve(map[string]any{"resource": w.mcp.URL(), "authorization_servers": []string{w.as.Issuer()}}))
+			w.as.SetOutage(authtest.EndpointMetadata, serve(map[string]any{
+				"issuer": w.as.Issuer(), "authorization_endpoint": w.as.EndpointURL(authtest.EndpointAuthorize), "token_endpoint": w.as.EndpointURL(authtest.EndpointToken),
+				"registration_endpoint": w.as.EndpointURL(authtest.EndpointRegister), "code_challenge_methods_supported": "S256",
+				"authorization_response_iss_parameter_supported": "true",
+			}))
+			c := w.client()
+			required := w.begin(c)
+			if strings.Contains(row.extra, "scopes_supported") {
+				require.Equal(t, "read write", query(t, required).Get("scope"))
+			}
+			resp := w.approve(required)
+			stripped := resp
+			stripped.Iss = ""
+			require.ErrorIs(t, c.FinishAuth(t.Context(), stripped), oauthclient.ErrInvalidCallback, "the promise of an iss is read")
+			require.NoError(t, c.FinishAuth(t.Context(), resp))
 		})
 	}
 }

@@ -32,7 +32,7 @@
 // At the callback URL, pass on what the browser brings. The host must make
 // sure that it is the browser it sent away (see Security below):
 //
-//	resp := oauthclient.ParseAuthorizationResponse(r.URL.Query())
+//	resp := oauthclient.ParseAuthorizationResponse(oauthclient.ParseCallbackQuery(r.URL.RawQuery))
 //	err := client.FinishAuth(ctx, resp)
 //
 // From then on there are tools to list and to call:
@@ -72,7 +72,7 @@
 // The specifications are followed strictly. Where a server does not, an error
 // says what it was, with both values of a mismatch, and [ServerPolicy] has a
 // switch for it, named after what it gives up. [Shared.PolicyFor] sets switches
-// for one server and not for others.
+// for one server and not for others; [KnownServers] has those of known servers.
 //
 // # The SDK's client
 //

@@ -127,23 +127,6 @@ func (e *InsufficientScopeError) Error() string {
 	return fmt.Sprintf("oauthclient: the MCP server still asks for scopes %q after they were authorized", strings.Join(e.Scopes, " "))
 }
 
-// MismatchError says that a discovered document contradicts what it must
-// match, and shows both values, so that a person can tell which switch of
-// [ServerPolicy], if any, is called for.
-type MismatchError struct {
-	// What names the value: "resource" (RFC 9728 section 3.3) or "issuer"
-	// (RFC 8414 section 3.3).
-	What string
-	// Got is the document's value, Want the one it must match.
-	Got, Want string
-	// Source is the URL of the document.
-	Source string
-}
-
-func (e *MismatchError) Error() string {
-	return fmt.Sprintf("oauthclient: %s mismatch: %s says %q, want %q", e.What, e.Source, e.Got, e.Want)
-}
-
 // DiscoveryError says that authorization metadata was found but cannot be
 // used, or was not found where the specification requires it.
 type DiscoveryError struct {
@@ -151,10 +134,23 @@ type DiscoveryError struct {
 	Source string
 	// Reason says what is wrong with it.
 	Reason string
+	// Got is the document's value and Want the value that it must match, where
+	// two values contradict each other; else both are empty.
+	Got, Want string
+	// Policy names the field of [ServerPolicy] that accepts the document all
+	// the same; empty where none does.
+	Policy string
 }
 
 func (e *DiscoveryError) Error() string {
-	return fmt.Sprintf("oauthclient: authorization metadata of %s: %s", e.Source, e.Reason)
+	msg := fmt.Sprintf("oauthclient: authorization metadata of %s: %s", e.Source, e.Reason)
+	if e.Got != e.Want {
+		msg += fmt.Sprintf(": it says %q, want %q", e.Got, e.Want)
+	}
+	if e.Policy != "" {
+		msg += " (see ServerPolicy." + e.Policy + ")"
+	}
+	return msg
 }
 
 // RegistrationRequiredError says that the authorization server offers no way
@@ -182,7 +178,7 @@ func (e *StorageError) Unwrap() error { return e.Err }
 // up. A time limit of the store's own is a failure of the store.
 func storageError(ctx context.Context, err error) error {
 	gaveUp := ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
-	if err == nil || gaveUp || ownError(err) != nil || errors.Is(err, errKeep) || errors.Is(err, ErrNoAttempt) || errors.Is(err, ErrForbiddenAddress) {
+	if err == nil || gaveUp || ownError(err) != nil || errors.Is(err, errKeep) || errors.Is(err, ErrNoAttempt) || errors.Is(err, ErrNotConnected) || errors.Is(err, ErrForbiddenAddress) {
 		return err
 	}
 	return &StorageError{Err: err}

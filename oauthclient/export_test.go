@@ -22,3 +22,12 @@ func ConnectionSession(c Connection) string {
 	}
 	return c.conn().SessionID
 }
+
+// SameSite is sameSite.
+var SameSite = sameSite
+
+// MemoryRegistrations is how much a memory store holds.
+func MemoryRegistrations(store RegistrationStore) int {
+	m := store.(*memoryRegistrations)
+	return len(m.registrations) + len(m.updates)
+}

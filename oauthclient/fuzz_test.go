@@ -77,10 +77,9 @@ func requireTyped(tb testing.TB, err error) {
 	tb.Helper()
 	var temporary *oauthclient.TemporaryError
 	var refused *oauthclient.AuthorizationError
-	var mismatch *oauthclient.MismatchError
 	var discovery *oauthclient.DiscoveryError
 	var registration *oauthclient.RegistrationRequiredError
-	require.True(tb, errors.As(err, &temporary) || errors.As(err, &refused) || errors.As(err, &mismatch) || errors.As(err, &discovery) ||
+	require.True(tb, errors.As(err, &temporary) || errors.As(err, &refused) || errors.As(err, &discovery) ||
 		errors.As(err, &registration) || errors.Is(err, oauthclient.ErrInvalidCallback) || errors.Is(err, oauthclient.ErrForbiddenAddress), "%T %v", err, err)
 }
 

@@ -107,9 +107,6 @@ func TestPain11ForbiddenAddressesFromServers(t *testing.T) {
 		{"authorization endpoint", func(w *world) {
 			w.as.SetEditMetadata(func(doc map[string]any) { doc["authorization_endpoint"] = target })
 		}},
-		{"plain http authorization endpoint", func(w *world) {
-			w.as.SetEditMetadata(func(doc map[string]any) { doc["authorization_endpoint"] = "http://as.example/authorize" })
-		}},
 		{"authorization server metadata by redirect", func(w *world) {
 			w.as.SetOutage(authtest.EndpointMetadata, func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, target, http.StatusFound) })
 		}},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +37,7 @@ type providerCore struct {
 	forcedAt  time.Time
 	backoff   *TemporaryError // the last failed refresh
 	backoffBy time.Time       // do not try again before
+	ended     bool            // by Disconnect; no grant is stored any more
 }
 
 var _ auth.OAuthHandler = (*OAuthProvider)(nil)
@@ -53,9 +53,7 @@ func NewOAuthProvider(cfg Config) (*OAuthProvider, error) {
 
 // newOAuthProvider makes a provider of a completed config.
 func newOAuthProvider(cfg config) *OAuthProvider {
-	policy := cfg.PolicyFor(cfg.ServerURL)
-	policy.Scopes = slices.Clone(policy.Scopes)
-	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: policy, pending: make(map[string]pendingAttempt)}}
+	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: cfg.PolicyFor(cfg.ServerURL).clone(), pending: make(map[string]pendingAttempt)}}
 }
 
 // Format implements [fmt.Formatter]. A provider in use cannot be printed field
@@ -64,15 +62,16 @@ func (p *OAuthProvider) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "OAuthProvider(%s)", withoutQuery(p.cfg.ServerURL))
 }
 
-// TokenSource returns a source of the present access token, or nil as long as
-// there is none. It refreshes when due, in the time that Config.RequestTimeout
-// allows.
+// TokenSource returns a source of the present access token, or nil for a
+// connection that was never authorized. The source refreshes when due, in the
+// time that Config.RequestTimeout allows. After an authorization has ended, the
+// source returns [*AuthorizationRequiredError]: requests do not become anonymous.
 func (p *OAuthProvider) TokenSource(ctx context.Context) (oauth2.TokenSource, error) {
 	creds, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !creds.Authorized() {
+	if !creds.Authorized() && creds.Issuer == "" && !p.policy.ForceAuthorization {
 		return nil, nil //nolint:nilnil // the contract of auth.OAuthHandler: no source, no header
 	}
 	return tokenSource{ctx, p}, nil
@@ -109,9 +108,22 @@ func (p *OAuthProvider) Authorize(ctx context.Context, req *http.Request, resp *
 	drain(resp)
 	sent := NewSecret(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer "))
 	if resp.StatusCode == http.StatusForbidden {
-		return p.forbidden(ctx, parseChallenge(resp.Header))
+		return p.forbidden(ctx, sent, parseChallenge(resp.Header))
 	}
 	return p.unauthorized(ctx, sent, parseChallenge(resp.Header))
+}
+
+// end makes a grant that is still under way end with [ErrNotConnected].
+func (p *OAuthProvider) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+}
+
+func (p *OAuthProvider) hasEnded() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
 }
 
 // unauthorized handles a 401 to a request that carried the token sent, which
@@ -126,16 +138,20 @@ func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challe
 	return p.authorize(ctx, ch)
 }
 
-// forbidden handles a 403: step-up authorization when the server asks for more
-// scopes (RFC 6750 section 3.1, MCP "Scope Challenge Handling"), a plain
-// refusal otherwise. It never returns nil.
-func (p *OAuthProvider) forbidden(ctx context.Context, ch challenge) error {
+// forbidden handles a 403 to a request that carried the token sent: step-up
+// authorization when the server asks for more scopes (RFC 6750 section 3.1, MCP
+// "Scope Challenge Handling"), a plain refusal otherwise. Nil means: send it
+// again, the token has been replaced since.
+func (p *OAuthProvider) forbidden(ctx context.Context, sent Secret, ch challenge) error {
 	if ch.errorCode != "insufficient_scope" {
 		return &ServerError{StatusCode: http.StatusForbidden}
 	}
 	creds, err := p.load(ctx)
 	if err != nil {
 		return err
+	}
+	if !creds.AccessToken.IsZero() && !creds.AccessToken.Equal(sent) {
+		return nil
 	}
 	if containsAll(creds.StepUp, stepUpMarks(ch.scopes)) {
 		return &InsufficientScopeError{Scopes: ch.scopes}

@@ -115,10 +115,29 @@ func TestProviderTokens(t *testing.T) {
 	requireAuthorization(t, err)
 	source, err = provider.TokenSource(t.Context())
 	require.NoError(t, err)
-	require.Nil(t, source)
+	require.NotNil(t, source, "requests do not become anonymous")
+	_, err = source.Token()
+	requireAuthorization(t, err)
 	w.as.SetOutage(authtest.EndpointMetadata, authtest.StatusOutage(503))
 	_, err = w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil }).Provider().Token(t.Context())
 	requireTemporary(t, err)
+}
+
+// What was authorized once is not anonymous again, with the SDK's client either.
+func TestTokenSource_EndedAuthorizationIsNotAnonymous(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{LazyAuth: true})
+	w.connected(policy(oauthclient.ServerPolicy{ForceAuthorization: true}))
+	w.as.RevokeAll()
+	w.clock.Advance(2 * time.Hour)
+	provider, err := oauthclient.NewOAuthProvider(w.config())
+	require.NoError(t, err)
+	_, err = provider.Token(t.Context())
+	requireAuthorization(t, err)
+	w.mcp.Reset()
+	_, err = w.sdkClient(provider)
+	requireAuthorization(t, err)
+	require.Empty(t, w.mcp.Requests(), "nothing is sent without a token")
 }
 
 // A store that fails says nothing about the connection.

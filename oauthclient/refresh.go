@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -128,6 +129,9 @@ func (p *OAuthProvider) refreshGrant(ctx context.Context, c *Credentials) error 
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {c.RefreshToken.Reveal()}}
 	if c.Resource != "" {
 		form.Set("resource", c.Resource)
+	}
+	if p.policy.RefreshScope && len(c.Scopes) > 0 {
+		form.Set("scope", strings.Join(c.Scopes, " "))
 	}
 	token, err := p.tokenRequest(ctx, "refreshing the access token", c.TokenEndpoint, c.Registration, form)
 	if err != nil {

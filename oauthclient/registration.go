@@ -124,42 +124,37 @@ type RegistrationStore interface {
 
 // NewMemoryRegistrationStore returns a [RegistrationStore] for one process.
 func NewMemoryRegistrationStore() RegistrationStore {
-	return &memoryRegistrations{entries: make(map[RegistrationKey]*memoryRegistration)}
+	return &memoryRegistrations{registrations: make(map[RegistrationKey]Registration), updates: make(map[RegistrationKey]*registrationUpdates)}
 }
+
+// maxMemoryRegistrations bounds the memory store; any other registration makes
+// room, which costs its users a new one.
+const maxMemoryRegistrations = 10_000
 
 type memoryRegistrations struct {
-	mu      sync.Mutex
-	entries map[RegistrationKey]*memoryRegistration
+	mu            sync.Mutex
+	registrations map[RegistrationKey]Registration
+	updates       map[RegistrationKey]*registrationUpdates
 }
 
-type memoryRegistration struct {
-	updating     chan struct{} // holds a value while an Update runs
-	registration Registration  // guarded by memoryRegistrations.mu
-}
-
-func (m *memoryRegistrations) entry(key RegistrationKey) *memoryRegistration {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	e := m.entries[key]
-	if e == nil {
-		e = &memoryRegistration{updating: make(chan struct{}, 1)}
-		m.entries[key] = e
-	}
-	return e
+// registrationUpdates are the Updates of one key, running or waiting.
+type registrationUpdates struct {
+	running chan struct{} // holds a value while one runs
+	count   int           // guarded by memoryRegistrations.mu
 }
 
 func (m *memoryRegistrations) Load(_ context.Context, key RegistrationKey) (Registration, error) {
-	e := m.entry(key)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return e.registration, nil
+	return m.registrations[key], nil
 }
 
 func (m *memoryRegistrations) Update(ctx context.Context, key RegistrationKey, fn func(*Registration) error) error {
-	e := m.entry(key)
+	u := m.enter(key)
+	defer m.leave(key, u)
 	select {
-	case e.updating <- struct{}{}:
-		defer func() { <-e.updating }()
+	case u.running <- struct{}{}:
+		defer func() { <-u.running }()
 	case <-ctx.Done():
 		return fmt.Errorf("oauthclient: waiting to update a registration: %w", ctx.Err())
 	}
@@ -167,8 +162,42 @@ func (m *memoryRegistrations) Update(ctx context.Context, key RegistrationKey, f
 	if err := fn(&r); err != nil {
 		return err
 	}
+	m.store(key, r)
+	return nil
+}
+
+func (m *memoryRegistrations) store(key RegistrationKey, r Registration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e.registration = r
-	return nil
+	delete(m.registrations, key)
+	if r.ClientID == "" {
+		return
+	}
+	for other := range m.registrations {
+		if len(m.registrations) < maxMemoryRegistrations {
+			break
+		}
+		delete(m.registrations, other)
+	}
+	m.registrations[key] = r
+}
+
+func (m *memoryRegistrations) enter(key RegistrationKey) *registrationUpdates {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.updates[key]
+	if u == nil {
+		u = &registrationUpdates{running: make(chan struct{}, 1)}
+		m.updates[key] = u
+	}
+	u.count++
+	return u
+}
+
+func (m *memoryRegistrations) leave(key RegistrationKey, u *registrationUpdates) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if u.count--; u.count == 0 {
+		delete(m.updates, key)
+	}
 }

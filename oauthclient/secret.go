@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"log/slog"
 )
@@ -44,6 +45,22 @@ func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(other.Reveal())) == 1
 }
 
+// revealAll returns the values of secrets.
+func revealAll(list []Secret) (values []string) {
+	for _, s := range list {
+		values = append(values, s.Reveal())
+	}
+	return values
+}
+
+// secrets wraps values.
+func secrets(values []string) (list []Secret) {
+	for _, value := range values {
+		list = append(list, NewSecret(value))
+	}
+	return list
+}
+
 // fingerprint returns a hash that tells secrets apart and gives none away.
 func (s Secret) fingerprint() string {
 	sum := sha256.Sum256([]byte("mcpoauth secret " + s.Reveal()))
@@ -63,6 +80,17 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String()))
 
 // LogValue implements [slog.LogValuer].
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// UnmarshalText implements [encoding.TextUnmarshaler], which JSON uses as well,
+// for secrets in a host's configuration. What MarshalText returned is an error:
+// the secret is lost.
+func (s *Secret) UnmarshalText(text []byte) error {
+	if string(text) == redacted {
+		return errors.New("oauthclient: the text is that of a redacted secret")
+	}
+	*s = NewSecret(string(text))
+	return nil
+}
 
 // MarshalText implements [encoding.TextMarshaler], which JSON uses as well. A
 // secret cannot be stored this way; see [Credentials.MarshalBinary].

@@ -42,6 +42,26 @@ func TestSecretIsNeverRendered(t *testing.T) {
 	require.Contains(t, out.String(), "[redacted]")
 }
 
+// A host's configuration may be JSON. What was redacted cannot be read again.
+func TestSecret_UnmarshalText(t *testing.T) {
+	t.Parallel()
+	var cfg struct {
+		Client oauthclient.PreregisteredClient
+		Absent oauthclient.Secret
+	}
+	require.NoError(t, json.Unmarshal([]byte(`{"Client":{"Issuer":"https://as.example","ClientID":"id","ClientSecret":"value"}}`), &cfg))
+	require.Equal(t, "value", cfg.Client.ClientSecret.Reveal())
+	require.True(t, cfg.Absent.IsZero())
+	require.NoError(t, json.Unmarshal([]byte(`{"Client":{"ClientSecret":""}}`), &cfg))
+	require.True(t, cfg.Client.ClientSecret.IsZero())
+
+	written, err := json.Marshal(oauthclient.NewSecret("value"))
+	require.NoError(t, err)
+	var s oauthclient.Secret
+	require.ErrorContains(t, json.Unmarshal(written, &s), "redacted")
+	require.True(t, s.IsZero())
+}
+
 func TestSecret(t *testing.T) {
 	t.Parallel()
 	var zero oauthclient.Secret

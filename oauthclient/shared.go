@@ -12,6 +12,8 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+
+	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
 
 // Shared holds the settings that all connections of a host have in common. The
@@ -38,8 +40,9 @@ type Shared struct {
 	// DisableDynamicRegistration leaves only the registrations above.
 	DisableDynamicRegistration bool
 
-	// PolicyFor, if set, gives the policy for a server URL: the switches for
-	// servers that deviate from the specifications. Defaults to strict.
+	// PolicyFor, if set, gives the policy for a server URL, as
+	// [NormalizeServerURL] spells it: the switches for servers that deviate
+	// from the specifications. Defaults to strict.
 	PolicyFor func(serverURL string) ServerPolicy
 
 	// Transport carries every request that leaves the process. Clients that
@@ -89,7 +92,8 @@ type Shared struct {
 	MaxAuthResponseBytes int64
 	// MaxRedirects bounds the redirects that one request follows: those of
 	// metadata requests to anywhere that Transport reaches, those of the MCP
-	// server within its origin, all others never. Defaults to 3.
+	// server within its origin, all others never. Negative: none.
+	// Defaults to 3.
 	MaxRedirects int
 	// MaxTools bounds the elements of a list, over all pages. Defaults to
 	// 10,000.
@@ -141,6 +145,11 @@ func (s Shared) prepared() (*shared, error) {
 	out := &shared{Shared: s, ownTransport: s.Transport == nil}
 	c := &out.Shared
 	c.PreregisteredClients = slices.Clone(c.PreregisteredClients)
+	for i, client := range c.PreregisteredClients {
+		if normal, err := NormalizeServerURL(client.ServerURL); err == nil {
+			c.PreregisteredClients[i].ServerURL = normal
+		}
+	}
 	c.ClientMetadata = cloneMetadata(c.ClientMetadata)
 	setDefault(&c.RefreshAhead, time.Minute)
 	setDefault(&c.AttemptTTL, 10*time.Minute)
@@ -151,6 +160,7 @@ func (s Shared) prepared() (*shared, error) {
 	setDefault(&c.MaxResponseBytes, 32<<20)
 	setDefault(&c.MaxAuthResponseBytes, 1<<20)
 	setDefault(&c.MaxRedirects, 3)
+	c.MaxRedirects = max(c.MaxRedirects, 0)
 	setDefault(&c.MaxTools, 10_000)
 	if c.PolicyFor == nil {
 		c.PolicyFor = func(string) ServerPolicy { return ServerPolicy{} }
@@ -188,6 +198,9 @@ func (s Shared) validate() error {
 		if client.ClientID == "" || client.Issuer == "" && client.ServerURL == "" {
 			bad(field(""), "needs ClientID, and Issuer or ServerURL")
 		}
+		if client.ServerURL != "" && CheckServerURL(client.ServerURL) != nil {
+			bad(field(".ServerURL"), "must be an http or https URL")
+		}
 		if client.Issuer != "" && CheckServerURL(client.Issuer) != nil {
 			bad(field(".Issuer"), "must be an http or https URL")
 		}
@@ -207,7 +220,7 @@ func (s Shared) validate() error {
 	for name, value := range map[string]int64{
 		"RefreshAhead": int64(s.RefreshAhead), "AttemptTTL": int64(s.AttemptTTL), "RequestTimeout": int64(s.RequestTimeout),
 		"ConnectTimeout": int64(s.ConnectTimeout), "DiscoverTimeout": int64(s.DiscoverTimeout), "CallTimeout": int64(s.CallTimeout), "MaxResponseBytes": s.MaxResponseBytes,
-		"MaxAuthResponseBytes": s.MaxAuthResponseBytes, "MaxRedirects": int64(s.MaxRedirects), "MaxTools": int64(s.MaxTools),
+		"MaxAuthResponseBytes": s.MaxAuthResponseBytes, "MaxTools": int64(s.MaxTools),
 	} {
 		if value < 0 {
 			bad(name, "must not be negative")
@@ -237,7 +250,7 @@ func (s Shared) clientMetadata(callbackURL string) oauthex.ClientRegistrationMet
 	}
 	if m.ApplicationType == "" {
 		m.ApplicationType = "web"
-		if u, err := url.Parse(callbackURL); err == nil && (isLoopbackHost(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
+		if u, err := url.Parse(callbackURL); err == nil && (netguard.IsLoopback(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
 			m.ApplicationType = "native"
 		}
 	}

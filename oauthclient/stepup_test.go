@@ -108,6 +108,81 @@ func TestStepUpWithPolicyScopes(t *testing.T) {
 	require.Equal(t, "base admin", query(t, required).Get("scope"))
 }
 
+// What one tool needed is not lost to the next one, with a policy's scopes too.
+func TestStepUp_PolicyScopesKeepWhatWasGranted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{ToolScopes: map[string][]string{"admin": {"a"}, "echo": {"b"}}})
+	c := w.connected(policy(oauthclient.ServerPolicy{Scopes: []string{"base"}}))
+	w.finish(c, requireAuthorization(t, w.callAdmin(c)))
+	required := requireAuthorization(t, w.call(c))
+	require.Equal(t, "base a b", query(t, required).Get("scope"))
+	w.finish(c, required)
+	require.NoError(t, w.callAdmin(c))
+	require.NoError(t, w.call(c))
+}
+
+// A call that was sent before a step-up completed is refused with the old
+// token. It was not executed, and the new token is there.
+func TestStepUp_CallInFlightIsRetriedWithTheNewToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	required := requireAuthorization(t, w.callAdmin(c))
+	w.mcp.Reset()
+	release := w.mcp.BlockRPC("tools/call")
+	result := make(chan error, 1)
+	go func() { result <- w.callAdmin(c) }()
+	require.Eventually(t, func() bool { return len(w.mcp.Requests()) == 1 }, 10*time.Second, time.Millisecond)
+	w.finish(c, required)
+	release()
+	require.NoError(t, <-result)
+	require.Equal(t, 1, w.mcp.Executed("admin"))
+}
+
+// Many servers end every grant of a user and client with one refresh token, so
+// the replaced one is revoked when the connection ends.
+func TestStepUp_ReplacedRefreshTokenIsRevokedAtTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	first := w.stored().RefreshToken
+	w.finish(c, requireAuthorization(t, w.callAdmin(c)))
+	second := w.stored()
+	require.Empty(t, w.as.Requests(authtest.EndpointRevoke))
+	w.clock.Advance(2 * time.Hour)
+	require.NoError(t, w.call(c))
+	third := w.stored()
+	require.NotEqual(t, second.RefreshToken.Reveal(), third.RefreshToken.Reveal(), "rotated: nothing to revoke")
+	require.NoError(t, c.Disconnect(t.Context()))
+	var revoked []string
+	for _, req := range w.as.Requests(authtest.EndpointRevoke) {
+		revoked = append(revoked, req.Form.Get("token"))
+	}
+	require.Equal(t, []string{third.RefreshToken.Reveal(), first.Reveal(), third.AccessToken.Reveal()}, revoked)
+}
+
+// The server has moved to another authorization server: the tokens of the old
+// one are certainly a grant of their own.
+func TestFinishAuth_TokensOfAnotherServerAreRevoked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	old := w.stored()
+	other := authtest.New(authtest.Options{Now: w.clock.Now})
+	t.Cleanup(other.Close)
+	w.mcp.SetMetadata(mcptest.Metadata{AuthorizationServers: []string{other.Issuer()}})
+	required := requireAuthorization(t, c.Provider().Reauthorize(t.Context(), false))
+	callback, err := other.Approve(t.Context(), required.AuthURL)
+	require.NoError(t, err)
+	require.NoError(t, c.FinishAuth(t.Context(), parseCallback(t, callback)))
+	require.Equal(t, other.Issuer(), w.stored().Issuer)
+	require.Empty(t, w.stored().Replaced)
+	revoked := w.as.Requests(authtest.EndpointRevoke)
+	require.Len(t, revoked, 2)
+	require.Equal(t, old.RefreshToken.Reveal(), revoked[0].Form.Get("token"))
+	require.Empty(t, other.Requests(authtest.EndpointRevoke))
+}
+
 // The user refused the larger grant: the smaller one is still there.
 func TestRefusedStepUpKeepsTheConnection(t *testing.T) {
 	t.Parallel()

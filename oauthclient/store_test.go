@@ -55,7 +55,7 @@ func (s *failingStore) SetConnection(ctx context.Context, old, updated oauthclie
 func sampleCredentials() oauthclient.Credentials {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 123456789, time.UTC)
 	return oauthclient.Credentials{
-		AccessToken: oauthclient.NewSecret("access-canary"), RefreshToken: oauthclient.NewSecret("refresh-canary"), TokenType: "Bearer",
+		AccessToken: oauthclient.NewSecret("access-canary"), RefreshToken: oauthclient.NewSecret("refresh-canary"), Replaced: []oauthclient.Secret{oauthclient.NewSecret("replaced-canary")}, TokenType: "Bearer",
 		Expiry: now, RefreshAfter: now.Add(-time.Minute), Scopes: []string{"a", "b"}, StepUp: []string{"", "b"},
 		Issuer: "https://as.example", TokenEndpoint: "https://as.example/token", RevocationEndpoint: "https://as.example/revoke",
 		Resource: "https://mcp.example/mcp", ResourceMetadataURL: "https://mcp.example/meta", Registration: sampleRegistration(),
@@ -75,7 +75,7 @@ func sampleRegistration() oauthclient.Registration {
 
 func sampleAttempt() oauthclient.Attempt {
 	return oauthclient.Attempt{
-		ID: "id", Binding: "browser", Verifier: oauthclient.NewSecret("verifier-canary"), Issuer: "https://as.example", IssParameterSupported: true,
+		ID: "id", ServerURL: "https://mcp.example/mcp", Binding: "browser", Verifier: oauthclient.NewSecret("verifier-canary"), Issuer: "https://as.example", IssParameterSupported: true,
 		TokenEndpoint: "https://as.example/token", RevocationEndpoint: "https://as.example/revoke", Registration: sampleRegistration(),
 		Resource: "https://mcp.example/mcp", ResourceMetadataURL: "https://mcp.example/meta", Scopes: []string{"a"}, StepUp: []string{"a"},
 		Expires: time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC),
@@ -245,4 +245,49 @@ func (cannedServers) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{
 		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: req,
 	}, nil
+}
+
+// Loads, and Updates that store nothing, leave nothing behind.
+func TestMemoryRegistrationStore_KeepsOnlyRegistrations(t *testing.T) {
+	t.Parallel()
+	store := oauthclient.NewMemoryRegistrationStore()
+	key := func(i int) oauthclient.RegistrationKey { return oauthclient.RegistrationKey(fmt.Sprint(i)) }
+	for i := range 1000 {
+		_, err := store.Load(t.Context(), key(i))
+		require.NoError(t, err)
+		require.Error(t, store.Update(t.Context(), key(i), func(*oauthclient.Registration) error { return errors.New("no") }))
+		require.NoError(t, store.Update(t.Context(), key(i), func(r *oauthclient.Registration) error { r.ClientID = "id"; return nil }))
+		require.NoError(t, store.Update(t.Context(), key(i), func(r *oauthclient.Registration) error { *r = oauthclient.Registration{}; return nil }))
+	}
+	require.Zero(t, oauthclient.MemoryRegistrations(store))
+	for i := range 10_100 {
+		require.NoError(t, store.Update(t.Context(), key(i), func(r *oauthclient.Registration) error { r.ClientID = "id"; return nil }))
+	}
+	require.Equal(t, 10_000, oauthclient.MemoryRegistrations(store))
+	last, err := store.Load(t.Context(), key(10_099))
+	require.NoError(t, err)
+	require.Equal(t, "id", last.ClientID)
+}
+
+func TestMemoryAttemptStore(t *testing.T) {
+	t.Parallel()
+	a := sampleAttempt()
+	for name, store := range map[string]oauthclient.AttemptStore{
+		"clock": oauthclient.NewMemoryAttemptStore(func() time.Time { return a.Expires.Add(-time.Second) }), "no clock": oauthclient.NewMemoryAttemptStore(nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := a
+			if name == "no clock" {
+				a.Expires = time.Now().Add(time.Minute)
+			}
+			_, err := store.Load(t.Context(), a.ID)
+			require.ErrorIs(t, err, oauthclient.ErrNoAttempt)
+			require.NoError(t, store.Create(t.Context(), a))
+			got, err := store.Take(t.Context(), a.ID)
+			require.NoError(t, err)
+			require.Equal(t, a, got)
+			_, err = store.Take(t.Context(), a.ID)
+			require.ErrorIs(t, err, oauthclient.ErrNoAttempt)
+		})
+	}
 }

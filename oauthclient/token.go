@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,11 +37,12 @@ type tokenResponse struct {
 // all. A refusal by the server is an [*AuthorizationError], everything else
 // that goes wrong a [*TemporaryError].
 func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*tokenResponse, error) {
+	applyParams(form, p.policy.TokenParams)
 	answer, err := p.postForm(ctx, op, endpoint, client, form)
 	if err != nil {
 		return nil, err
 	}
-	body := answer.body
+	body := withoutBOM(answer.body)
 	if mediaType, _, _ := mime.ParseMediaType(answer.contentType); mediaType == "application/x-www-form-urlencoded" {
 		body = formToJSON(body) // GitHub's old habit
 	}
@@ -51,7 +53,7 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 	if answer.status != http.StatusOK && answer.status != http.StatusCreated {
 		return nil, &TemporaryError{Op: op, StatusCode: answer.status}
 	}
-	token, err := parseTokenResponse(body)
+	token, err := parseTokenResponse(body, p.policy.TokenMember)
 	if err != nil {
 		return nil, &TemporaryError{Op: op, Err: err}
 	}
@@ -88,34 +90,35 @@ func secretsOf(client Registration, form url.Values) []string {
 	return secrets
 }
 
+// proofTypes are the registered types of tokens that are good for nothing
+// without a proof (RFC 8693 section 3, RFC 9449, RFC 9200, the MAC draft).
+var proofTypes = []string{"dpop", "mac", "n_a", "pop"}
+
 // parseTokenResponse reads RFC 6749 section 5.1 leniently where servers differ
-// and harm is out of the question: numbers as strings, fractions, no token
-// type.
-func parseTokenResponse(body []byte) (*tokenResponse, error) {
-	var r struct {
-		AccessToken  string        `json:"access_token"`
-		TokenType    string        `json:"token_type"`
-		RefreshToken string        `json:"refresh_token"`
-		ExpiresIn    lenientNumber `json:"expires_in"`
-		Scope        lenientScopes `json:"scope"`
-	}
-	if err := json.Unmarshal(body, &r); err != nil || r.AccessToken == "" {
+// and harm is out of the question: numbers as strings, scopes in a list or with
+// commas, no token type or a home-made one. Where there is an object with a
+// token in the member inner, it is the answer.
+func parseTokenResponse(body []byte, inner string) (*tokenResponse, error) {
+	r, err := parseDocument(body)
+	if err != nil {
 		return nil, errors.New("the answer is no token response")
 	}
-	if strings.ContainsFunc(r.AccessToken, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	if nested, err := parseDocument(r[inner]); err == nil && nested.text("access_token") != "" {
+		r = nested
+	}
+	access := r.text("access_token")
+	switch {
+	case access == "":
+		return nil, errors.New("the answer is no token response")
+	case strings.ContainsFunc(access, func(c rune) bool { return c <= ' ' || c > '~' }):
 		return nil, errors.New("the access token has characters that no header can carry")
-	}
-	if r.TokenType == "" {
-		r.TokenType = "Bearer"
-	}
-	if !strings.EqualFold(r.TokenType, "Bearer") {
+	case slices.Contains(proofTypes, strings.ToLower(r.text("token_type"))):
 		return nil, errors.New("the token type is not Bearer")
 	}
-	out := &tokenResponse{accessToken: NewSecret(r.AccessToken), refreshToken: NewSecret(r.RefreshToken), tokenType: "Bearer"}
-	if r.ExpiresIn > 0 {
-		out.lifetime = time.Duration(min(float64(r.ExpiresIn), maxLifetime.Seconds()) * float64(time.Second))
+	out := &tokenResponse{accessToken: NewSecret(access), refreshToken: NewSecret(r.text("refresh_token")), tokenType: "Bearer", scopes: r.scopes("scope")}
+	if seconds := r.number("expires_in"); seconds > 0 {
+		out.lifetime = time.Duration(min(seconds, maxLifetime.Seconds()) * float64(time.Second))
 	}
-	out.scopes = r.Scope
 	return out, nil
 }
 
@@ -145,22 +148,6 @@ func (n *lenientNumber) UnmarshalJSON(data []byte) error {
 	f, err := strconv.ParseFloat(strings.Trim(string(data), `"`), 64)
 	if err == nil && f == f {
 		*n = lenientNumber(f)
-	}
-	return nil
-}
-
-// lenientScopes reads scopes as a string, or as a list of strings; anything else
-// is as good as absent.
-type lenientScopes []string
-
-func (s *lenientScopes) UnmarshalJSON(data []byte) error {
-	*s = nil
-	var text string
-	var list []string
-	if json.Unmarshal(data, &text) == nil {
-		*s = strings.Fields(text)
-	} else if json.Unmarshal(data, &list) == nil {
-		*s = strings.Fields(strings.Join(list, " "))
 	}
 	return nil
 }

@@ -89,6 +89,14 @@ func TestOddTokenAnswers(t *testing.T) {
 		{"form-encoded (GitHub)", "application/x-www-form-urlencoded; charset=utf-8", `access_token=%s&token_type=bearer&scope=read&expires_in=60`},
 		{"null members", "application/json", `{"access_token":"%s","token_type":null,"refresh_token":null,"scope":null,"error":null}`},
 		{"scope as a list (Twitch)", "application/json", `{"access_token":"%s","scope":["read","write"]}`},
+		{"scope with commas (GitHub)", "application/json", `{"access_token":"%s","scope":"read,write"}`},
+		{"token type user (Slack)", "application/json", `{"access_token":"%s","token_type":"user"}`},
+		{"token type bot", "application/json", `{"access_token":"%s","token_type":"bot"}`},
+		{"token type JWT", "application/json", `{"access_token":"%s","token_type":"JWT"}`},
+		{"token type of another type", "application/json", `{"access_token":"%s","token_type":["Bearer"]}`},
+		{"refresh token of another type", "application/json", `{"access_token":"%s","refresh_token":{}}`},
+		{"byte order mark", "application/json; charset=utf-8", "\xef\xbb\xbf" + `{"access_token":"%s"}`},
+		{"text/json", "text/json", `{"access_token":"%s"}`},
 		{"scope of another type", "application/json", `{"access_token":"%s","scope":{"read":true}}`},
 		{"byte order and unknown members", "application/json", `{"id_token":"x","x":{"y":[1]},"access_token":"%s"}`},
 	}
@@ -103,7 +111,7 @@ func TestOddTokenAnswers(t *testing.T) {
 			require.NoError(t, c.FinishAuth(t.Context(), resp))
 			require.NoError(t, w.call(c))
 			require.Equal(t, "Bearer", w.stored().TokenType)
-			if strings.Contains(row.body, `["read","write"]`) {
+			if strings.Contains(row.body, `["read","write"]`) || strings.Contains(row.body, "read,write") {
 				require.Equal(t, []string{"read", "write"}, w.stored().Scopes)
 			}
 		})
@@ -135,7 +143,9 @@ var badTokenAnswers = []struct {
 	{"token with a line break (header injection)", tokenAnswer(`{"access_token":"a\r\nX-Evil: 1"}`)},
 	{"token with a space", tokenAnswer(`{"access_token":"a b"}`)},
 	{"token that no header can carry", tokenAnswer(`{"access_token":"tökén"}`)},
-	{"another token type", tokenAnswer(`{"access_token":"a","token_type":"mac"}`)},
+	{"a token that needs a MAC", tokenAnswer(`{"access_token":"a","token_type":"mac"}`)},
+	{"a token that needs a DPoP proof", tokenAnswer(`{"access_token":"a","token_type":"DPoP"}`)},
+	{"a token that is none", tokenAnswer(`{"access_token":"a","token_type":"N_A"}`)},
 	{"error that is an object", authtest.Body(400, "application/json", `{"error":{"code":"invalid_grant"}}`)},
 	{"error of another kind", authtest.OAuthError(400, "temporarily_unavailable", "later")},
 	{"invalid_request", authtest.OAuthError(400, "invalid_request", "?")},
@@ -227,4 +237,35 @@ func TestErrorDescriptionIsCleaned(t *testing.T) {
 	require.Contains(t, refused.Description, "code [redacted]  [31m verifier")
 	require.LessOrEqual(t, len(refused.Description), 204)
 	require.NotContains(t, refused.Error(), "\x1b")
+}
+
+// Slack gives a bot's token, and the user's in a member.
+func TestTokenMember(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name, body, member string
+		want               string // the token, "" for a temporary error
+	}{
+		{"nested", `{"ok":true,"authed_user":{"id":"U1","access_token":"user-token","token_type":"user","refresh_token":"r"}}`, "authed_user", "user-token"},
+		{"nested, beside a bot's", `{"access_token":"bot-token","authed_user":{"access_token":"user-token"}}`, "authed_user", "user-token"},
+		{"not nested after all", `{"access_token":"top-token"}`, "authed_user", "top-token"},
+		{"nested without a token", `{"access_token":"top-token","authed_user":{"id":"U1"}}`, "authed_user", "top-token"},
+		{"no policy", `{"ok":true,"authed_user":{"access_token":"user-token"}}`, "", ""},
+		{"a member of another type", `{"authed_user":"user-token"}`, "authed_user", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			c := w.client(policy(oauthclient.ServerPolicy{TokenMember: row.member}))
+			resp := w.approve(w.begin(c))
+			w.as.SetOutage(authtest.EndpointToken, tokenAnswer(row.body))
+			err := c.FinishAuth(t.Context(), resp)
+			require.Equal(t, row.want, w.stored().AccessToken.Reveal())
+			if row.want == "" {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+		})
+	}
 }

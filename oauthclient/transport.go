@@ -55,7 +55,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				return resp, nil
 			}
 			drain(resp)
-			return nil, t.provider.forbidden(ctx, ch)
+			err := t.provider.forbidden(ctx, creds.AccessToken, ch)
+			if err == nil && renewals == maxRenewals {
+				err = &InsufficientScopeError{Scopes: ch.scopes}
+			}
+			if err != nil {
+				return nil, err
+			}
 		default:
 			return resp, nil
 		}

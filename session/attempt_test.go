@@ -282,6 +282,8 @@ func TestRemovalDuringCallback(t *testing.T) {
 	require.NoError(t, peer.RemoveClient(t.Context(), alice, info.ID.Reveal()))
 	release()
 	require.Equal(t, oauthclient.ErrInvalidCallback, <-done)
+	require.Equal(t, 1, w.as.Counts().Exchanges)
+	require.Equal(t, 2, w.as.Counts().Revocations, "no token is left behind")
 	require.Empty(t, w.store.live("session"))
 	require.Empty(t, w.store.live("owner"))
 	requireUnknown(t, m, alice, info.ID.Reveal())

@@ -65,9 +65,11 @@ func (m *Manager) abandon(ctx context.Context, s stored) {
 
 // newRecord validates the arguments of Connect.
 func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
-	if err := oauthclient.CheckServerURL(p.ServerURL); err != nil {
+	serverURL, err := oauthclient.NormalizeServerURL(p.ServerURL)
+	if err != nil {
 		return nil, &InputError{Field: "ServerURL", Reason: err.Error()}
 	}
+	p.ServerURL = serverURL
 	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil {
 		return nil, &InputError{Field: "CallbackURL", Reason: err.Error()}
 	}

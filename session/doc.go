@@ -45,7 +45,7 @@
 //
 // In the handler of the callback URL, on whichever replica:
 //
-//	response := oauthclient.ParseAuthorizationResponse(r.URL.Query())
+//	response := oauthclient.ParseAuthorizationResponse(oauthclient.ParseCallbackQuery(r.URL.RawQuery))
 //	info, err := m.FinishAuth(ctx, caller, "", response)
 //
 // From now on call tools:

@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -295,4 +296,28 @@ func TestConnectDescribesTheSession(t *testing.T) {
 	info, err := m.Connect(t.Context(), alice, params)
 	requireAuthorization(t, err)
 	require.Equal(t, "Tools", info.ServerName)
+}
+
+// However a user spells a server, the session has one spelling of it, which
+// policies get and clients are kept for.
+func TestConnect_ServerURLIsNormalized(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	var asked sync.Map
+	m := w.manager(t, func(c *session.Config) {
+		c.Client.PolicyFor = func(serverURL string) oauthclient.ServerPolicy {
+			asked.Store(serverURL, true)
+			return oauthclient.ServerPolicy{}
+		}
+	})
+	info, err := m.Connect(t.Context(), alice, withServer(w, strings.Replace(w.mcp.URL(), "http:", "HTTP:", 1)+"?"))
+	required := requireAuthorization(t, err)
+	require.Equal(t, w.mcp.URL(), info.ServerURL)
+	_, err = m.FinishAuth(t.Context(), alice, "", w.approve(t, required.AuthURL))
+	require.NoError(t, err)
+	requireWorks(t, m, alice, info.ID.Reveal())
+	asked.Range(func(serverURL, _ any) bool {
+		require.Equal(t, w.mcp.URL(), serverURL)
+		return true
+	})
 }

@@ -51,7 +51,8 @@ func (c Caller) LogValue() slog.Value { return slog.GroupValue(slog.String("owne
 
 // ConnectParams are the arguments of [Manager.Connect].
 type ConnectParams struct {
-	// ServerURL is the MCP endpoint. Required.
+	// ServerURL is the MCP endpoint, kept as [oauthclient.NormalizeServerURL]
+	// spells it. Required.
 	ServerURL string
 	// ServerName is a name for people. Defaults to the host of ServerURL.
 	ServerName string

@@ -143,7 +143,7 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	err := a.client.FinishAuth(r.Context(), oauthclient.ParseAuthorizationResponse(r.URL.Query()))
+	err := a.client.FinishAuth(r.Context(), oauthclient.ParseAuthorizationResponse(oauthclient.ParseCallbackQuery(r.URL.RawQuery)))
 	if errors.Is(err, oauthclient.ErrInvalidCallback) {
 		http.Error(w, "This link is not, or no longer, good. Go back to the terminal.", http.StatusBadRequest)
 		return

@@ -33,6 +33,7 @@ type authorization struct {
 	challenge   string
 	resource    string
 	scopes      []string // requested
+	offline     bool     // asks for a refresh token as Google wants it
 }
 
 // serveAuthorize is the authorization endpoint, OAuth 2.1 section 4.1.
@@ -100,7 +101,11 @@ func (s *Server) validateAuthorize(form url.Values, req *authorization) *oauthEr
 		return refusal
 	}
 	req.resource = resource
+	req.offline = form.Get("access_type") == "offline" && form.Get("prompt") == "consent"
 	req.scopes = strings.Fields(form.Get("scope"))
+	if len(req.scopes) == 0 && s.opts.RequireScope {
+		return refuse("invalid_request", "the scope parameter is required")
+	}
 	if len(req.scopes) == 0 {
 		req.scopes = slices.Clone(s.opts.DefaultScopes)
 	}
@@ -117,6 +122,9 @@ func (s *Server) validateAuthorize(form url.Values, req *authorization) *oauthEr
 // resourceOf reads the resource parameter of RFC 8707.
 func (s *Server) resourceOf(form url.Values) (string, *oauthError) {
 	values := form["resource"]
+	if s.opts.Audience {
+		values = form["audience"]
+	}
 	switch {
 	case len(values) > 0 && s.opts.RejectResource:
 		return "", refuse("invalid_target", "the resource parameter is not supported")
@@ -187,7 +195,7 @@ func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, req *authoriz
 	s.mu.Lock()
 	s.codes[value] = &code{
 		grant: &grant{
-			user: user, clientID: req.client.ID, scopes: granted, resource: req.resource,
+			user: user, clientID: req.client.ID, scopes: granted, resource: req.resource, offline: req.offline,
 		},
 		redirectURI: req.redirectURI,
 		challenge:   req.challenge,

@@ -43,6 +43,12 @@ type Options struct {
 	// DefaultScopes are granted to a request that names none.
 	// Defaults to none.
 	DefaultScopes []string
+	// RequireScope refuses authorization requests without a scope, and
+	// RequireRefreshScope refreshes, as Entra ID does.
+	RequireScope, RequireRefreshScope bool
+	// Audience takes the resource from the parameter audience and ignores
+	// resource, as Auth0 does.
+	Audience bool
 	// GrantScopes picks what is granted of what was requested.
 	// Defaults to all of it.
 	GrantScopes func(requested []string) []string
@@ -66,6 +72,12 @@ type Options struct {
 	// OfflineAccess issues a refresh token only where the scope
 	// offline_access was granted.
 	OfflineAccess bool
+
+	// OfflineAccessType issues a refresh token only where the authorization
+	// request had access_type=offline and prompt=consent, as Google does.
+	OfflineAccessType bool
+	// EditToken changes a token answer before it is sent. Defaults to no change.
+	EditToken func(answer map[string]any)
 
 	// NoRegistration offers no RFC 7591 dynamic client registration.
 	NoRegistration bool

@@ -40,6 +40,9 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.writeRefusal(w, refusal)
 		return
 	}
+	if s.opts.EditToken != nil {
+		s.opts.EditToken(answer)
+	}
 	writeJSON(w, http.StatusOK, answer)
 }
 
@@ -99,7 +102,7 @@ func (s *Server) exchange(client Client, form url.Values) (map[string]any, *oaut
 	}
 	s.counts.Exchanges++
 	answer := s.issueAccess(c.grant, c.grant.scopes)
-	offline := !s.opts.OfflineAccess || slices.Contains(c.grant.scopes, "offline_access")
+	offline := (!s.opts.OfflineAccess || slices.Contains(c.grant.scopes, "offline_access")) && (!s.opts.OfflineAccessType || c.grant.offline)
 	if !s.opts.NoRefreshTokens && offline && client.mayUse(grantRefreshToken) {
 		answer["refresh_token"] = s.issueRefresh(c.grant)
 	}
@@ -126,6 +129,9 @@ func (s *Server) refreshTokens(client Client, form url.Values) (map[string]any, 
 		return nil, refuse("invalid_grant", "refresh token revoked")
 	case resource != "" && t.grant.resource != "" && resource != t.grant.resource:
 		return nil, refuse("invalid_target", "resource differs from the grant")
+	}
+	if s.opts.RequireRefreshScope && form.Get("scope") == "" {
+		return nil, refuse("invalid_request", "the scope parameter is required")
 	}
 	scopes := t.grant.scopes
 	if narrower := strings.Fields(form.Get("scope")); len(narrower) > 0 {

@@ -32,6 +32,7 @@ type grant struct {
 	clientID string
 	scopes   []string
 	resource string
+	offline  bool // asked for as Options.OfflineAccessType wants it
 	revoked  bool
 }
 

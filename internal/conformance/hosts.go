@@ -69,6 +69,10 @@ func newReplica(listener net.Listener, publicURL, serverURL string, shared store
 	cfg := session.Config{Store: shared, SealKeys: [][]byte{sealKey}, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	cfg.Client.ClientMetadataURL = clientMetadataURL
+	if os.Getenv("MCP_CONFORMANCE_SCENARIO") == "auth/2025-03-26-oauth-endpoint-fallback" {
+		// What a host has to say of a server that has no metadata at all.
+		cfg.Client.PolicyFor = func(string) oauthclient.ServerPolicy { return oauthclient.ServerPolicy{AllowUnadvertisedPKCE: true} }
+	}
 	if s.ClientID != "" {
 		cfg.Client.PreregisteredClients = []oauthclient.PreregisteredClient{{
 			ServerURL: serverURL, ClientID: s.ClientID, ClientSecret: oauthclient.NewSecret(s.ClientSecret),

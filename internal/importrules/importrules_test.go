@@ -18,21 +18,22 @@ const module = "github.com/mcpoauth/mcpoauth"
 // which other modules it may depend on, directly or not, tests aside.
 func TestImports(t *testing.T) {
 	t.Parallel()
-	sdk := []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync", "code.dny.dev/ssrf"}
+	sdk := []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync", "golang.org/x/net", "code.dny.dev/ssrf"}
 	rules := []struct {
 		pkg     string
 		own     []string
 		modules []string
 	}{
 		{"internal/wire", nil, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
-		{"oauthclient", []string{"internal/wire"}, sdk},
+		{"internal/netguard", nil, []string{"code.dny.dev/ssrf"}},
+		{"oauthclient", []string{"internal/wire", "internal/netguard"}, sdk},
 		{"store", nil, nil},
 		{"store/memstore", []string{"store"}, nil},
 		{"store/storetest", []string{"store"}, []string{"github.com/stretchr/testify"}},
 		{"store/redisstore", []string{"store"}, []string{"github.com/redis/rueidis"}},
 		{"store/hybridstore", []string{"store", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
-		{"session", []string{"oauthclient", "internal/wire", "store"}, sdk},
-		{"httpapi", []string{"session", "oauthclient", "internal/wire", "store"}, append(sdk, "github.com/go-chi/httprate")},
+		{"session", []string{"oauthclient", "internal/wire", "internal/netguard", "store"}, sdk},
+		{"httpapi", []string{"session", "oauthclient", "internal/wire", "internal/netguard", "store"}, append(sdk, "github.com/go-chi/httprate")},
 	}
 	// What the allowed modules pull in themselves.
 	transitive := []string{

@@ -1,4 +1,4 @@
-package oauthclient_test
+package netguard_test
 
 import (
 	"context"
@@ -19,14 +19,35 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
+
+func client(policy netguard.Policy, names netguard.Names) *http.Client {
+	return &http.Client{Transport: netguard.New(policy, names)}
+}
+
+// checkURL returns what the guard says to a URL before anything is looked up.
+func checkURL(t *testing.T, client *http.Client, raw string) error {
+	t.Helper()
+	u, err := url.Parse(raw)
+	require.NoError(t, err)
+	return client.Transport.(*netguard.Transport).CheckURL(u)
+}
+
+func get(t *testing.T, client *http.Client, url string) error {
+	t.Helper()
+	resp, err := client.Get(url)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	return err
+}
 
 // Addresses have spellings that some resolvers accept and no honest server
 // uses. They are refused as they stand, whatever a resolver would make of them.
 func TestOddSpellingsOfAddresses(t *testing.T) {
 	t.Parallel()
-	client := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{})}
+	client := client(netguard.Policy{}, netguard.Names{})
 	for name, url := range map[string]string{
 		"decimal":                     "https://2130706433/",
 		"decimal, metadata service":   "https://2852039166/latest/meta-data/",
@@ -64,7 +85,7 @@ func TestOddSpellingsOfAddresses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.ErrorIs(t, get(t, client, url), oauthclient.ErrForbiddenAddress)
+			require.ErrorIs(t, get(t, client, url), netguard.ErrForbidden)
 		})
 	}
 }
@@ -72,24 +93,24 @@ func TestOddSpellingsOfAddresses(t *testing.T) {
 // An address is public up to the last one before a private network.
 func TestPublicAddressesAreAllowed(t *testing.T) {
 	t.Parallel()
-	client := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{})}
+	client := client(netguard.Policy{}, netguard.Names{})
 	for _, url := range []string{
 		"https://9.255.255.255/", "https://11.0.0.0:443/", "https://172.15.255.255/", "https://172.32.0.0:8443/", "https://100.63.255.255/",
 		"https://[2606:4700::1111]/", "https://[::ffff:8.8.8.8]/", "https://mcp.example.com/mcp", "https://mcp.example.com./mcp", "https://8x8.vc/", "https://0xdeadbeef.example/",
 	} {
-		require.NoError(t, oauthclient.CheckURL(client, url), url)
+		require.NoError(t, checkURL(t, client, url), url)
 	}
 }
 
 // Plain http is refused by its URL, so also where only a browser would go.
 func TestPlainHTTPIsRefusedUnseen(t *testing.T) {
 	t.Parallel()
-	for _, policy := range []oauthclient.NetworkPolicy{
+	for _, policy := range []netguard.Policy{
 		{}, {AllowAnyPort: true}, {AllowLoopback: true, AllowAnyPort: true}, {AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, AllowAnyPort: true},
 	} {
-		client := &http.Client{Transport: oauthclient.NewTransport(policy)}
+		client := client(policy, netguard.Names{})
 		for _, url := range []string{"http://mcp.example/", "http://mcp.example:443/", "http://10.0.0.1/", "http://8.8.8.8/", "ftp://mcp.example/", "//mcp.example/"} {
-			require.ErrorIs(t, oauthclient.CheckURL(client, url), oauthclient.ErrForbiddenAddress, url)
+			require.ErrorIs(t, checkURL(t, client, url), netguard.ErrForbidden, url)
 		}
 	}
 }
@@ -97,24 +118,24 @@ func TestPlainHTTPIsRefusedUnseen(t *testing.T) {
 // A host must not be a scanner for other machines' ports.
 func TestPortsOfOtherServices(t *testing.T) {
 	t.Parallel()
-	strict := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{})}
-	own := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowPorts: []uint16{3000}})}
-	any := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowAnyPort: true})}
+	strict := client(netguard.Policy{}, netguard.Names{})
+	own := client(netguard.Policy{AllowPorts: []uint16{3000}}, netguard.Names{})
+	any := client(netguard.Policy{AllowAnyPort: true}, netguard.Names{})
 	for _, port := range []string{"22", "25", "80", "3000", "5432", "6379", "11211", "65535", "0"} {
 		for _, host := range []string{"mcp.example.com", "8.8.8.8"} {
-			require.ErrorIs(t, get(t, strict, "https://"+host+":"+port+"/"), oauthclient.ErrForbiddenAddress, port)
-			require.NoError(t, oauthclient.CheckURL(any, "https://"+host+":"+port+"/"), port)
+			require.ErrorIs(t, get(t, strict, "https://"+host+":"+port+"/"), netguard.ErrForbidden, port)
+			require.NoError(t, checkURL(t, any, "https://"+host+":"+port+"/"), port)
 			if port != "3000" {
-				require.ErrorIs(t, get(t, own, "https://"+host+":"+port+"/"), oauthclient.ErrForbiddenAddress, port)
+				require.ErrorIs(t, get(t, own, "https://"+host+":"+port+"/"), netguard.ErrForbidden, port)
 			}
 		}
 	}
-	require.NoError(t, oauthclient.CheckURL(own, "https://mcp.example.com:3000/"))
-	require.ErrorIs(t, oauthclient.CheckURL(own, "https://mcp.example.com/"), oauthclient.ErrForbiddenAddress, "AllowPorts is the whole list")
-	require.ErrorIs(t, get(t, own, "https://127.0.0.1:3000/"), oauthclient.ErrForbiddenAddress, "a port opens no address")
-	inside := &http.Client{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})}
-	require.NoError(t, oauthclient.CheckURL(inside, "https://10.0.0.1/"))
-	require.ErrorIs(t, get(t, inside, "https://10.0.0.1:6379/"), oauthclient.ErrForbiddenAddress, "a network opens no port")
+	require.NoError(t, checkURL(t, own, "https://mcp.example.com:3000/"))
+	require.ErrorIs(t, checkURL(t, own, "https://mcp.example.com/"), netguard.ErrForbidden, "AllowPorts is the whole list")
+	require.ErrorIs(t, get(t, own, "https://127.0.0.1:3000/"), netguard.ErrForbidden, "a port opens no address")
+	inside := client(netguard.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, netguard.Names{})
+	require.NoError(t, checkURL(t, inside, "https://10.0.0.1/"))
+	require.ErrorIs(t, get(t, inside, "https://10.0.0.1:6379/"), netguard.ErrForbidden, "a network opens no port")
 }
 
 // tlsServer is an https server at an address, for the name example.com. It
@@ -215,9 +236,9 @@ func TestDNSRebinding(t *testing.T) {
 	require.NoError(t, err)
 	_, inside := tlsServer(t, "127.0.0.1:"+port)
 	names := new(zone)
-	client := oauthclient.NewHTTPClientWith(oauthclient.NetworkPolicy{
+	client := client(netguard.Policy{
 		AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}, AllowAnyPort: true,
-	}, names.serve(t), allowed.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs)
+	}, netguard.Names{Resolver: names.serve(t), TLS: allowed.Client().Transport.(*http.Transport).TLSClientConfig})
 	t.Cleanup(client.CloseIdleConnections)
 	target := "https://example.com:" + port + "/"
 
@@ -227,7 +248,7 @@ func TestDNSRebinding(t *testing.T) {
 	client.CloseIdleConnections()
 	for _, private := range []string{"127.0.0.1", "10.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"} {
 		names.set("example.com", private)
-		require.ErrorIs(t, get(t, client, target), oauthclient.ErrForbiddenAddress, "%s second", private)
+		require.ErrorIs(t, get(t, client, target), netguard.ErrForbidden, "%s second", private)
 	}
 	for _, both := range [][]string{{"127.0.0.1", "127.0.0.2"}, {"127.0.0.2", "127.0.0.1"}} {
 		names.set("example.com", both...)
@@ -250,14 +271,14 @@ func TestRedirectToAPrivateName(t *testing.T) {
 	names := new(zone)
 	names.set("example.com", "127.0.0.2")
 	names.set("www.example.com", "127.0.0.1")
-	client := oauthclient.NewHTTPClientWith(oauthclient.NetworkPolicy{
+	client := client(netguard.Policy{
 		AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}, AllowAnyPort: true,
-	}, names.serve(t), srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs)
+	}, netguard.Names{Resolver: names.serve(t), TLS: srv.Client().Transport.(*http.Transport).TLSClientConfig})
 	t.Cleanup(client.CloseIdleConnections)
 	for _, target := range []string{
 		"https://www.example.com:" + port + "/", "https://127.0.0.1:" + port + "/", "http://example.com:" + port + "/", "//localhost:" + port + "/",
 	} {
-		require.ErrorIs(t, get(t, client, "https://example.com:"+port+"/?to="+url.QueryEscape(target)), oauthclient.ErrForbiddenAddress, target)
+		require.ErrorIs(t, get(t, client, "https://example.com:"+port+"/?to="+url.QueryEscape(target)), netguard.ErrForbidden, target)
 	}
 	require.Zero(t, inside.Load())
 }
@@ -272,15 +293,15 @@ func TestAllowLoopbackIsNotAllowHTTP(t *testing.T) {
 	require.NoError(t, err)
 	names := new(zone)
 	names.set("app.localhost", "127.0.0.1")
-	client := oauthclient.NewHTTPClientWith(oauthclient.NetworkPolicy{AllowLoopback: true}, names.serve(t), nil)
+	client := client(netguard.Policy{AllowLoopback: true}, netguard.Names{Resolver: names.serve(t)})
 	t.Cleanup(client.CloseIdleConnections)
 	require.NoError(t, get(t, client, "http://app.localhost:"+port+"/"))
 	client.CloseIdleConnections()
 	for _, address := range []string{"8.8.8.8", "10.0.0.1", "0.0.0.0"} {
 		names.set("app.localhost", address)
-		require.ErrorIs(t, get(t, client, "http://app.localhost:"+port+"/"), oauthclient.ErrForbiddenAddress, address)
+		require.ErrorIs(t, get(t, client, "http://app.localhost:"+port+"/"), netguard.ErrForbidden, address)
 	}
-	require.ErrorIs(t, get(t, client, "https://8.8.8.8:"+port+"/"), oauthclient.ErrForbiddenAddress, "only loopback may be on any port")
+	require.ErrorIs(t, get(t, client, "https://8.8.8.8:"+port+"/"), netguard.ErrForbidden, "only loopback may be on any port")
 }
 
 // proxyAddress is set for the child process of the test below.
@@ -293,9 +314,9 @@ func TestProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
 	if os.Getenv(proxyAddress) != "" {
 		names := new(zone)
 		names.set("mcp.example", "10.0.0.1")
-		client := oauthclient.NewHTTPClientWith(oauthclient.NetworkPolicy{AllowLoopback: true}, names.serve(t), nil)
+		client := client(netguard.Policy{AllowLoopback: true}, netguard.Names{Resolver: names.serve(t)})
 		for _, url := range []string{"https://mcp.example/", "https://10.0.0.1/", "http://mcp.example/"} {
-			require.ErrorIs(t, get(t, client, url), oauthclient.ErrForbiddenAddress, url)
+			require.ErrorIs(t, get(t, client, url), netguard.ErrForbidden, url)
 		}
 		return
 	}
