@@ -58,9 +58,9 @@ func (c *Client) discover(ctx context.Context, op *Op) (*Conn, []string, error) 
 		return nil, nil, ctx.Err()
 	case code == codeUnsupportedVersion:
 		supported = slices.DeleteFunc(supportedVersions(err), modern)
-	case isModernCode(code), status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusTooManyRequests:
+	case isModernCode(code), aboutCaller(status) && status != http.StatusRequestTimeout:
 		return nil, nil, err
-	case code != 0, status >= 400 && status < 500, short.Err() != nil, errors.Is(err, ErrMalformed):
+	case code != 0, status >= 400 && status < 500, short.Err() != nil, errors.Is(err, ErrMalformed), errors.Is(err, errEnded):
 		c.Log.DebugContext(ctx, "the MCP server does not know server/discover", "error", err)
 		return nil, older, nil
 	default:
@@ -221,7 +221,7 @@ func refusesVersion(err error) bool {
 	status, _ := failure(err)
 	rpc := (*RPCError)(nil)
 	switch {
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
+	case aboutCaller(status):
 		return false
 	case status >= 400 && status < 500:
 		return true

@@ -21,6 +21,10 @@ const (
 	drainTime = 50 * time.Millisecond
 )
 
+// errEnded is the cause of an [ErrBroken] about a stream that ended in an orderly
+// way.
+var errEnded = errors.New("the event stream has no response")
+
 // place is where a stream is resumed.
 type place struct {
 	id    string
@@ -47,7 +51,7 @@ func (x *exchange) stream(ctx context.Context, stop func(), resp *http.Response)
 			if x.foreign == 1 {
 				return nil
 			}
-			err = &brokenError{cause: io.ErrUnexpectedEOF}
+			err = &brokenError{cause: errEnded}
 		}
 		if modern(x.conn.Version) || at.id == "" {
 			return x.settle(err)
