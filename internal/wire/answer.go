@@ -66,9 +66,10 @@ func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request) (j
 }
 
 // cancel tells the server that the caller has given up, on revisions where the
-// end of the HTTP request does not say so.
+// end of the HTTP request does not say so. A ping is no work to stop, and
+// initialize must not be cancelled.
 func (x *exchange) cancel(ctx context.Context, method string) {
-	if modern(x.conn.Version) || method == "initialize" {
+	if modern(x.conn.Version) || method == "initialize" || method == "ping" {
 		return
 	}
 	// The context has ended, which is what the server is to be told.

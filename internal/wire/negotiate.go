@@ -57,7 +57,8 @@ func (c *Client) discover(ctx context.Context, op *Op) (*Conn, []string, error) 
 	case ctx.Err() != nil:
 		return nil, nil, ctx.Err()
 	case code == codeUnsupportedVersion:
-		supported = slices.DeleteFunc(supportedVersions(err), modern)
+		supported, _ = supportedVersions(err)
+		supported = slices.DeleteFunc(supported, modern)
 	case isModernCode(code), aboutCaller(status) && status != http.StatusRequestTimeout:
 		return nil, nil, err
 	case code != 0, status >= 400 && status < 500, short.Err() != nil, errors.Is(err, ErrMalformed), errors.Is(err, errEnded):
@@ -129,24 +130,39 @@ func (c *Client) initialize(ctx context.Context, op *Op, versions []string) (*Co
 			}
 			return nil, err
 		}
-		if !refusesVersion(err) {
-			return nil, err
-		}
-		named := supportedVersions(err)
-		candidates := slices.Concat(named, versions)
-		if slices.ContainsFunc(named, func(v string) bool { return !tried[v] && known(v) }) {
-			candidates = named
-		}
-		untried := slices.DeleteFunc(candidates, func(v string) bool { return tried[v] || !known(v) })
-		if len(untried) == 0 {
-			if named != nil {
+		next := nextOffer(err, versions, tried)
+		if next == "" {
+			if supported, _ := supportedVersions(err); supported != nil {
 				err = noVersion(err)
 			}
 			return nil, err
 		}
-		version = slices.Max(untried)
-		c.Log.DebugContext(ctx, "the MCP server refuses a protocol revision", "next", version, "error", err)
+		c.Log.DebugContext(ctx, "the MCP server refuses a protocol revision", "refused", version, "next", next, "error", err)
+		version = next
 	}
+}
+
+// nextOffer returns the revision to offer after err, "" for none: the newest
+// that the server names, or the next older one. A server that lists its
+// revisions gets no other.
+func nextOffer(err error, versions []string, tried map[string]bool) string {
+	if !refusesVersion(err) {
+		return ""
+	}
+	untried := func(list []string) string {
+		best := ""
+		for _, v := range list {
+			if known(v) && !tried[v] {
+				best = max(best, v)
+			}
+		}
+		return best
+	}
+	named, complete := supportedVersions(err)
+	if best := untried(named); best != "" || complete {
+		return best
+	}
+	return untried(versions)
 }
 
 // known reports whether a revision begins with initialize and is understood.
@@ -218,38 +234,44 @@ func isModernCode(code int64) bool {
 // refusesVersion reports whether an answer to initialize may be about the
 // revision.
 func refusesVersion(err error) bool {
-	status, _ := failure(err)
-	rpc := (*RPCError)(nil)
+	status, code := failure(err)
+	named, _ := supportedVersions(err)
 	switch {
 	case aboutCaller(status):
+		return false
+	case named != nil:
+		return true
+	case isModernCode(code):
 		return false
 	case status >= 400 && status < 500:
 		return true
 	}
-	return errors.As(err, &rpc) && (supportedVersions(err) != nil || strings.Contains(strings.ToLower(rpc.Err.Message), "version"))
+	rpc := (*RPCError)(nil)
+	return errors.As(err, &rpc) && strings.Contains(strings.ToLower(rpc.Err.Message), "version")
 }
 
 // date is what revisions look like in a text.
 var date = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
 
 // supportedVersions returns the revisions that an error of the server names.
-func supportedVersions(err error) []string {
-	if rpc := (*RPCError)(nil); errors.As(err, &rpc) {
-		var list []string
-		Members(rpc.Err.Data, func(name, value []byte) {
-			if strings.HasPrefix(string(name), "supported") {
-				list = texts(value)
-			}
-		})
-		if list != nil {
-			return list
-		}
-		return date.FindAllString(rpc.Err.Message, -1)
-	}
+// They are complete if they are a list, and not words of a text.
+func supportedVersions(err error) (named []string, complete bool) {
 	if refusal := (*StatusError)(nil); errors.As(err, &refusal) {
-		return date.FindAllString(refusal.Text, -1)
+		return date.FindAllString(refusal.Text, -1), false
 	}
-	return nil
+	rpc := (*RPCError)(nil)
+	if !errors.As(err, &rpc) {
+		return nil, false
+	}
+	Members(rpc.Err.Data, func(name, value []byte) {
+		if strings.HasPrefix(string(name), "supported") {
+			named = texts(value)
+		}
+	})
+	if named != nil {
+		return named, true
+	}
+	return date.FindAllString(rpc.Err.Message, -1), false
 }
 
 // texts returns the strings of a JSON array, nil if text is none.
