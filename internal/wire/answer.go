@@ -33,14 +33,11 @@ type exchange struct {
 // cancelTimeout bounds notifications/cancelled.
 const cancelTimeout = 2 * time.Second
 
-// exchange sends a request and reads its answer. It also returns the header of
-// the HTTP answer.
-func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request) (json.RawMessage, http.Header, error) {
-	x := &exchange{c: c, conn: conn, op: op, id: randomID()}
-	if op.OnProgress != nil {
-		x.token = randomID()
-	}
-	body, err := c.request(conn, r, x.id, x.token)
+// exchange sends a request and reads its answer. A token, if not 0, asks for
+// progress. It also returns the header of the HTTP answer.
+func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request, token int64) (json.RawMessage, http.Header, error) {
+	x := &exchange{c: c, conn: conn, op: op, id: randomID(), token: token}
+	body, err := c.request(conn, r, x.id, token)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -58,11 +55,11 @@ func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request) (j
 	case ctx.Err() == nil:
 		return nil, nil, err
 	}
-	if unsent := (*unsentError)(nil); !errors.As(err, &unsent) {
-		x.cancel(ctx, r.Method)
-		return nil, nil, ctx.Err()
+	if _, unsent := errors.AsType[*unsentError](err); unsent {
+		return nil, nil, &unsentError{cause: ctx.Err()}
 	}
-	return nil, nil, &unsentError{cause: ctx.Err()}
+	x.cancel(ctx, r.Method)
+	return nil, nil, ctx.Err()
 }
 
 // cancel tells the server that the caller has given up, on revisions where the
@@ -139,10 +136,10 @@ const maxRefusal = 64 << 10
 
 // refusal makes the error of an HTTP status.
 func (x *exchange) refusal(resp *http.Response) error {
-	limit := Op{MaxBytes: min(x.op.MaxBytes, maxRefusal)}
-	before := limit.MaxBytes
-	text, err := readAll(resp.Body, resp.ContentLength, &limit)
-	x.op.MaxBytes -= min(before, before-limit.MaxBytes)
+	limit := &Op{MaxBytes: min(x.op.MaxBytes, maxRefusal)}
+	x.op.MaxBytes -= limit.MaxBytes
+	text, err := readAll(resp.Body, resp.ContentLength, limit)
+	x.op.MaxBytes += limit.MaxBytes
 	if err == nil && mediaType(resp.Header) != "text/event-stream" {
 		var own error
 		_ = visitMessages(bytes.TrimPrefix(text, byteOrderMark), func(m message) {

@@ -64,9 +64,7 @@ func (c *Client) refusesPing(ctx context.Context, conn *Conn, op *Op) bool {
 func (c *Client) probe(ctx context.Context, conn *Conn, op *Op, method string) (result []byte, status int, code int64) {
 	ctx, stop := context.WithTimeout(ctx, c.DiscoverTimeout)
 	defer stop()
-	quiet := &Op{MaxBytes: op.MaxBytes}
-	defer func() { op.MaxBytes = quiet.MaxBytes }()
-	result, _, err := c.exchange(ctx, conn, quiet, Request{Method: method})
+	result, _, err := c.exchange(ctx, conn, op, Request{Method: method}, 0)
 	if status, code = failure(err); aboutCaller(status) {
 		return nil, 0, 0
 	}

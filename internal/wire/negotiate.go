@@ -22,19 +22,17 @@ var older = []string{version20251125, version20250618, version20250326}
 // legacy, initialize comes first: the caller remembers that the server does not
 // know server/discover.
 func (c *Client) Negotiate(ctx context.Context, op *Op, legacy bool) (*Conn, error) {
-	quiet := &Op{MaxBytes: op.MaxBytes}
-	defer func() { op.MaxBytes = quiet.MaxBytes }()
 	if !legacy {
-		conn, versions, err := c.discover(ctx, quiet)
+		conn, versions, err := c.discover(ctx, op)
 		if conn != nil || err != nil {
 			return conn, err
 		}
-		return c.initialize(ctx, quiet, versions)
+		return c.initialize(ctx, op, versions)
 	}
-	conn, err := c.initialize(ctx, quiet, older)
+	conn, err := c.initialize(ctx, op, older)
 	if status, code := failure(err); code != 0 || status == http.StatusBadRequest || status == http.StatusNotFound {
 		// The server may have been replaced by a newer one.
-		if found, _, _ := c.discover(ctx, quiet); found != nil {
+		if found, _, _ := c.discover(ctx, op); found != nil {
 			return found, nil
 		}
 	}
@@ -47,7 +45,7 @@ func (c *Client) discover(ctx context.Context, op *Op) (*Conn, []string, error) 
 	short, stop := context.WithTimeout(ctx, c.DiscoverTimeout)
 	defer stop()
 	conn := &Conn{Version: version20260728}
-	result, _, err := c.exchange(short, conn, op, Request{Method: "server/discover"})
+	result, _, err := c.exchange(short, conn, op, Request{Method: "server/discover"}, 0)
 	var supported []string
 	switch status, code := failure(err); {
 	case err == nil:
@@ -183,7 +181,7 @@ func (c *Client) offer(ctx context.Context, op *Op, version string) (*Conn, erro
 	params := appendString([]byte(`{"protocolVersion":`), version)
 	params = append(append(params, `,"capabilities":`...), c.capabilities()...)
 	params = append(c.appendInfo(append(params, `,"clientInfo":`...)), '}')
-	result, header, err := c.exchange(ctx, &Conn{}, op, Request{Method: "initialize", Params: params})
+	result, header, err := c.exchange(ctx, &Conn{}, op, Request{Method: "initialize", Params: params}, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -211,8 +209,8 @@ func (c *Client) offer(ctx context.Context, op *Op, version string) (*Conn, erro
 // networkError reports whether an error of [Client.HTTP] is about the network,
 // and not a decision of the client's own.
 func networkError(err error) bool {
-	network := net.Error(nil)
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrRedirect)
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrRedirect)
 }
 
 // abandon ends an MCP session that will not be used.
@@ -246,8 +244,8 @@ func refusesVersion(err error) bool {
 	case status >= 400 && status < 500:
 		return true
 	}
-	rpc := (*RPCError)(nil)
-	return errors.As(err, &rpc) && strings.Contains(strings.ToLower(rpc.Err.Message), "version")
+	rpc, ok := errors.AsType[*RPCError](err)
+	return ok && strings.Contains(strings.ToLower(rpc.Err.Message), "version")
 }
 
 // date is what revisions look like in a text.
@@ -256,11 +254,11 @@ var date = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
 // supportedVersions returns the revisions that an error of the server names.
 // They are complete if they are a list, and not words of a text.
 func supportedVersions(err error) (named []string, complete bool) {
-	if refusal := (*StatusError)(nil); errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*StatusError](err); ok {
 		return date.FindAllString(refusal.Text, -1), false
 	}
-	rpc := (*RPCError)(nil)
-	if !errors.As(err, &rpc) {
+	rpc, ok := errors.AsType[*RPCError](err)
+	if !ok {
 		return nil, false
 	}
 	Members(rpc.Err.Data, func(name, value []byte) {

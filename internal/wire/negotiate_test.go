@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/wire"
@@ -46,8 +47,10 @@ func TestDiscover(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, func(w http.ResponseWriter, _ *http.Request, m rpc) { result(w, m, discovered) })
 	op := f.NewOp()
+	op.OnProgress = func(mcp.ProgressNotificationParams) {}
 	conn, err := f.Negotiate(t.Context(), op, false)
 	require.NoError(t, err)
+	require.NotContains(t, f.request(0).Body, "progressToken", "progress is that of a call")
 	require.Equal(t, &wire.Conn{Version: "2026-07-28", Capabilities: []byte(`{"tools":[]}`), ServerInfo: []byte(`{"name":"s"}`), Instructions: "be kind"}, conn)
 	require.Equal(t, []string{"server/discover"}, f.requests())
 	require.Equal(t, "server/discover", f.request(0).Header.Get("Mcp-Method"))
@@ -295,6 +298,11 @@ func TestLenientInitialize(t *testing.T) {
 	conn, err := f.Negotiate(t.Context(), f.NewOp(), true)
 	require.NoError(t, err)
 	require.Equal(t, "2025-11-25", conn.Version)
+	for _, text := range []string{`null`, `[]`, `"2025-06-18"`} {
+		f = newFake(t, func(w http.ResponseWriter, _ *http.Request, m rpc) { result(w, m, text) })
+		_, err = f.Negotiate(t.Context(), f.NewOp(), true)
+		requireMalformed(t, err, "initialize")
+	}
 }
 
 // A server of the HTTP+SSE transport is recognized by the first event of a GET.

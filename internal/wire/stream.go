@@ -16,8 +16,8 @@ const (
 	maxRetry = 30 * time.Second
 	// defaultRetry is the time if the server names none.
 	defaultRetry = time.Second
-	// drainTime is how long an answered stream may take to end, so that its
-	// HTTP/1 connection can be used again.
+	// drainTime is how long an answered stream may take to end: then its
+	// connection can be used again, and is not charged with a reset.
 	drainTime = 50 * time.Millisecond
 )
 
@@ -122,10 +122,8 @@ func (x *exchange) resume(ctx context.Context, at place, idle int, cause error) 
 
 // finish reads the end of a stream whose response has come.
 func finish(resp *http.Response, stop func()) {
-	if resp.ProtoMajor < 2 {
-		timer := time.AfterFunc(drainTime, stop)
-		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
-		timer.Stop()
-	}
+	timer := time.AfterFunc(drainTime, stop)
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	timer.Stop()
 	_ = resp.Body.Close()
 }

@@ -90,7 +90,11 @@ func (c *Client) NewOp() *Op { return &Op{MaxBytes: c.MaxBytes} }
 func (c *Client) Call(ctx context.Context, conn *Conn, op *Op, r Request) (json.RawMessage, error) {
 	before := op.Sent
 	op.Sent = true
-	result, _, err := c.exchange(ctx, conn, op, r)
+	token := int64(0)
+	if op.OnProgress != nil {
+		token = randomID()
+	}
+	result, _, err := c.exchange(ctx, conn, op, r, token)
 	if err != nil && NotExecuted(err) {
 		op.Sent = before
 	}
