@@ -153,6 +153,22 @@ func TestStatusErrors(t *testing.T) {
 	require.Equal(t, `"[redacted]"`, string(own.Err.Data))
 }
 
+// A refusal in an event stream is read, and not waited for.
+func TestRefusalInStream(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request, m rpc) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(http.StatusBadRequest)
+		stream(w, m, "event: message\ndata: {\"id\":$ID,\"error\":{\"code\":-32000,\"message\":\"m\"}}\n\n")
+		<-r.Context().Done()
+	})
+	_, err := f.call(t, "2025-06-18")
+	var own *wire.RPCError
+	require.ErrorAs(t, err, &own)
+	require.Equal(t, 400, own.Status)
+	require.EqualValues(t, -32000, own.Err.Code)
+}
+
 // bearer sends a token, as the transport of oauthclient does.
 type bearer struct{}
 

@@ -62,9 +62,7 @@ func (c *Client) refusesPing(ctx context.Context, conn *Conn, op *Op) bool {
 // probe sends a request to see how the server takes it: with a result, with a
 // refusal that says something about conn, or with neither.
 func (c *Client) probe(ctx context.Context, conn *Conn, op *Op, method string) (result []byte, status int, code int64) {
-	ctx, stop := context.WithTimeout(ctx, c.DiscoverTimeout)
-	defer stop()
-	result, _, err := c.exchange(ctx, conn, op, Request{Method: method}, 0)
+	result, _, err := c.exchange(ctx, conn, op, Request{Method: method, patience: c.DiscoverTimeout})
 	if status, code = failure(err); aboutCaller(status) {
 		return nil, 0, 0
 	}

@@ -42,10 +42,8 @@ func (c *Client) Negotiate(ctx context.Context, op *Op, legacy bool) (*Conn, err
 // discover returns a connection of the newest revision, an error, or the
 // revisions to offer with initialize.
 func (c *Client) discover(ctx context.Context, op *Op) (*Conn, []string, error) {
-	short, stop := context.WithTimeout(ctx, c.DiscoverTimeout)
-	defer stop()
 	conn := &Conn{Version: version20260728}
-	result, _, err := c.exchange(short, conn, op, Request{Method: "server/discover"}, 0)
+	result, _, err := c.exchange(ctx, conn, op, Request{Method: "server/discover", patience: c.DiscoverTimeout})
 	var supported []string
 	switch status, code := failure(err); {
 	case err == nil:
@@ -59,7 +57,7 @@ func (c *Client) discover(ctx context.Context, op *Op) (*Conn, []string, error) 
 		supported = slices.DeleteFunc(supported, modern)
 	case isModernCode(code), aboutCaller(status) && status != http.StatusRequestTimeout:
 		return nil, nil, err
-	case code != 0, status >= 400 && status < 500, short.Err() != nil, errors.Is(err, ErrMalformed), errors.Is(err, errEnded):
+	case code != 0, status >= 400 && status < 500, errors.Is(err, errSilent), errors.Is(err, ErrMalformed), errors.Is(err, errEnded):
 		c.Log.DebugContext(ctx, "the MCP server does not know server/discover", "error", err)
 		return nil, older, nil
 	default:
@@ -181,7 +179,7 @@ func (c *Client) offer(ctx context.Context, op *Op, version string) (*Conn, erro
 	params := appendString([]byte(`{"protocolVersion":`), version)
 	params = append(append(params, `,"capabilities":`...), c.capabilities()...)
 	params = append(c.appendInfo(append(params, `,"clientInfo":`...)), '}')
-	result, header, err := c.exchange(ctx, &Conn{}, op, Request{Method: "initialize", Params: params}, 0)
+	result, header, err := c.exchange(ctx, &Conn{}, op, Request{Method: "initialize", Params: params})
 	if err != nil {
 		return nil, err
 	}

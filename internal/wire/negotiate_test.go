@@ -350,3 +350,39 @@ func TestEnd(t *testing.T) {
 		require.Len(t, f.requests(), 1)
 	}
 }
+
+// Only the server's time counts against DiscoverTimeout: authorizing in between
+// may take longer.
+func TestDiscoverTimeoutIsTheServers(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, func(w http.ResponseWriter, r *http.Request, m rpc) {
+		if r.Header.Get("Authorization") == "" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		result(w, m, discovered)
+	})
+	f.DiscoverTimeout = 500 * time.Millisecond
+	f.HTTP.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		_ = resp.Body.Close()
+		select {
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		case <-time.After(700 * time.Millisecond): // the user's authorization server is slow
+		}
+		again := r.Clone(r.Context())
+		again.Header.Set("Authorization", "Bearer x")
+		if again.Body, err = r.GetBody(); err != nil {
+			return nil, err
+		}
+		return http.DefaultTransport.RoundTrip(again)
+	})
+	conn, err := f.Negotiate(t.Context(), f.NewOp(), false)
+	require.NoError(t, err)
+	require.Equal(t, "2026-07-28", conn.Version)
+	require.Equal(t, []string{"server/discover", "server/discover"}, f.requests())
+}
