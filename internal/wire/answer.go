@@ -36,39 +36,47 @@ const cancelTimeout = 2 * time.Second
 // exchange sends a request and reads its answer. It also returns the header of
 // the HTTP answer.
 func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request) (json.RawMessage, http.Header, error) {
-	x := &exchange{c: c, conn: conn, op: op, id: randomID()}
-	if op.OnProgress != nil {
-		x.token = randomID()
-	}
-	body, err := c.request(conn, r, x.id, x.token)
+	x := &exchange{c: c, conn: conn, op: op, id: randomID(), token: r.token}
+	body, err := c.request(conn, r, x.id, r.token)
 	if err != nil {
 		return nil, nil, err
 	}
 	inner, stop := context.WithCancel(ctx)
 	defer stop()
+	var s *silence
+	if r.patience > 0 {
+		inner, s = listen(inner, stop, r.patience)
+		defer s.end()
+	}
 	resp, err := c.send(inner, http.MethodPost, conn.header(r, acceptAnswer), body)
 	var header http.Header
 	if err == nil {
 		header = resp.Header
+		if s != nil {
+			s.begin()
+		}
 		err = x.read(inner, stop, resp)
 	}
 	switch {
 	case err == nil:
 		return x.result, header, x.err
+	case ctx.Err() == nil && s != nil && s.over.Load():
+		return nil, nil, errSilent
 	case ctx.Err() == nil:
 		return nil, nil, err
 	}
-	if unsent := (*unsentError)(nil); !errors.As(err, &unsent) {
-		x.cancel(ctx, r.Method)
-		return nil, nil, ctx.Err()
+	if _, unsent := errors.AsType[*unsentError](err); unsent {
+		return nil, nil, &unsentError{cause: ctx.Err()}
 	}
-	return nil, nil, &unsentError{cause: ctx.Err()}
+	x.cancel(ctx, r.Method)
+	return nil, nil, ctx.Err()
 }
 
 // cancel tells the server that the caller has given up, on revisions where the
-// end of the HTTP request does not say so.
+// end of the HTTP request does not say so. A ping is no work to stop, and
+// initialize must not be cancelled.
 func (x *exchange) cancel(ctx context.Context, method string) {
-	if modern(x.conn.Version) || method == "initialize" {
+	if modern(x.conn.Version) || method == "initialize" || method == "ping" {
 		return
 	}
 	// The context has ended, which is what the server is to be told.
@@ -100,7 +108,7 @@ func (x *exchange) read(ctx context.Context, stop func(), resp *http.Response) e
 	x.status, x.secrets = resp.StatusCode, resp.Request
 	kind := mediaType(resp.Header)
 	if resp.StatusCode >= 300 {
-		defer drain(resp)
+		defer func() { _ = resp.Body.Close() }()
 		return x.refusal(resp)
 	}
 	if kind == "text/event-stream" {
@@ -138,11 +146,11 @@ const maxRefusal = 64 << 10
 
 // refusal makes the error of an HTTP status.
 func (x *exchange) refusal(resp *http.Response) error {
-	limit := Op{MaxBytes: min(x.op.MaxBytes, maxRefusal)}
-	before := limit.MaxBytes
-	text, err := readAll(resp.Body, resp.ContentLength, &limit)
-	x.op.MaxBytes -= min(before, before-limit.MaxBytes)
-	if err == nil && mediaType(resp.Header) != "text/event-stream" {
+	limit := &Op{MaxBytes: min(x.op.MaxBytes, maxRefusal)}
+	x.op.MaxBytes -= limit.MaxBytes
+	text, err := readRefusal(resp, limit)
+	x.op.MaxBytes += limit.MaxBytes
+	if err == nil {
 		var own error
 		_ = visitMessages(bytes.TrimPrefix(text, byteOrderMark), func(m message) {
 			if m.isError() {
@@ -154,6 +162,18 @@ func (x *exchange) refusal(resp *http.Response) error {
 		}
 	}
 	return newStatusError(resp, redact(x.secrets, text))
+}
+
+// readRefusal reads what a server says of its refusal. Of an event stream, which
+// may stay open, it is the first event.
+func readRefusal(resp *http.Response, limit *Op) ([]byte, error) {
+	if mediaType(resp.Header) != "text/event-stream" {
+		return readAll(resp.Body, resp.ContentLength, limit)
+	}
+	e := newEvents(resp.Body, limit)
+	defer e.release()
+	first, err := e.next()
+	return bytes.Clone(first.data), err
 }
 
 // messages handles the messages of one JSON text.

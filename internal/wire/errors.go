@@ -92,7 +92,7 @@ func NotExecuted(err error) bool {
 	if errors.Is(err, ErrBroken) {
 		return false
 	}
-	if unsent := (*unsentError)(nil); errors.As(err, &unsent) {
+	if _, unsent := errors.AsType[*unsentError](err); unsent {
 		return true
 	}
 	status, code := failure(err)
@@ -112,10 +112,10 @@ func NotExecuted(err error) bool {
 // failure returns the HTTP status of an error of the server, and its JSON-RPC
 // code, 0 if it has none.
 func failure(err error) (status int, code int64) {
-	if rpc := (*RPCError)(nil); errors.As(err, &rpc) {
+	if rpc, ok := errors.AsType[*RPCError](err); ok {
 		return rpc.Status, rpc.Err.Code
 	}
-	if refusal := (*StatusError)(nil); errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*StatusError](err); ok {
 		return refusal.Status, 0
 	}
 	return 0, 0

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
@@ -20,7 +21,7 @@ func (c *Client) Lost(ctx context.Context, conn *Conn, op *Op, err error) bool {
 		return true
 	case code == codeHeaderMismatch:
 		return !modern(conn.Version)
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
+	case aboutCaller(status):
 		return false
 	case modern(conn.Version):
 		// Servers of this revision answer these codes with a 4xx.
@@ -36,34 +37,44 @@ func (c *Client) Lost(ctx context.Context, conn *Conn, op *Op, err error) bool {
 	return false
 }
 
-// forgotten reports whether the server does not speak the revision of conn any
-// more, without a doubt.
+// forgotten reports whether server/discover shows that the server does not speak
+// the revision of conn any more.
 func (c *Client) forgotten(ctx context.Context, conn *Conn, op *Op) bool {
-	probe := &Op{MaxBytes: op.MaxBytes}
-	defer func() { op.MaxBytes = probe.MaxBytes }()
-	found, versions, err := c.discover(ctx, probe)
-	if err != nil || ctx.Err() != nil {
-		_, code := failure(err)
-		return code == codeUnsupportedVersion
-	}
-	return found == nil && versions != nil
-}
-
-// refusesPing reports whether the server refuses a ping on conn. A server that
-// does not know the method has found the session.
-func (c *Client) refusesPing(ctx context.Context, conn *Conn, op *Op) bool {
-	ctx, stop := context.WithTimeout(ctx, c.DiscoverTimeout)
-	defer stop()
-	probe := &Op{MaxBytes: op.MaxBytes}
-	defer func() { op.MaxBytes = probe.MaxBytes }()
-	_, _, err := c.exchange(ctx, conn, probe, Request{Method: "ping"})
-	status, code := failure(err)
-	switch status {
-	case 0, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
+	result, status, code := c.probe(ctx, conn, op, "server/discover")
+	switch supported := (&Conn{}).discovered(result); {
+	case result != nil:
+		return supported != nil && !slices.Contains(supported, conn.Version)
+	case code == codeHeaderMismatch, code == codeMissingCapability:
 		return false
 	}
-	if code != 0 {
-		return code != jsonrpc.CodeMethodNotFound || status == http.StatusNotFound
+	return code != 0 || status >= 400 && status < 500
+}
+
+// refusesPing reports whether the server refuses a ping on conn.
+func (c *Client) refusesPing(ctx context.Context, conn *Conn, op *Op) bool {
+	_, status, code := c.probe(ctx, conn, op, "ping")
+	if code == jsonrpc.CodeMethodNotFound && status != http.StatusNotFound {
+		return false // the server has found the session, and does not know the method
 	}
-	return status < 500
+	return code != 0 || status >= 400 && status < 500
+}
+
+// probe sends a request to see how the server takes it: with a result, with a
+// refusal that says something about conn, or with neither.
+func (c *Client) probe(ctx context.Context, conn *Conn, op *Op, method string) (result []byte, status int, code int64) {
+	result, _, err := c.exchange(ctx, conn, op, Request{Method: method, patience: c.DiscoverTimeout})
+	if status, code = failure(err); aboutCaller(status) {
+		return nil, 0, 0
+	}
+	return result, status, code
+}
+
+// aboutCaller reports whether an HTTP status is about who asks, how often and
+// how slowly, rather than about the request.
+func aboutCaller(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	}
+	return false
 }

@@ -22,19 +22,17 @@ var older = []string{version20251125, version20250618, version20250326}
 // legacy, initialize comes first: the caller remembers that the server does not
 // know server/discover.
 func (c *Client) Negotiate(ctx context.Context, op *Op, legacy bool) (*Conn, error) {
-	quiet := &Op{MaxBytes: op.MaxBytes}
-	defer func() { op.MaxBytes = quiet.MaxBytes }()
 	if !legacy {
-		conn, versions, err := c.discover(ctx, quiet)
+		conn, versions, err := c.discover(ctx, op)
 		if conn != nil || err != nil {
 			return conn, err
 		}
-		return c.initialize(ctx, quiet, versions)
+		return c.initialize(ctx, op, versions)
 	}
-	conn, err := c.initialize(ctx, quiet, older)
+	conn, err := c.initialize(ctx, op, older)
 	if status, code := failure(err); code != 0 || status == http.StatusBadRequest || status == http.StatusNotFound {
 		// The server may have been replaced by a newer one.
-		if found, _, _ := c.discover(ctx, quiet); found != nil {
+		if found, _, _ := c.discover(ctx, op); found != nil {
 			return found, nil
 		}
 	}
@@ -44,10 +42,8 @@ func (c *Client) Negotiate(ctx context.Context, op *Op, legacy bool) (*Conn, err
 // discover returns a connection of the newest revision, an error, or the
 // revisions to offer with initialize.
 func (c *Client) discover(ctx context.Context, op *Op) (*Conn, []string, error) {
-	short, stop := context.WithTimeout(ctx, c.DiscoverTimeout)
-	defer stop()
 	conn := &Conn{Version: version20260728}
-	result, _, err := c.exchange(short, conn, op, Request{Method: "server/discover"})
+	result, _, err := c.exchange(ctx, conn, op, Request{Method: "server/discover", patience: c.DiscoverTimeout})
 	var supported []string
 	switch status, code := failure(err); {
 	case err == nil:
@@ -57,10 +53,11 @@ func (c *Client) discover(ctx context.Context, op *Op) (*Conn, []string, error) 
 	case ctx.Err() != nil:
 		return nil, nil, ctx.Err()
 	case code == codeUnsupportedVersion:
-		supported = slices.DeleteFunc(supportedVersions(err), modern)
-	case isModernCode(code), status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusTooManyRequests:
+		supported, _ = supportedVersions(err)
+		supported = slices.DeleteFunc(supported, modern)
+	case isModernCode(code), aboutCaller(status) && status != http.StatusRequestTimeout:
 		return nil, nil, err
-	case code != 0, status >= 400 && status < 500, short.Err() != nil, errors.Is(err, ErrMalformed):
+	case code != 0, status >= 400 && status < 500, errors.Is(err, errSilent), errors.Is(err, ErrMalformed), errors.Is(err, errEnded):
 		c.Log.DebugContext(ctx, "the MCP server does not know server/discover", "error", err)
 		return nil, older, nil
 	default:
@@ -129,24 +126,39 @@ func (c *Client) initialize(ctx context.Context, op *Op, versions []string) (*Co
 			}
 			return nil, err
 		}
-		if !refusesVersion(err) {
-			return nil, err
-		}
-		named := supportedVersions(err)
-		candidates := slices.Concat(named, versions)
-		if slices.ContainsFunc(named, func(v string) bool { return !tried[v] && known(v) }) {
-			candidates = named
-		}
-		untried := slices.DeleteFunc(candidates, func(v string) bool { return tried[v] || !known(v) })
-		if len(untried) == 0 {
-			if named != nil {
+		next := nextOffer(err, versions, tried)
+		if next == "" {
+			if supported, _ := supportedVersions(err); supported != nil {
 				err = noVersion(err)
 			}
 			return nil, err
 		}
-		version = slices.Max(untried)
-		c.Log.DebugContext(ctx, "the MCP server refuses a protocol revision", "next", version, "error", err)
+		c.Log.DebugContext(ctx, "the MCP server refuses a protocol revision", "refused", version, "next", next, "error", err)
+		version = next
 	}
+}
+
+// nextOffer returns the revision to offer after err, "" for none: the newest
+// that the server names, or the next older one. A server that lists its
+// revisions gets no other.
+func nextOffer(err error, versions []string, tried map[string]bool) string {
+	if !refusesVersion(err) {
+		return ""
+	}
+	untried := func(list []string) string {
+		best := ""
+		for _, v := range list {
+			if known(v) && !tried[v] {
+				best = max(best, v)
+			}
+		}
+		return best
+	}
+	named, complete := supportedVersions(err)
+	if best := untried(named); best != "" || complete {
+		return best
+	}
+	return untried(versions)
 }
 
 // known reports whether a revision begins with initialize and is understood.
@@ -195,8 +207,8 @@ func (c *Client) offer(ctx context.Context, op *Op, version string) (*Conn, erro
 // networkError reports whether an error of [Client.HTTP] is about the network,
 // and not a decision of the client's own.
 func networkError(err error) bool {
-	network := net.Error(nil)
-	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrRedirect)
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, ErrRedirect)
 }
 
 // abandon ends an MCP session that will not be used.
@@ -218,38 +230,44 @@ func isModernCode(code int64) bool {
 // refusesVersion reports whether an answer to initialize may be about the
 // revision.
 func refusesVersion(err error) bool {
-	status, _ := failure(err)
-	rpc := (*RPCError)(nil)
+	status, code := failure(err)
+	named, _ := supportedVersions(err)
 	switch {
-	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusRequestTimeout, status == http.StatusTooManyRequests:
+	case aboutCaller(status):
+		return false
+	case named != nil:
+		return true
+	case isModernCode(code):
 		return false
 	case status >= 400 && status < 500:
 		return true
 	}
-	return errors.As(err, &rpc) && (supportedVersions(err) != nil || strings.Contains(strings.ToLower(rpc.Err.Message), "version"))
+	rpc, ok := errors.AsType[*RPCError](err)
+	return ok && strings.Contains(strings.ToLower(rpc.Err.Message), "version")
 }
 
 // date is what revisions look like in a text.
 var date = regexp.MustCompile(`\b20\d\d-\d\d-\d\d\b`)
 
 // supportedVersions returns the revisions that an error of the server names.
-func supportedVersions(err error) []string {
-	if rpc := (*RPCError)(nil); errors.As(err, &rpc) {
-		var list []string
-		Members(rpc.Err.Data, func(name, value []byte) {
-			if strings.HasPrefix(string(name), "supported") {
-				list = texts(value)
-			}
-		})
-		if list != nil {
-			return list
+// They are complete if they are a list, and not words of a text.
+func supportedVersions(err error) (named []string, complete bool) {
+	if refusal, ok := errors.AsType[*StatusError](err); ok {
+		return date.FindAllString(refusal.Text, -1), false
+	}
+	rpc, ok := errors.AsType[*RPCError](err)
+	if !ok {
+		return nil, false
+	}
+	Members(rpc.Err.Data, func(name, value []byte) {
+		if strings.HasPrefix(string(name), "supported") {
+			named = texts(value)
 		}
-		return date.FindAllString(rpc.Err.Message, -1)
+	})
+	if named != nil {
+		return named, true
 	}
-	if refusal := (*StatusError)(nil); errors.As(err, &refusal) {
-		return date.FindAllString(refusal.Text, -1)
-	}
-	return nil
+	return date.FindAllString(rpc.Err.Message, -1), false
 }
 
 // texts returns the strings of a JSON array, nil if text is none.

@@ -106,7 +106,7 @@ func (c *Client) send(ctx context.Context, method string, header http.Header, bo
 	}
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
-		if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err
 		}
 		if !read.Load() {

@@ -46,7 +46,7 @@ func (x *exchange) answer(ctx context.Context, m message) (json.RawMessage, *jso
 			return text, nil
 		}
 	}
-	if rpc := (*jsonrpc.Error)(nil); errors.As(err, &rpc) {
+	if rpc, ok := errors.AsType[*jsonrpc.Error](err); ok {
 		return nil, rpc
 	}
 	x.c.Log.DebugContext(ctx, "a request of the MCP server failed here", "method", clean(string(m.method)), "error", err)

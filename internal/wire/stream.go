@@ -16,10 +16,14 @@ const (
 	maxRetry = 30 * time.Second
 	// defaultRetry is the time if the server names none.
 	defaultRetry = time.Second
-	// drainTime is how long an answered stream may take to end, so that its
-	// HTTP/1 connection can be used again.
+	// drainTime is how long an answered stream may take to end: then its
+	// connection can be used again, and is not charged with a reset.
 	drainTime = 50 * time.Millisecond
 )
+
+// errEnded is the cause of an [ErrBroken] about a stream that ended in an orderly
+// way.
+var errEnded = errors.New("the event stream has no response")
 
 // place is where a stream is resumed.
 type place struct {
@@ -47,7 +51,7 @@ func (x *exchange) stream(ctx context.Context, stop func(), resp *http.Response)
 			if x.foreign == 1 {
 				return nil
 			}
-			err = &brokenError{cause: io.ErrUnexpectedEOF}
+			err = &brokenError{cause: errEnded}
 		}
 		if modern(x.conn.Version) || at.id == "" {
 			return x.settle(err)
@@ -118,10 +122,8 @@ func (x *exchange) resume(ctx context.Context, at place, idle int, cause error) 
 
 // finish reads the end of a stream whose response has come.
 func finish(resp *http.Response, stop func()) {
-	if resp.ProtoMajor < 2 {
-		timer := time.AfterFunc(drainTime, stop)
-		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
-		timer.Stop()
-	}
+	timer := time.AfterFunc(drainTime, stop)
+	_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
+	timer.Stop()
 	_ = resp.Body.Close()
 }

@@ -27,8 +27,8 @@ type Client struct {
 	Info *mcp.Implementation
 	// Capabilities are the client's capabilities, a JSON object.
 	Capabilities json.RawMessage
-	// DiscoverTimeout bounds server/discover, and the requests that only find
-	// something out.
+	// DiscoverTimeout bounds how long the server may take to answer
+	// server/discover, and other requests that only find something out.
 	DiscoverTimeout time.Duration
 	// MaxBytes bounds the answers of an operation, see [Op].
 	MaxBytes int64
@@ -79,6 +79,9 @@ type Request struct {
 	Params json.RawMessage
 	// Arguments are the tool's arguments, which Mcp-Param headers repeat.
 	Arguments json.RawMessage
+
+	token    int64         // asks for progress, unless 0
+	patience time.Duration // how long the server may take to answer; 0: as long as the context
 }
 
 // NewOp returns an operation with the limits of the client.
@@ -90,6 +93,9 @@ func (c *Client) NewOp() *Op { return &Op{MaxBytes: c.MaxBytes} }
 func (c *Client) Call(ctx context.Context, conn *Conn, op *Op, r Request) (json.RawMessage, error) {
 	before := op.Sent
 	op.Sent = true
+	if op.OnProgress != nil {
+		r.token = randomID()
+	}
 	result, _, err := c.exchange(ctx, conn, op, r)
 	if err != nil && NotExecuted(err) {
 		op.Sent = before

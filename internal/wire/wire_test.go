@@ -3,24 +3,15 @@ package wire_test
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
-
-func newClient(url string) *wire.Client {
-	return &wire.Client{
-		URL: url, HTTP: http.DefaultClient, Info: &mcp.Implementation{Name: "test", Version: "1"}, Capabilities: json.RawMessage(`{}`),
-		DiscoverTimeout: 2 * time.Second, MaxBytes: 1 << 20, Log: slog.New(slog.DiscardHandler),
-	}
-}
 
 // Every revision, with JSON and event streams, against the SDK's server.
 func TestSDKServer(t *testing.T) {

@@ -1,0 +1,38 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+)
+
+// errSilent is the error of a request with a patience that ran out.
+var errSilent = errors.New("wire: the server does not answer")
+
+// silence stops a request whose server does not answer. Only the server's time
+// counts: not that of connecting, nor what [Client.HTTP] does before and after,
+// such as authorizing.
+type silence struct {
+	patience time.Duration
+	timer    *time.Timer
+	over     atomic.Bool
+}
+
+// listen returns a context for a request that stop ends.
+func listen(ctx context.Context, stop func(), patience time.Duration) (context.Context, *silence) {
+	s := &silence{patience: patience}
+	s.timer = time.AfterFunc(patience, func() {
+		s.over.Store(true)
+		stop()
+	})
+	s.timer.Stop()
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		WroteRequest:         func(httptrace.WroteRequestInfo) { s.begin() },
+		GotFirstResponseByte: s.end,
+	}), s
+}
+
+func (s *silence) begin() { s.timer.Reset(s.patience) }
+func (s *silence) end()   { s.timer.Stop() }
