@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
@@ -21,13 +23,43 @@ var errMethodNotFound = &jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message
 func (s *shared) answer(ctx context.Context, method string, params json.RawMessage) (any, error) {
 	switch method {
 	case "elicitation/create":
-		return answerWith(ctx, s.Elicit, params)
+		result, err := answerWith(ctx, s.Elicit, params)
+		if answer, ok := result.(*mcp.ElicitResult); ok && err == nil {
+			return withDefaults(answer, params), nil
+		}
+		return result, err
 	case "sampling/createMessage":
 		return answerWith(ctx, s.CreateMessage, params)
 	case "roots/list":
 		return answerWith(ctx, s.ListRoots, params)
 	}
 	return nil, errMethodNotFound
+}
+
+// withDefaults fills in the defaults of the form that a user has left out
+// (SEP-1034).
+func withDefaults(answer *mcp.ElicitResult, params json.RawMessage) *mcp.ElicitResult {
+	var form struct {
+		Schema struct {
+			Properties map[string]struct {
+				Default json.RawMessage `json:"default"`
+			} `json:"properties"`
+		} `json:"requestedSchema"`
+	}
+	if answer.Action != "accept" || json.Unmarshal(params, &form) != nil {
+		return answer
+	}
+	filled := *answer
+	filled.Content = maps.Clone(answer.Content)
+	for name, property := range form.Schema.Properties {
+		if _, given := filled.Content[name]; !given && len(property.Default) > 0 {
+			if filled.Content == nil {
+				filled.Content = make(map[string]any)
+			}
+			filled.Content[name] = property.Default
+		}
+	}
+	return &filled
 }
 
 func answerWith[P, R any](ctx context.Context, fn func(context.Context, *P) (*R, error), params json.RawMessage) (any, error) {

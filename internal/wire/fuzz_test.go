@@ -94,6 +94,9 @@ func outcome(t *testing.T, status int, contentType string, body io.Reader, versi
 	c := newClient("https://mcp.example")
 	c.MaxBytes = 1 << 16
 	c.HTTP = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodGet { // no standalone stream
+			return &http.Response{StatusCode: http.StatusMethodNotAllowed, Header: http.Header{}, Body: http.NoBody}, nil
+		}
 		sent, err := io.ReadAll(r.Body)
 		require.NoError(t, err)
 		require.True(t, json.Valid(sent), "%s", sent)

@@ -43,7 +43,14 @@ func (c *Client) Negotiate(ctx context.Context, op *Op, legacy bool) (*Conn, err
 // revisions to offer with initialize.
 func (c *Client) discover(ctx context.Context, op *Op) (*Conn, []string, error) {
 	conn := &Conn{Version: version20260728}
-	result, _, err := c.exchange(ctx, conn, op, Request{Method: "server/discover", patience: c.DiscoverTimeout})
+	ask := func() ([]byte, error) {
+		result, _, err := c.exchange(ctx, conn, op, Request{Method: "server/discover", patience: c.DiscoverTimeout})
+		return result, err
+	}
+	result, err := ask()
+	if named, ok := supportedVersions(err); ok && slices.Contains(named, version20260728) {
+		result, err = ask() // the server refuses the revision that it names
+	}
 	var supported []string
 	switch status, code := failure(err); {
 	case err == nil:

@@ -61,7 +61,9 @@ type Op struct {
 	// server is not asked for progress.
 	OnProgress func(mcp.ProgressNotificationParams)
 	// OnRequest answers requests of the server (elicitation/create,
-	// sampling/createMessage, roots/list) in the calling goroutine. Nil, or an
+	// sampling/createMessage, roots/list), in the calling goroutine or, where
+	// the server asks on the standalone stream, in another that ends before
+	// [Client.Call] returns. Nil, or an
 	// error that is a *jsonrpc.Error, is answered with "method not found" or
 	// with that error. The package itself answers ping.
 	OnRequest func(ctx context.Context, method string, params json.RawMessage) (result any, err error)
@@ -90,13 +92,18 @@ func (c *Client) NewOp() *Op { return &Op{MaxBytes: c.MaxBytes} }
 // Call sends one request and returns the result as the server spelled it. What
 // the server answers with a JSON-RPC error is a [*RPCError], with another HTTP
 // status a [*StatusError].
-func (c *Client) Call(ctx context.Context, conn *Conn, op *Op, r Request) (json.RawMessage, error) {
+func (c *Client) Call(ctx context.Context, conn *Conn, op *Op, r Request) (result json.RawMessage, err error) {
 	before := op.Sent
 	op.Sent = true
 	if op.OnProgress != nil {
 		r.token = randomID()
 	}
-	result, _, err := c.exchange(ctx, conn, op, r)
+	call := func() { result, _, err = c.exchange(ctx, conn, op, r) }
+	if c.listens(conn, op, r) {
+		c.listenDuring(ctx, conn, op, call)
+	} else {
+		call()
+	}
 	if err != nil && NotExecuted(err) {
 		op.Sent = before
 	}
