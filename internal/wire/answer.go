@@ -83,7 +83,7 @@ func (x *exchange) cancel(ctx context.Context, method string) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer stop()
 	body := strconv.AppendInt([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), x.id, 10)
-	x.c.notify(ctx, x.conn, append(body, `,"reason":"the client has stopped waiting"}}`...))
+	_ = x.c.notify(ctx, x.conn, append(body, `,"reason":"the client has stopped waiting"}}`...)) // notify has logged it
 }
 
 // notify posts a message that has no answer. It logs a refusal, and returns

@@ -133,7 +133,7 @@ func TestStatusErrors(t *testing.T) {
 		w.WriteHeader(http.StatusTooManyRequests)
 		_, _ = io.WriteString(w, "slow\x1b[31m\n\tdown "+r.Header.Get("Mcp-Session-Id")+" \u202e"+strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")+strings.Repeat(" ä", 200))
 	})
-	f.HTTP.Transport = bearer{}
+	f.HTTP.Transport = bearer{f.HTTP.Transport}
 	_, err := f.call(t, "2025-06-18")
 	var status *wire.StatusError
 	require.ErrorAs(t, err, &status)
@@ -170,12 +170,12 @@ func TestRefusalInStream(t *testing.T) {
 }
 
 // bearer sends a token, as the transport of oauthclient does.
-type bearer struct{}
+type bearer struct{ base http.RoundTripper }
 
-func (bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer TOKEN-C4N4RY")
-	return http.DefaultTransport.RoundTrip(r)
+	return b.base.RoundTrip(r)
 }
 
 // Bytes are bounded over all answers of an operation, after decompression.
@@ -243,7 +243,7 @@ func TestRedirect(t *testing.T) {
 		_, err := f.call(t, "2025-06-18")
 		require.ErrorIs(t, err, wire.ErrRedirect)
 		require.Len(t, f.requests(), 1)
-		f.HTTP = &http.Client{} // one that follows
+		f.HTTP = &http.Client{Transport: f.HTTP.Transport} // one that follows
 		_, err = f.call(t, "2025-06-18")
 		if status < 307 {
 			require.ErrorIs(t, err, wire.ErrRedirect)

@@ -16,22 +16,25 @@ import (
 )
 
 var (
-	// ErrMalformed: an answer that is no answer. A [*MalformedError] says why.
+	// ErrMalformed is the error of an answer that holds no response. A
+	// [*MalformedError] says why.
 	ErrMalformed = errors.New("wire: the answer of the server is not valid")
-	// ErrTooLarge: the answers of an operation have more bytes than [Op.MaxBytes].
+	// ErrTooLarge means that the answers of an operation have more bytes than
+	// [Op.MaxBytes].
 	ErrTooLarge = errors.New("wire: the answer of the server is too large")
-	// ErrTooDeep: an answer is nested deeper than 1,000 levels.
+	// ErrTooDeep means that an answer is nested deeper than 1,000 levels.
 	ErrTooDeep = errors.New("wire: the answer of the server is nested too deep")
-	// ErrBroken: the connection or the event stream broke before the answer.
-	// Whether the server executed the request is unknown.
+	// ErrBroken means that the connection or the event stream broke before the
+	// answer. Whether the server executed the request is unknown.
 	ErrBroken = errors.New("wire: the connection broke before the answer of the server")
-	// ErrRedirect: the server answered with a redirect that was not followed,
-	// or that turned a POST into a GET.
+	// ErrRedirect means that the server answered with a redirect that was not
+	// followed, or that turned a POST into a GET.
 	ErrRedirect = errors.New("wire: the server answered with a redirect")
-	// ErrOldTransport: the server speaks only the HTTP+SSE transport of
-	// revision 2024-11-05.
+	// ErrOldTransport means that the server speaks only the HTTP+SSE transport
+	// of revision 2024-11-05.
 	ErrOldTransport = errors.New("wire: the server speaks only the HTTP+SSE transport of MCP revision 2024-11-05")
-	// ErrNoVersion: client and server have no protocol revision in common.
+	// ErrNoVersion means that client and server have no protocol revision in
+	// common.
 	ErrNoVersion = errors.New("wire: the server speaks no protocol revision that this client knows")
 )
 
@@ -157,6 +160,10 @@ func newRPCError(status int, text []byte) *RPCError {
 	return e
 }
 
+// minSecret is the length in bytes from which a text is taken for a secret. A
+// shorter one could be part of any word.
+const minSecret = 6
+
 // redact takes the secrets of a request out of what the server said about it.
 func redact(req *http.Request, text []byte) []byte {
 	if req == nil {
@@ -164,7 +171,7 @@ func redact(req *http.Request, text []byte) []byte {
 	}
 	_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	for _, secret := range []string{token, req.Header.Get("Mcp-Session-Id")} {
-		if secret != "" {
+		if len(secret) >= minSecret {
 			text = bytes.ReplaceAll(text, []byte(secret), []byte("[redacted]"))
 		}
 	}

@@ -19,9 +19,11 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
 
+// newClient makes a client with connections of its own: a test server that
+// closes ends the idle connections of http.DefaultTransport, for all tests.
 func newClient(url string) *wire.Client {
 	return &wire.Client{
-		URL: url, HTTP: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		URL: url, HTTP: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		Info: &mcp.Implementation{Name: "test", Version: "1"}, Capabilities: json.RawMessage(`{}`),
 		DiscoverTimeout: 2 * time.Second, MaxBytes: 1 << 20, Log: slog.New(slog.DiscardHandler),
 	}

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,7 +93,9 @@ func TestLost(t *testing.T) {
 					tc.probe(w, r, m)
 				}
 			})
-			f.DiscoverTimeout = 200 * time.Millisecond
+			if strings.HasSuffix(name, "silent") {
+				f.DiscoverTimeout = 200 * time.Millisecond
+			}
 			op := f.NewOp()
 			_, err := f.Call(t.Context(), tc.conn, op, toolCall)
 			require.Error(t, err)

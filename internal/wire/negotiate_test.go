@@ -270,12 +270,12 @@ func TestInitialized(t *testing.T) {
 
 	f = newFake(t, serve)
 	refusal := errors.New("authorization required")
-	n := 0
+	n, base := 0, f.HTTP.Transport
 	f.HTTP.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
 		if n++; n == 2 {
 			return nil, refusal
 		}
-		return http.DefaultTransport.RoundTrip(r)
+		return base.RoundTrip(r)
 	})
 	_, err = f.Negotiate(t.Context(), f.NewOp(), true)
 	require.ErrorIs(t, err, refusal)
@@ -363,8 +363,9 @@ func TestDiscoverTimeoutIsTheServers(t *testing.T) {
 		result(w, m, discovered)
 	})
 	f.DiscoverTimeout = 500 * time.Millisecond
+	base := f.HTTP.Transport
 	f.HTTP.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-		resp, err := http.DefaultTransport.RoundTrip(r)
+		resp, err := base.RoundTrip(r)
 		if err != nil {
 			return nil, err
 		}
@@ -379,7 +380,7 @@ func TestDiscoverTimeoutIsTheServers(t *testing.T) {
 		if again.Body, err = r.GetBody(); err != nil {
 			return nil, err
 		}
-		return http.DefaultTransport.RoundTrip(again)
+		return base.RoundTrip(again)
 	})
 	conn, err := f.Negotiate(t.Context(), f.NewOp(), false)
 	require.NoError(t, err)

@@ -29,7 +29,7 @@ func listen(ctx context.Context, stop func(), patience time.Duration) (context.C
 	})
 	s.timer.Stop()
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest:         func(httptrace.WroteRequestInfo) { s.begin() },
+		GotConn:              func(httptrace.GotConnInfo) { s.begin() }, // WroteRequest may come after the first byte
 		GotFirstResponseByte: s.end,
 	}), s
 }
