@@ -239,11 +239,12 @@ func TestFallbackWithoutResourceMetadata(t *testing.T) {
 func TestDiscovery_FallbackWithoutPKCEIsRefused(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
-		name string
-		as   authtest.Options
+		name   string
+		as     authtest.Options
+		reason string
 	}{
-		{"without any metadata", authtest.Options{NoMetadata: true}},
-		{"server metadata that does not promise it", authtest.Options{OmitPKCEMethods: true}},
+		{"without any metadata", authtest.Options{NoMetadata: true}, "there is no metadata"},
+		{"server metadata that does not promise it", authtest.Options{OmitPKCEMethods: true}, "code_challenge_methods_supported"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -253,6 +254,7 @@ func TestDiscovery_FallbackWithoutPKCEIsRefused(t *testing.T) {
 			err := w.client().Connect(t.Context())
 			require.ErrorAs(t, err, &discovery)
 			require.Equal(t, "AllowUnadvertisedPKCE", discovery.Policy)
+			require.Contains(t, discovery.Reason, row.reason)
 			require.Empty(t, w.as.Requests(authtest.EndpointRegister))
 			lenient := w.client(policy(oauthclient.ServerPolicy{AllowUnadvertisedPKCE: true}))
 			w.finish(lenient, w.begin(lenient))
