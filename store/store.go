@@ -49,8 +49,10 @@ var (
 //
 // Keys are non-empty strings, compared byte for byte; a backend takes every
 // key of up to 512 bytes, whatever the bytes, and one whose own keys are
-// narrower encodes or hashes them. Values are any bytes, also none; a backend
-// takes at least 64 KiB. An argument outside the contract gives an error that
+// narrower encodes or hashes them. Values are any bytes, also none. A backend has
+// a limit for the length of a value, [DefaultMaxValueBytes] unless its
+// configuration says otherwise; a Swap to a longer value is an argument error.
+// An argument outside the contract gives an error that
 // matches [ErrInvalid], and has no effect.
 //
 // Values are copied in and out: a backend neither keeps nor changes a slice

@@ -124,7 +124,7 @@ const opTimeout = 3 * time.Second
 const cacheTTL = time.Hour
 
 func openRedis(redisURL string) (store.SessionStore, func(), error) {
-	s, err := redisstore.New(redisstore.Config{URL: redisURL, OpTimeout: opTimeout, CacheTTL: cacheTTL})
+	s, err := redisstore.New(t.Context(), redisstore.Config{URL: redisURL, OpTimeout: opTimeout, CacheTTL: cacheTTL})
 	return s, s.Close, err
 }
 
@@ -161,7 +161,7 @@ func inUse(redisURL string) error {
 	if err != nil || begun {
 		return err
 	}
-	s, err := redisstore.New(redisstore.Config{Client: client})
+	s, err := redisstore.New(t.Context(), redisstore.Config{Client: client})
 	if err != nil {
 		return err
 	}
