@@ -57,7 +57,9 @@ func TestResetUnderACount(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	proxy := redistest.RunProxy(t, server.Addr())
-	s, log := open(t, onURL(server.URLAt(proxy.Addr())))
+	config := onURL(server.URLAt(proxy.Addr()))
+	config.Redis.OpTimeout = 5 * time.Second // the connection is lost again and again
+	s, log := open(t, config)
 	for range 20 {
 		proxy.LoseAnswerTo("EVALSHA")
 		_, err := s.Add(t.Context(), "a", 1, time.Now().Add(time.Hour))

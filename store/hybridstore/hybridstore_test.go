@@ -52,7 +52,7 @@ func open(t testing.TB, cfg hybridstore.Config) (*hybridstore.Store, *logbook) {
 
 // onURL is a configuration that notices outages quickly.
 func onURL(url string) hybridstore.Config {
-	return hybridstore.Config{Redis: redisstore.Config{URL: url, OpTimeout: 200 * time.Millisecond}}
+	return hybridstore.Config{Redis: redisstore.Config{URL: url, OpTimeout: 500 * time.Millisecond}}
 }
 
 // plain is a view of what is in Redis.

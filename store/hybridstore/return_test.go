@@ -53,7 +53,7 @@ func TestWhatRedisLostIsLost(t *testing.T) {
 	create(t, s, "created", "v")
 	require.NoError(t, server.Restart()) // without persistence
 	waitConnected(t, s)
-	requireAbsent(t, s, "session")
+	requireEventuallyAbsent(t, s, "session")
 	requireValue(t, s, "created", "v")
 	_, err := server.Do("FLUSHALL")
 	require.NoError(t, err)
