@@ -153,21 +153,6 @@ type Ephemeral interface {
 	Ephemeral() bool
 }
 
-// Merger is implemented by stores with which a replica can go on while it sees
-// only a part of the data, such as package hybridstore's: what was changed there
-// and elsewhere meanwhile has to become one record again. It is optional, and
-// without SetMerge what is stored elsewhere wins.
-type Merger interface {
-	// SetMerge sets the function that is asked about a record that was changed
-	// from base to mine through this handle, and to theirs through another one.
-	// A nil base stands for "no record, or nobody knows which", a nil theirs for
-	// "none any more"; mine is never nil. It returns the value to store in the
-	// place of theirs, or false for theirs to stay. It must be quick, must not use the store, and may be called by any
-	// goroutine, also more than once for one record. A second SetMerge replaces
-	// the first.
-	SetMerge(merge func(key string, base, mine, theirs []byte) (merged []byte, ok bool))
-}
-
 // Counter is implemented by stores that also count, for limits that all
 // replicas share, such as requests per minute. It is optional: without it each
 // replica counts for itself. Counts are approximate by nature, so losing some
