@@ -147,7 +147,7 @@ type SessionStore interface {
 // and are never written anywhere else, such as package memstore's. A store
 // that does not implement it, or answers false, is treated as durable: package
 // session then demands keys to seal the records with. A wrapper around a store
-// should pass the answer on; one that does not is only treated more strictly.
+// is a [Wrapper]; one that is not is only treated more strictly.
 type Ephemeral interface {
 	// Ephemeral reports whether no value outlives, or leaves, the process.
 	Ephemeral() bool

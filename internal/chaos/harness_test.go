@@ -105,13 +105,24 @@ type backend struct {
 	goesOn bool
 }
 
+// outageCodes are what users may be told when Redis goes away and comes back with
+// its data. A session that one replica has created meanwhile is a 404 on another
+// one that is back earlier.
+func (b backend) outageCodes() []string {
+	codes := []string{httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback}
+	if b.goesOn {
+		codes = append(codes, httpapi.CodeSessionNotFound)
+	}
+	return codes
+}
+
 var backends = []backend{
 	{name: "redisstore", open: openRedis},
 	{name: "hybridstore", open: openHybrid, goesOn: true},
 }
 
-// opTimeout is how long a store tries before it gives up; redisstore's
-// default.
+// opTimeout is how long a store tries before it gives up, so that a busy machine
+// is no outage; redisstore's default.
 const opTimeout = 3 * time.Second
 
 // cacheTTL is longer than any test takes: that it ends what is cached is not
@@ -125,7 +136,7 @@ func openRedis(redisURL string) (store.SessionStore, func(), error) {
 
 func openHybrid(redisURL string) (store.SessionStore, func(), error) {
 	s, err := hybridstore.New(context.Background(), hybridstore.Config{
-		Redis:  redisstore.Config{URL: redisURL, CacheTTL: cacheTTL},
+		Redis:  redisstore.Config{URL: redisURL, OpTimeout: opTimeout, CacheTTL: cacheTTL},
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	return s, s.Close, err

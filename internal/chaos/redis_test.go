@@ -15,7 +15,7 @@ func TestRedisRestartsWithItsData(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{Persist: true}), busyWorld(t), newRandom(t)
 		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
-			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+			b.outageCodes()...)
 		for round := range pick(2, 6) {
 			l.progress(pick(300, 800))
 			redis.Kill()
@@ -58,7 +58,7 @@ func TestRedisPaused(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
-			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+			b.outageCodes()...)
 		for range pick(1, 3) {
 			l.progress(pick(300, 800))
 			told := l.seen(httpapi.CodeStoreUnavailable)
