@@ -99,7 +99,7 @@ func (s *Store) serve(client *redis.Store, away bool) {
 		s.check(l)
 		s.replayAll(l)
 		s.mu.Lock()
-		s.memory.reclaim(time.Now())
+		s.memory.reclaim(time.Now(), time.Minute)
 		s.mu.Unlock()
 	}
 }
@@ -281,7 +281,7 @@ func (s *Store) settle(e *entry, err error) error {
 		s.replayed.removed++
 	}
 	now := s.memory.entries[e.key]
-	if now == nil || now.stamp != e.stamp || !bytes.Equal(now.value, e.value) {
+	if now == nil || now.kind != e.kind || now.stamp != e.stamp || !bytes.Equal(now.value, e.value) || !now.expiry.Equal(e.expiry) {
 		return nil // changed again, in another outage
 	}
 	if now.unlock != nil {

@@ -106,13 +106,19 @@ func (s *Store) unlock(key string, held *lease, release func()) {
 		return
 	}
 	delete(s.leases, key)
-	if e := s.memory.overlay[key]; e != nil && e.kind == changed {
+	e := s.memory.overlay[key]
+	switch {
+	case e != nil && e.kind == changed:
 		next := *e
 		next.unlock = release
 		_ = s.memory.put(&next, time.Now())
-		return
+	case s.link.Load() == nil && s.background.Err() == nil:
+		s.work.Go(release) // which waits for Redis
+	default:
+		s.mu.Unlock()
+		release()
+		s.mu.Lock()
 	}
-	s.work.Go(release) // which waits for Redis
 }
 
 // lockAway is Lock while Redis is away.

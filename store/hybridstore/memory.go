@@ -102,7 +102,7 @@ func (m *memory) put(e *entry, now time.Time) error {
 		m.drop(m.used.Back().Value.(*entry).key)
 	}
 	if e.kind == created && !known && m.full() {
-		m.reclaim(now)
+		m.reclaim(now, time.Second)
 		if m.full() {
 			m.drop(e.key)
 			return store.ErrFull
@@ -141,9 +141,9 @@ func (m *memory) touch(e *entry) {
 	}
 }
 
-// reclaim drops what has expired. It looks at everything, once a second at most.
-func (m *memory) reclaim(now time.Time) {
-	if now.Sub(m.swept) < time.Second {
+// reclaim drops what has expired. It looks at everything, once in a pause at most.
+func (m *memory) reclaim(now time.Time, pause time.Duration) {
+	if now.Sub(m.swept) < pause {
 		return
 	}
 	m.swept = now

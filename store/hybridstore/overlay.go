@@ -34,11 +34,12 @@ func (s *Store) inMemory(key string, op func(now time.Time) error) error {
 	return op(time.Now())
 }
 
-// waits reports whether Redis is told of a change only later, because the record
-// is locked here. The caller holds mu.
+// waits reports whether this replica has granted the lock itself, and the lock is
+// held: until it is given back, the holder goes on as if Redis were away, because
+// another replica may have the same lock in Redis. The caller holds mu.
 func (s *Store) waits(key string) bool {
 	holder := s.holders[key]
-	return s.memory.overlay[key] != nil && holder != nil && time.Now().Before(holder.until)
+	return holder != nil && time.Now().Before(holder.until)
 }
 
 // mayChange reports whether this replica may change a record from before the

@@ -258,3 +258,25 @@ func TestReturnUnderLoad(t *testing.T) {
 		})
 	}
 }
+
+// TestUnknownLockedHere: the holder of a lock that this replica granted itself does
+// not see the record in Redis, where another replica may have the lock.
+func TestUnknownLockedHere(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	s, _, proxy := cutOff(t, server, hybridstore.Config{})
+	other := plain(t, server)
+	create(t, other, "session", "refresh-1")
+	proxy.Cut()
+	waitAway(t, s)
+	unlock := mustLock(t, s, "session")
+	unlockOther := mustLock(t, other, "session")
+	proxy.Heal()
+	waitConnected(t, s)
+	requireUnsure(t, s, "session")
+	require.Error(t, s.Swap(t.Context(), "session", []byte("refresh-1"), []byte("refresh-2"), later()))
+	unlock()
+	requireValue(t, s, "session", "refresh-1")
+	unlockOther()
+	mustLock(t, s, "session")()
+}

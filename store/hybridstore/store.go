@@ -63,7 +63,9 @@ func (s *Store) Ephemeral() bool { return s.cfg.inMemory() }
 // Close ends the connection. Changes that Redis does not know by then are lost,
 // and their number is logged.
 func (s *Store) Close() {
+	s.mu.Lock() // excludes starting work
 	s.stop()
+	s.mu.Unlock()
 	s.work.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
