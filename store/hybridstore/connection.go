@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -216,7 +217,7 @@ func (s *Store) replay(ctx context.Context, l *link, key string) error {
 		case <-under:
 			return nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("hybridstore: waiting for a change to be replayed: %w", ctx.Err())
 		}
 	}
 	done := make(chan struct{})
@@ -284,7 +285,7 @@ func (s *Store) settle(e *entry, err error) error {
 	if now == nil || now.kind != e.kind || now.stamp != e.stamp || !bytes.Equal(now.value, e.value) || !now.expiry.Equal(e.expiry) {
 		return nil // changed again, in another outage
 	}
-	if now.unlock != nil {
+	if now.unlock != nil && s.background.Err() == nil {
 		s.work.Go(now.unlock)
 	}
 	s.memory.drop(e.key)
