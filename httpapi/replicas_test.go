@@ -100,7 +100,7 @@ func TestRateLimitCostsOfWarmCalls(t *testing.T) {
 			t.Parallel()
 			server := redistest.Run(t, redistest.Options{})
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
-			s, err := redisstore.New(redisstore.Config{URL: server.URL()})
+			s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL()})
 			require.NoError(t, err)
 			t.Cleanup(s.Close)
 			w.replica(t, byHeader, func(c *session.Config) { c.Store, c.InsecurePlaintext = s, true },

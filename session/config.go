@@ -149,6 +149,6 @@ func (c Config) validate() error {
 
 // ephemeral tells whether a store's contents die with the process.
 func ephemeral(s store.SessionStore) bool {
-	e, ok := s.(store.Ephemeral)
+	e, ok := store.Find[store.Ephemeral](s)
 	return ok && e.Ephemeral()
 }

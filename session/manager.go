@@ -62,7 +62,7 @@ func (m *Manager) ClientMetadata() (clientID string, metadata oauthex.ClientRegi
 // Counter returns what counts for all replicas, for limits such as requests per
 // minute; nil when the store does not count, and each replica is on its own.
 func (m *Manager) Counter() store.Counter {
-	counter, _ := m.cfg.Store.(store.Counter)
+	counter, _ := store.Find[store.Counter](m.cfg.Store)
 	return counter
 }
 

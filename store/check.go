@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // argumentError is an error about an argument; it matches [ErrInvalid].
 type argumentError struct{ text string }
@@ -41,6 +44,18 @@ func CheckExtend(key string, expiry time.Time) error {
 		return errZeroExpiry
 	}
 	return CheckKey(key)
+}
+
+// DefaultMaxValueBytes is how long a value may be in the backends of this module
+// unless their Config says otherwise: 256 KiB.
+const DefaultMaxValueBytes = 256 << 10
+
+// CheckValue reports whether a new value is longer than a backend's limit.
+func CheckValue(new []byte, maxBytes int) error {
+	if len(new) > maxBytes {
+		return &argumentError{fmt.Sprintf("store: value of %d bytes, at most %d are allowed", len(new), maxBytes)}
+	}
+	return nil
 }
 
 // CheckLock does for Lock what [CheckKey] does for Get: a key is not empty, and

@@ -49,8 +49,10 @@ var (
 //
 // Keys are non-empty strings, compared byte for byte; a backend takes every
 // key of up to 512 bytes, whatever the bytes, and one whose own keys are
-// narrower encodes or hashes them. Values are any bytes, also none; a backend
-// takes at least 64 KiB. An argument outside the contract gives an error that
+// narrower encodes or hashes them. Values are any bytes, also none. A backend has
+// a limit for the length of a value, [DefaultMaxValueBytes] unless its
+// configuration says otherwise; a Swap to a longer value is an argument error.
+// An argument outside the contract gives an error that
 // matches [ErrInvalid], and has no effect.
 //
 // Values are copied in and out: a backend neither keeps nor changes a slice
@@ -145,25 +147,10 @@ type SessionStore interface {
 // and are never written anywhere else, such as package memstore's. A store
 // that does not implement it, or answers false, is treated as durable: package
 // session then demands keys to seal the records with. A wrapper around a store
-// should pass the answer on; one that does not is only treated more strictly.
+// is a [Wrapper]; one that is not is only treated more strictly.
 type Ephemeral interface {
 	// Ephemeral reports whether no value outlives, or leaves, the process.
 	Ephemeral() bool
-}
-
-// Merger is implemented by stores with which a replica can go on while it sees
-// only a part of the data, such as package hybridstore's: what was changed there
-// and elsewhere meanwhile has to become one record again. It is optional, and
-// without SetMerge what is stored elsewhere wins.
-type Merger interface {
-	// SetMerge sets the function that is asked about a record that was changed
-	// from base to mine through this handle, and to theirs through another one.
-	// A nil base stands for "no record, or nobody knows which", a nil theirs for
-	// "none any more"; mine is never nil. It returns the value to store in the
-	// place of theirs, or false for theirs to stay. It must be quick, must not use the store, and may be called by any
-	// goroutine, also more than once for one record. A second SetMerge replaces
-	// the first.
-	SetMerge(merge func(key string, base, mine, theirs []byte) (merged []byte, ok bool))
 }
 
 // Counter is implemented by stores that also count, for limits that all

@@ -66,7 +66,7 @@ func (s *FileStore) Get(ctx context.Context, key string) (value []byte, expiry t
 
 // Swap implements [store.SessionStore].
 func (s *FileStore) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
-	if err := errors.Join(ctx.Err(), store.CheckSwap(key, new, expiry)); err != nil {
+	if err := errors.Join(ctx.Err(), store.CheckSwap(key, new, expiry), store.CheckValue(new, store.DefaultMaxValueBytes)); err != nil {
 		return err
 	}
 	path := s.path("v", key)

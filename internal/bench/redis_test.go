@@ -52,7 +52,7 @@ var sharedStores = []struct {
 
 func openRedis(b *testing.B, server *redistest.Server) *redisstore.Store {
 	b.Helper()
-	s, err := redisstore.New(redisstore.Config{URL: server.URL()})
+	s, err := redisstore.New(context.Background(), redisstore.Config{URL: server.URL()})
 	require.NoError(b, err)
 	b.Cleanup(s.Close)
 	return s

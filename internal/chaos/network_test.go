@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 )
 
@@ -20,7 +19,7 @@ func networkOfOneReplicaFails(t *testing.T, b backend) {
 	cutOff := w.replica(t, "cut off", b.store(t, redis.URLAt(network.Addr())))
 	other := w.replica(t, "other", b.store(t, redis.URL()))
 	l := newLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(cutOff, other),
-		httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+		b.outageCodes()...)
 	l.callsOnly = true // a callback that failed on one replica can fail on the other
 	l.start()
 	faults := []func(){network.Cut, network.Silence, network.Drop, func() { network.Delay(30 * time.Millisecond) }}
@@ -43,7 +42,7 @@ func TestNetworkOfAllReplicasFails(t *testing.T) {
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 		network := redistest.RunProxy(t, redis.Addr())
 		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URLAt(network.Addr()))...),
-			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+			b.outageCodes()...)
 		for range pick(1, 5) {
 			l.progress(pick(200, 400))
 			network.Cut()

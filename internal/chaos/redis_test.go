@@ -15,7 +15,7 @@ func TestRedisRestartsWithItsData(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{Persist: true}), busyWorld(t), newRandom(t)
 		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
-			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+			b.outageCodes()...)
 		for round := range pick(2, 6) {
 			l.progress(pick(300, 800))
 			redis.Kill()
@@ -31,26 +31,21 @@ func TestRedisRestartsWithItsData(t *testing.T) {
 	})
 }
 
-// Redis comes back empty. On redisstore alone that ends the sessions, which is
-// told as such, and everybody can connect again.
+// Redis comes back empty. That ends the sessions: users get a 404, and can connect
+// again.
 func TestRedisRestartsEmpty(t *testing.T) { onEachBackend(t, redisRestartsEmpty) }
 
 func redisRestartsEmpty(t *testing.T, b backend) {
 	redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
-	allowed := []string{httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback}
-	if !b.outlives {
-		allowed = append(allowed, httpapi.CodeSessionNotFound)
-	}
-	l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...), allowed...)
+	l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
+		httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback, httpapi.CodeSessionNotFound)
 	for range pick(2, 4) {
 		l.progress(pick(300, 800))
 		told := l.seen(httpapi.CodeSessionNotFound)
 		redis.Kill()
 		time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
 		require.NoError(t, redis.RestartEmpty())
-		if !b.outlives {
-			eventually(t, "users are told that their sessions are gone", func() bool { return l.seen(httpapi.CodeSessionNotFound) > told })
-		}
+		eventually(t, "users are told that their sessions are gone", func() bool { return l.seen(httpapi.CodeSessionNotFound) > told })
 	}
 	l.progress(pick(300, 800))
 	l.stop()
@@ -63,13 +58,13 @@ func TestRedisPaused(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
-			httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+			b.outageCodes()...)
 		for range pick(1, 3) {
 			l.progress(pick(300, 800))
 			told := l.seen(httpapi.CodeStoreUnavailable)
 			require.NoError(t, redis.Pause())
 			time.Sleep(opTimeout + 2*time.Second)
-			if b.outlives {
+			if b.goesOn {
 				for _, r := range l.fleet.all() {
 					eventually(t, "replica "+r.name+" is alone", r.isAlone)
 				}

@@ -30,8 +30,9 @@ func TestImports(t *testing.T) {
 		{"store", nil, nil},
 		{"store/memstore", []string{"store"}, nil},
 		{"store/storetest", []string{"store"}, []string{"github.com/stretchr/testify"}},
-		{"store/redisstore", []string{"store"}, []string{"github.com/redis/rueidis"}},
-		{"store/hybridstore", []string{"store", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
+		{"store/internal/redis", []string{"store"}, []string{"github.com/redis/rueidis"}},
+		{"store/redisstore", []string{"store", "store/internal/redis"}, []string{"github.com/redis/rueidis"}},
+		{"store/hybridstore", []string{"store", "store/internal/redis", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
 		{"session", []string{"oauthclient", "internal/wire", "internal/netguard", "store"}, sdk},
 		{"httpapi", []string{"session", "oauthclient", "internal/wire", "internal/netguard", "store"}, append(sdk, "github.com/go-chi/httprate")},
 	}

@@ -5,7 +5,7 @@
 // In a test:
 //
 //	server := redistest.Run(t, redistest.Options{})
-//	store, err := redisstore.New(redisstore.Config{URL: server.URL()})
+//	store, err := redisstore.New(ctx, redisstore.Config{URL: server.URL()})
 //	server.Kill()
 //	server.Restart()
 //

@@ -2,68 +2,54 @@ package hybridstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/internal/redis"
 	"github.com/mcpoauth/mcpoauth/store/memstore"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
 const (
 	defaultMaxEntries = 100_000
+	defaultMaxBytes   = 128 << 20
 	defaultOpTimeout  = time.Second
-
-	defaultLockPatience = 10 * time.Second
 
 	// How the pause between attempts to reach Redis grows.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 2 * time.Second
 
-	// roundTrips bounds how many records are sent or read at a time when Redis
-	// is back.
-	roundTrips = 64
-
-	// checkInterval is how often a quiet connection is tried.
-	checkInterval = time.Second
-
-	// lastRound is in which round of replaying, each of which leaves the changes
-	// that were made during it, no more of them are let in.
-	lastRound = 4
-
-	// newsBacklog bounds how many changes made elsewhere are yet to be read.
-	// What does not fit is read when it is needed.
-	newsBacklog = 1024
+	// checkInterval is the time between health checks of a connection.
+	checkInterval = 5 * time.Second
 )
 
 // Config configures a [Store]. It is taken by value; changing it afterwards
-// changes nothing.
+// changes nothing. A negative limit is an error, zero stands for the default.
 type Config struct {
 	// Redis says where Redis is; see package redisstore. With neither URL nor
-	// ClientOption the store is in memory only. Client and OnChange must be
-	// left zero, and OpTimeout, by which an outage is noticed, defaults to 1 s
-	// here.
+	// ClientOption the store is in memory only. Client must be left nil.
+	// OpTimeout, by which an outage is noticed, defaults to 1 s here.
 	Redis redisstore.Config
 
-	// MaxEntries bounds what is remembered of Redis, and what can be created
-	// while it is away: records and tombstones together. In memory only, it is
+	// MaxEntries bounds how many records the store remembers, those that it
+	// creates while Redis is away included. In memory only, it is
 	// memstore.Config.MaxEntries. Defaults to 100,000.
 	MaxEntries int
 
-	// LockPatience is how long after the beginning of an outage Lock waits for
-	// Redis to come back: for that long, a refresh that becomes due in a restart
-	// or failover is late rather than an error. Negative is not at all.
-	// Defaults to 10 s.
-	LockPatience time.Duration
+	// MaxBytes bounds what the store remembers, in bytes of keys and values and
+	// about 300 bytes for each record. It has no effect in memory only.
+	// Defaults to 128 MiB.
+	MaxBytes int64
 
-	// LocalLocks has Lock, when LockPatience is over, exclude this replica's
-	// callers only, where it otherwise is an error because other replicas may
-	// have the record, too. It is for hosts with a single replica, which then
-	// refresh tokens however long Redis is away. With more, two of them may use
-	// up the same refresh token, which an authorization server takes for theft
-	// and its user pays for with an authorization. Defaults to false.
-	LocalLocks bool
+	// OnlyReplica says that no other process uses the same Redis and key prefix.
+	// The store then changes and locks every record that it remembers while
+	// Redis is away. With two replicas, both may spend the same refresh token,
+	// which an authorization server takes for theft. Defaults to false: records
+	// from before an outage are read-only during it.
+	OnlyReplica bool
 
 	// Logger gets the ✅, ⚠️ and ❌ lines. Defaults to slog.Default().
 	Logger *slog.Logger
@@ -72,24 +58,42 @@ type Config struct {
 // Format implements [fmt.Formatter], because of the passwords in it.
 func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("hybridstore.Config")) }
 
-// withDefaults returns the config completed.
-func (c Config) withDefaults() Config {
-	if c.MaxEntries < 1 {
+// withDefaults returns the config completed, or all mistakes at once.
+func (c Config) withDefaults() (Config, error) {
+	var errs []error
+	if c.Redis.Client != nil {
+		errs = append(errs, &configError{"hybridstore: Config.Redis: Client cannot be set"})
+	}
+	for _, limit := range []struct {
+		field string
+		value int64
+	}{
+		{"MaxEntries", int64(c.MaxEntries)}, {"MaxBytes", c.MaxBytes},
+		{"Redis.OpTimeout", int64(c.Redis.OpTimeout)}, {"Redis.MaxValueBytes", int64(c.Redis.MaxValueBytes)},
+	} {
+		if limit.value < 0 {
+			errs = append(errs, &configError{"hybridstore: Config." + limit.field + ": is negative"})
+		}
+	}
+	if c.MaxEntries == 0 {
 		c.MaxEntries = defaultMaxEntries
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = defaultMaxBytes
 	}
 	if c.Redis.OpTimeout == 0 {
 		c.Redis.OpTimeout = defaultOpTimeout
 	}
-	if c.LockPatience == 0 {
-		c.LockPatience = defaultLockPatience
+	if c.Redis.MaxValueBytes == 0 {
+		c.Redis.MaxValueBytes = store.DefaultMaxValueBytes
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return c
+	return c, errors.Join(errs...)
 }
 
-// inMemory tells whether there is no Redis.
+// inMemory reports whether there is no Redis.
 func (c Config) inMemory() bool {
 	return c.Redis.URL == "" && len(c.Redis.ClientOption.InitAddress) == 0
 }
@@ -104,26 +108,25 @@ func Open(ctx context.Context, redisURL string) (*Store, error) {
 
 // New is [Open] with everything that can be configured.
 func New(ctx context.Context, cfg Config) (*Store, error) {
-	cfg = cfg.withDefaults()
-	if cfg.Redis.Client != nil || cfg.Redis.OnChange != nil {
-		return nil, &configError{"hybridstore: Config.Redis: Client and OnChange cannot be set"}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
 	}
 	s := &Store{
-		cfg:    cfg,
-		log:    cfg.Logger,
-		local:  memstore.New(memstore.Config{MaxEntries: cfg.MaxEntries}),
-		memory: newMemory(cfg.MaxEntries),
-		busy:   make(map[string]int),
-		news:   make(chan string, newsBacklog),
-		kick:   make(chan struct{}, 1),
-		outage: newOutage(time.Time{}),
+		cfg:       cfg,
+		log:       cfg.Logger,
+		local:     memstore.New(memstore.Config{MaxEntries: cfg.MaxEntries, MaxValueBytes: cfg.Redis.MaxValueBytes}),
+		kick:      make(chan struct{}, 1),
+		memory:    newMemory(cfg.MaxEntries, cfg.MaxBytes),
+		leases:    make(map[string]*lease),
+		holders:   make(map[string]*lease),
+		replaying: make(map[string]chan struct{}),
 	}
 	s.background, s.stop = context.WithCancel(context.Background())
 	if cfg.inMemory() {
 		s.log.Warn("⚠️ no Redis configured: sessions are in this process only")
 		return s, nil
 	}
-	s.cfg.Redis.OnChange = s.onChange
 	if err := s.start(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -131,17 +134,16 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// start runs the connection and waits for the first attempt's outcome.
+// start runs the connection and waits for the outcome of the first attempt.
 func (s *Store) start(ctx context.Context) error {
 	first := make(chan error, 1)
 	s.work.Go(func() { s.run(first) })
-	s.work.Go(s.readNews)
 	select {
 	case err := <-first:
 		if err == nil {
 			return nil
 		}
-		if redisstore.IsOutage(err) {
+		if redis.IsOutage(err) {
 			s.log.Warn("⚠️ Redis is not there: starting with memory, and trying again", "error", err)
 			return nil
 		}

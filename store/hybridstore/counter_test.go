@@ -19,7 +19,6 @@ func TestCounter(t *testing.T) {
 	storetest.RunCounter(t, func(t testing.TB) (store.Counter, store.Counter) {
 		cfg := onURL(server.URL())
 		cfg.Redis.KeyPrefix = rand.Text() + ":"
-		grownUpUnder(t, server, cfg.Redis.KeyPrefix)
 		mine, _ := open(t, cfg)
 		peer, _ := open(t, cfg)
 		return mine, peer
@@ -47,5 +46,25 @@ func TestCountingGoesOnWithoutRedis(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want+1, total)
 	}
-	require.False(t, s.IsRedisConnected())
+	waitAway(t, s)
+	total, err = s.Add(t.Context(), "a", 1, expiry)
+	require.NoError(t, err)
+	require.EqualValues(t, 4, total)
+}
+
+// TestResetUnderACount: a lost connection alone is no outage.
+func TestResetUnderACount(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	config := onURL(server.URLAt(proxy.Addr()))
+	config.Redis.OpTimeout = 5 * time.Second // the connection is lost again and again
+	s, log := open(t, config)
+	for range 20 {
+		proxy.LoseAnswerTo("EVALSHA")
+		_, err := s.Add(t.Context(), "a", 1, time.Now().Add(time.Hour))
+		require.NoError(t, err)
+		require.True(t, s.IsRedisConnected())
+	}
+	require.NotContains(t, log.String(), "❌")
 }

@@ -50,7 +50,10 @@ func Example() {
 
 	fmt.Println("create:", s.Swap(ctx, "session:1", nil, []byte("v1"), expiry))
 	server.Kill()
+	value, _, err := s.Get(ctx, "session:1")
+	fmt.Printf("read: %s %v\n", value, err)
 	fmt.Println("update:", s.Swap(ctx, "session:1", []byte("v1"), []byte("v2"), expiry))
+	fmt.Println("create:", s.Swap(ctx, "session:2", nil, []byte("new"), expiry))
 	fmt.Println("connected:", s.IsRedisConnected())
 	if err := server.Restart(); err != nil {
 		fmt.Println(err)
@@ -59,13 +62,18 @@ func Example() {
 	for !s.IsRedisConnected() {
 		time.Sleep(time.Millisecond)
 	}
-	value, err := server.Do("GETRANGE", "mcpoauth:v:session:1", "17", "-1")
-	fmt.Println("in Redis:", value, err)
+	value, _, err = s.Get(ctx, "session:2") // Redis is told first
+	fmt.Printf("read: %s %v\n", value, err)
+	stored, err := server.Do("GETRANGE", "mcpoauth:v:session:2", "17", "-1")
+	fmt.Println("in Redis:", stored, err)
 	// Output:
 	// create: <nil>
-	// update: <nil>
+	// read: v1 <nil>
+	// update: hybridstore: Redis is away, and records from before the outage are read-only
+	// create: <nil>
 	// connected: false
-	// in Redis: v2 <nil>
+	// read: new <nil>
+	// in Redis: new <nil>
 }
 
 // silenceLog keeps the example's log lines out of the test's output.

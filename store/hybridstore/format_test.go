@@ -21,7 +21,7 @@ func TestPain25NothingToSeeInAStore(t *testing.T) {
 	hybrid, err := hybridstore.Open(t.Context(), redis.URL)
 	require.NoError(t, err)
 	t.Cleanup(hybrid.Close)
-	plain, err := redisstore.New(redis)
+	plain, err := redisstore.New(t.Context(), redis)
 	require.NoError(t, err)
 	t.Cleanup(plain.Close)
 	for name, value := range map[string]any{"hybrid": hybrid, "redis": plain, "config": redis} {

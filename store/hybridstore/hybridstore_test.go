@@ -1,7 +1,6 @@
 package hybridstore_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -53,27 +52,16 @@ func open(t testing.TB, cfg hybridstore.Config) (*hybridstore.Store, *logbook) {
 
 // onURL is a configuration that notices outages quickly.
 func onURL(url string) hybridstore.Config {
-	return hybridstore.Config{Redis: redisstore.Config{URL: url, OpTimeout: 200 * time.Millisecond}}
+	return hybridstore.Config{Redis: redisstore.Config{URL: url, OpTimeout: 500 * time.Millisecond}}
 }
 
 // plain is a view of what is in Redis.
 func plain(t testing.TB, server *redistest.Server) *redisstore.Store {
 	t.Helper()
-	s, err := redisstore.New(redisstore.Config{URL: server.URL()})
+	s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL()})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
-}
-
-// newerWins is for SetMerge, where the values tell their order.
-func newerWins(_ string, _, mine, theirs []byte) (merged []byte, ok bool) {
-	if theirs == nil {
-		return nil, false
-	}
-	if bytes.Compare(mine, theirs) > 0 {
-		return mine, true
-	}
-	return theirs, true
 }
 
 func later() time.Time { return time.Now().Add(time.Hour) }
@@ -98,12 +86,16 @@ func requireValue(t testing.TB, s store.SessionStore, key, value string) {
 func requireAbsent(t testing.TB, s store.SessionStore, key string) {
 	t.Helper()
 	_, _, err := s.Get(t.Context(), key)
-	require.True(t, isAbsent(err), key)
+	require.ErrorIs(t, err, store.ErrNotFound, key)
 }
 
-// isAbsent reports whether a replica, perhaps on its own, has no such record.
-func isAbsent(err error) bool {
-	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrUnsure)
+// requireUnsure requires the outcome for a record that a replica has not seen.
+func requireUnsure(t testing.TB, s store.SessionStore, key string) {
+	t.Helper()
+	_, _, err := s.Get(t.Context(), key)
+	require.ErrorIs(t, err, store.ErrUnsure, key)
+	require.NotErrorIs(t, err, store.ErrNotFound, key)
+	require.NotContains(t, err.Error(), key)
 }
 
 // eventually waits for what happens in the background.
@@ -139,7 +131,7 @@ func requireEventuallyAbsent(t testing.TB, s store.SessionStore, key string) {
 	t.Helper()
 	eventually(t, "the record never goes", func() bool {
 		_, _, err := s.Get(t.Context(), key)
-		return isAbsent(err)
+		return errors.Is(err, store.ErrNotFound)
 	})
 }
 
@@ -159,8 +151,6 @@ func TestContractWithRedis(t *testing.T) {
 		mine, other := hybridstore.Config{}, hybridstore.Config{}
 		mine.Redis = redisstore.Config{URL: server.URL(), KeyPrefix: rand.Text() + ":"}
 		other.Redis = redisstore.Config{URL: server.URL(), KeyPrefix: rand.Text() + ":"}
-		grownUpUnder(t, server, mine.Redis.KeyPrefix)
-		grownUpUnder(t, server, other.Redis.KeyPrefix)
 		s, _ := open(t, mine)
 		peer, _ := open(t, mine)
 		isolated, _ := open(t, other)
@@ -182,6 +172,16 @@ func TestContractWithoutRedis(t *testing.T) {
 // alone is a store that has never reached Redis, seen by a caller that counts
 // unsure as absent.
 type alone struct{ store.SessionStore }
+
+func (s alone) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
+	err := s.SessionStore.Swap(ctx, key, old, new, expiry)
+	if errors.Is(err, store.ErrUnsure) && old == nil {
+		err = nil // asked whether the record is absent
+	} else if errors.Is(err, store.ErrUnsure) {
+		err = store.ErrConflict
+	}
+	return err
+}
 
 func (s alone) Get(ctx context.Context, key string) ([]byte, time.Time, error) {
 	value, expiry, err := s.SessionStore.Get(ctx, key)
@@ -237,10 +237,19 @@ func TestBadURLIsAnErrorAtOnce(t *testing.T) {
 		require.Less(t, time.Since(start), 5*time.Second, tt.name)
 	}
 	config := onURL(server.URL())
-	config.Redis.OnChange = func([]string) {}
-	_, err := hybridstore.New(t.Context(), config)
-	require.ErrorIs(t, err, store.ErrInvalid)
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", config, config, config), "right")
+}
+
+// TestMistakesInTheConfig come as one error.
+func TestMistakesInTheConfig(t *testing.T) {
+	t.Parallel()
+	_, err := hybridstore.New(t.Context(), hybridstore.Config{
+		MaxEntries: -1, MaxBytes: -1, Redis: redisstore.Config{OpTimeout: -1, MaxValueBytes: -1},
+	})
+	require.ErrorIs(t, err, store.ErrInvalid)
+	for _, field := range []string{"MaxEntries", "MaxBytes", "Redis.OpTimeout", "Redis.MaxValueBytes"} {
+		require.ErrorContains(t, err, "hybridstore: Config."+field+": is negative")
+	}
 }
 
 func TestEndedContextEndsOpen(t *testing.T) {
@@ -270,132 +279,10 @@ func TestRedisDownAtStart(t *testing.T) {
 
 	require.NoError(t, server.Restart())
 	waitConnected(t, s)
-	waitLogged(t, log, "✅ Redis is connected")
+	waitLogged(t, log, "✅ Redis is back")
 	requireValue(t, plain(t, server), "k", "v2")
 	requireAbsent(t, plain(t, server), "gone")
 	requireValue(t, s, "k", "v2")
-}
-
-// TestReplay makes every kind of change while Redis is away.
-func TestReplay(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{Persist: true})
-	s, log := open(t, onURL(server.URL()))
-	for _, key := range []string{"updated", "deleted", "taken", "read only", "deleted and created"} {
-		create(t, s, key, "before")
-	}
-	create(t, plain(t, server), "unknown here", "before")
-	create(t, plain(t, server), "deleted unread", "before")
-	server.Kill()
-	requireValue(t, s, "read only", "before") // notices
-	waitAway(t, s)
-	waitLogged(t, log, "❌ Redis is away")
-
-	create(t, s, "created", "new")
-	update(t, s, "updated", "before", "meanwhile")
-	update(t, s, "updated", "meanwhile", "after")
-	require.NoError(t, s.Delete(t.Context(), "deleted"))
-	require.NoError(t, s.Delete(t.Context(), "deleted unread"))
-	require.NoError(t, s.Swap(t.Context(), "taken", []byte("before"), nil, time.Time{}))
-	require.ErrorIs(t, s.Swap(t.Context(), "taken", []byte("before"), nil, time.Time{}), store.ErrConflict)
-	require.NoError(t, s.Delete(t.Context(), "deleted and created"))
-	create(t, s, "deleted and created", "anew")
-	requireAbsent(t, s, "unknown here")
-
-	require.NoError(t, server.Restart())
-	waitConnected(t, s)
-	waitLogged(t, log, "✅ Redis is back")
-	require.NotContains(t, log.String(), "Redis wins")
-	for _, view := range []store.SessionStore{s, plain(t, server)} {
-		requireValue(t, view, "created", "new")
-		requireValue(t, view, "updated", "after")
-		requireValue(t, view, "read only", "before")
-		requireValue(t, view, "deleted and created", "anew")
-		requireValue(t, view, "unknown here", "before")
-		for _, key := range []string{"deleted", "taken", "deleted unread"} {
-			requireAbsent(t, view, key)
-		}
-	}
-	update(t, s, "updated", "after", "and on")
-}
-
-// TestConflictRedisWins cuts off one replica while another one goes on.
-func TestConflictRedisWins(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{})
-	proxy := redistest.RunProxy(t, server.Addr())
-	s, log := open(t, onURL(server.URLAt(proxy.Addr())))
-	other := plain(t, server)
-	for _, key := range []string{"updated", "deleted there", "taken", "deleted here"} {
-		create(t, s, key, "before")
-	}
-	proxy.Cut()
-	waitAway(t, s)
-	update(t, s, "updated", "before", "here")
-	update(t, s, "deleted there", "before", "here")
-	require.NoError(t, s.Swap(t.Context(), "taken", []byte("before"), nil, time.Time{}))
-	require.NoError(t, s.Delete(t.Context(), "deleted here"))
-	create(t, s, "created", "here")
-	update(t, other, "updated", "before", "there")
-	require.NoError(t, other.Delete(t.Context(), "deleted there"))
-	update(t, other, "taken", "before", "there")
-	update(t, other, "deleted here", "before", "there")
-	create(t, other, "created", "there")
-
-	proxy.Heal()
-	waitConnected(t, s)
-	require.Equal(t, 4, strings.Count(log.String(), "⚠️ a record was changed in memory and in Redis: Redis wins"))
-	for _, view := range []store.SessionStore{s, other} {
-		requireEventually(t, view, "updated", "there")
-		requireEventually(t, view, "taken", "there")
-		requireEventually(t, view, "created", "there")
-		requireEventuallyAbsent(t, view, "deleted there")
-		requireEventuallyAbsent(t, view, "deleted here") // a user who disconnected means it
-	}
-	require.NotContains(t, log.String(), "deleted there", "keys are not logged")
-}
-
-func TestLocksWhileAwayAreLocal(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{})
-	s, _ := open(t, onURL(server.URL()))
-	server.Kill()
-	unlock, err := s.Lock(t.Context(), "k", time.Minute)
-	require.NoError(t, err)
-	require.False(t, s.IsRedisConnected())
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-	defer cancel()
-	_, err = s.Lock(ctx, "k", time.Minute)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	unlock()
-	unlock, err = s.Lock(t.Context(), "k", time.Minute)
-	require.NoError(t, err)
-	unlock()
-}
-
-// TestMemoryIsBounded fills it with what Redis does not know.
-func TestMemoryIsBounded(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{})
-	config := onURL(server.URL())
-	config.MaxEntries = 3
-	s, log := open(t, config)
-	for i := range 10 {
-		create(t, s, fmt.Sprint("known", i), "v")
-	}
-	server.Kill()
-	waitAway(t, s)
-	requireValue(t, s, "known9", "v")
-	requireAbsent(t, s, "known0") // forgotten, the least recently used
-	for i := range 3 {
-		create(t, s, fmt.Sprint("new", i), "v") // in the place of what Redis knows
-	}
-	require.ErrorIs(t, s.Swap(t.Context(), "new3", nil, []byte("v"), later()), store.ErrFull)
-	update(t, s, "new0", "v", "w")
-	require.NoError(t, s.Swap(t.Context(), "new1", []byte("v"), nil, time.Time{}))
-	create(t, s, "new3", "v")
-	s.Close()
-	require.Contains(t, log.String(), "❌ closed while Redis is away: changes are lost")
 }
 
 // TestReconnectsWithBackoff listens to how often somebody knocks: at pauses that
@@ -419,16 +306,16 @@ func TestReconnectsWithBackoff(t *testing.T) {
 	open(t, onURL("redis://"+l.Addr().String()))
 	var pauses []time.Duration
 	last := <-knocks
-	wants := []time.Duration{50, 100, 200, 400, 800, 1600, 2000, 2000}
+	wants := []time.Duration{50, 100, 200, 400, 800, 1600, 2000, 2000} // at most; half of each is random
 	for len(pauses) < len(wants) {
 		next := <-knocks
-		if pause := next.Sub(last); pause > 25*time.Millisecond { // a client may knock twice
+		if pause := next.Sub(last); pause > 20*time.Millisecond { // a client may knock twice
 			pauses = append(pauses, pause)
 		}
 		last = next
 	}
 	for i, want := range wants {
-		require.GreaterOrEqual(t, pauses[i], want*time.Millisecond-5*time.Millisecond, "pause %d of %v", i, pauses)
+		require.GreaterOrEqual(t, pauses[i], want*time.Millisecond/2-5*time.Millisecond, "pause %d of %v", i, pauses)
 		// Without the limit the last one were 6.4 s; a busy machine adds to each.
 		require.Less(t, pauses[i], 4500*time.Millisecond, "pause %d of %v", i, pauses)
 	}

@@ -1,216 +1,155 @@
 package hybridstore
 
 import (
-	"bytes"
 	"container/list"
-	"crypto/sha256"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/internal/redis"
 )
 
-// tombstoneLife is how long a deleted record is remembered whose expiry is not
-// known. Sessions live for a day after their last use by default.
-const tombstoneLife = 48 * time.Hour
+// kind says what Redis has yet to be told of an entry.
+type kind byte
 
-// mostDigests bounds what is remembered of attempts with an unknown outcome.
-const mostDigests = 16
+const (
+	seen     kind = iota // nothing: the entry is what Redis had
+	extended             // a later expiry
+	created              // a record that this replica has created
+	changed              // another value, or none, in the place of base
+	removed              // that the record is gone, whatever its value
+)
 
-// entry is what is known of one record. It is never changed after it was put
-// into a memory; a change puts another one, so whoever compares pointers knows
-// whether something has happened in between.
+// entry is what this replica knows of a record. An entry that is in the memory
+// is not written to: a change puts another one in its place.
 type entry struct {
 	key    string
-	value  []byte // nil: deleted, a tombstone
+	kind   kind
+	value  []byte // nil: absent
 	expiry time.Time
-	stamp  string // Redis's, if value was read from there
+	base   []byte      // the value in Redis that a change replaces
+	stamp  redis.Stamp // of every attempt to write this to Redis
+	// sent says that an attempt may have reached Redis.
+	sent bool
+	// replaces says that a creation follows a removal.
+	replaces bool
+	// unlock gives back the lock in Redis under which the record was changed.
+	unlock func()
 
-	// An entry that Redis does not know yet is pending. base is what Redis had
-	// when it was last heard of, nil for nothing. force: there was a Delete,
-	// which does not care about that. fresh: value was created, not made from
-	// base. maybe has the digests of what Redis may have instead of base, since
-	// an attempt may have arrived whose answer did not.
-	pending bool
-	base    []byte
-	maybe   []digest
-	force   bool
-	fresh   bool
-
-	// term is the time of service of a connection in which Redis told about
-	// changes to the record since it was read, or zero.
-	term uint64
+	place *list.Element // in memory.used, if the entry can be dropped for another
 }
 
-// live returns the value, or nil if there is none at now.
-func (e *entry) live(now time.Time) []byte {
-	if e == nil || e.value == nil || !now.Before(e.expiry) {
+// fromBefore reports whether the record is older than the outage.
+func (e *entry) fromBefore() bool { return e.kind == seen || e.kind == extended || e.kind == changed }
+
+// entryOverhead is about what an entry takes beside its key and its values.
+const entryOverhead = 300
+
+func (e *entry) size() int64 { return int64(len(e.key) + len(e.value) + len(e.base) + entryOverhead) }
+
+// memory is what a replica goes on with while Redis is away: what it has last
+// seen there, and the overlay of what it has changed since. Store.mu guards it.
+type memory struct {
+	maxEntries int
+	maxBytes   int64
+
+	entries map[string]*entry
+	bytes   int64
+	overlay map[string]*entry // the entries of which Redis has yet to be told
+	used    list.List         // of the entries that can be dropped, the last used first
+	swept   time.Time
+}
+
+func newMemory(maxEntries int, maxBytes int64) memory {
+	return memory{
+		maxEntries: maxEntries, maxBytes: maxBytes,
+		entries: make(map[string]*entry), overlay: make(map[string]*entry),
+	}
+}
+
+// get returns the live entry or the removal under key, or nil.
+func (m *memory) get(key string, now time.Time) *entry {
+	e := m.entries[key]
+	if e != nil && e.expired(now) {
+		m.drop(key)
 		return nil
 	}
-	return e.value
+	return e
 }
 
-// isValue tells an entry from none, and from a tombstone.
-func (e *entry) isValue() bool { return e != nil && e.value != nil }
+// expired reports whether the record has expired. A removal of a record whose
+// expiry is unknown has none.
+func (e *entry) expired(now time.Time) bool { return !e.expiry.IsZero() && !now.Before(e.expiry) }
 
-// unproven is e where Redis may have something newer by now.
-func (e *entry) unproven() *entry {
-	copied := *e
-	copied.term, copied.stamp = 0, ""
-	return &copied
-}
-
-// shared tells whether other replicas may know the record.
-func (e *entry) shared() bool {
-	return e.isValue() && (!e.pending || !e.fresh || len(e.maybe) > 0)
-}
-
-// digest is the SHA-256 of a value.
-type digest = [sha256.Size]byte
-
-// mayBe adds a value that Redis may have. Of many only the last ones are kept.
-func (e *entry) mayBe(value []byte) {
-	sum := sha256.Sum256(value)
-	if value == nil || slices.Contains(e.maybe, sum) {
-		return
+// put puts an entry in the place of what is under its key, and drops others that
+// were not used for long. It returns [store.ErrFull] if that makes no room for a
+// record that is new.
+func (m *memory) put(e *entry, now time.Time) error {
+	known := m.entries[e.key] != nil
+	m.drop(e.key)
+	if !known {
+		e.key = strings.Clone(e.key) // which may be a piece of a large request
 	}
-	e.maybe = append(slices.Clone(e.maybe[max(0, len(e.maybe)-mostDigests+1):]), sum)
-}
-
-// expects tells whether a value in Redis is one that an attempt of ours left.
-func (e *entry) expects(value string) bool {
-	return slices.Contains(e.maybe, sha256.Sum256([]byte(value)))
-}
-
-// memory is what this replica knows: entries by key, of which those that Redis
-// knows too can be forgotten, the least recently used first. It is not safe
-// for concurrent use.
-type memory struct {
-	most    int
-	entries map[string]*list.Element // of *entry
-	settled list.List                // entries that are not pending, the most recently used in front
-	waiting list.List                // pending entries, in the order of their changes
-}
-
-func newMemory(most int) memory {
-	return memory{most: most, entries: make(map[string]*list.Element)}
-}
-
-// get returns the entry of key, or nil.
-func (m *memory) get(key string) *entry {
-	if el := m.entries[key]; el != nil {
-		return el.Value.(*entry)
+	m.entries[e.key] = e
+	m.bytes += e.size()
+	if e.kind != seen {
+		m.overlay[e.key] = e
+	}
+	if e.kind == seen || e.kind == extended {
+		e.place = m.used.PushFront(e)
+	}
+	for m.full() && m.used.Len() > 0 {
+		m.drop(m.used.Back().Value.(*entry).key)
+	}
+	if e.kind == created && !known && m.full() {
+		m.reclaim(now, time.Second)
+		if m.full() {
+			m.drop(e.key)
+			return store.ErrFull
+		}
 	}
 	return nil
 }
 
-// touch makes an entry the last one to be forgotten.
-func (m *memory) touch(key string) {
-	if el := m.entries[key]; el != nil && !el.Value.(*entry).pending {
-		m.settled.MoveToFront(el)
-	}
-}
+func (m *memory) full() bool { return len(m.entries) > m.maxEntries || m.bytes > m.maxBytes }
 
-// drop forgets the entry of key, if there is one.
+// drop forgets what is under key.
 func (m *memory) drop(key string) {
-	el := m.entries[key]
-	if el == nil {
+	e := m.entries[key]
+	if e == nil {
 		return
 	}
 	delete(m.entries, key)
-	if el.Value.(*entry).pending {
-		m.waiting.Remove(el)
-	} else {
-		m.settled.Remove(el)
+	delete(m.overlay, key)
+	m.bytes -= e.size()
+	if e.place != nil {
+		m.used.Remove(e.place)
 	}
 }
 
-// put replaces the entry of e.key. It returns ErrFull if there is no room for
-// another one, which is only when all others are pending.
-func (m *memory) put(e *entry) error {
-	if m.entries[e.key] == nil && len(m.entries) >= m.most {
-		oldest := m.settled.Back()
-		if oldest == nil {
-			return store.ErrFull
+// forget drops what was last seen, and nothing that Redis has yet to be told.
+func (m *memory) forget(key string) {
+	if e := m.entries[key]; e != nil && e.kind == seen {
+		m.drop(key)
+	}
+}
+
+// touch notes that an entry is used.
+func (m *memory) touch(e *entry) {
+	if e.place != nil {
+		m.used.MoveToFront(e.place)
+	}
+}
+
+// reclaim drops what has expired. It looks at everything, once in a pause at most.
+func (m *memory) reclaim(now time.Time, pause time.Duration) {
+	if now.Sub(m.swept) < pause {
+		return
+	}
+	m.swept = now
+	for key, e := range m.entries {
+		if e.expired(now) {
+			m.drop(key)
 		}
-		m.drop(oldest.Value.(*entry).key)
 	}
-	if el := m.entries[e.key]; el != nil && el.Value.(*entry).pending == e.pending {
-		el.Value = e // in its place
-		return nil
-	}
-	m.drop(e.key)
-	if e.pending {
-		m.entries[e.key] = m.waiting.PushBack(e)
-	} else {
-		m.entries[e.key] = m.settled.PushFront(e)
-	}
-	return nil
-}
-
-// pendingEntries returns the entries that Redis does not know, those that were
-// changed first in front.
-func (m *memory) pendingEntries() []*entry { return collect(&m.waiting) }
-
-// settledEntries returns the others.
-func (m *memory) settledEntries() []*entry { return collect(&m.settled) }
-
-func collect(l *list.List) []*entry {
-	var entries []*entry
-	for el := l.Front(); el != nil; el = el.Next() {
-		entries = append(entries, el.Value.(*entry))
-	}
-	return entries
-}
-
-// swap is SessionStore.Swap on what this replica knows. With interrupted, it was
-// tried in Redis before, with an unknown outcome.
-func (m *memory) swap(key string, old, new []byte, expiry, now time.Time, interrupted bool) error {
-	e := m.get(key)
-	current := e.live(now)
-	if interrupted && new != nil && current != nil && bytes.Equal(current, new) {
-		return nil // it did arrive, and was read from there
-	}
-	if (current == nil) != (old == nil) || !bytes.Equal(current, old) {
-		return store.ErrConflict
-	}
-	next := &entry{key: key, pending: true, base: e.baseAt(now)}
-	if e != nil && e.pending {
-		next.maybe, next.force = e.maybe, e.force
-	}
-	if interrupted {
-		next.mayBe(new)
-	}
-	switch {
-	case new != nil && now.Before(expiry):
-		next.value, next.expiry = bytes.Clone(new), expiry.Round(0)
-		next.fresh = old == nil || e.fresh
-	case current == nil:
-		return nil
-	case next.base == nil && len(next.maybe) == 0 && !next.force:
-		m.drop(key) // Redis never heard of it
-		return nil
-	default:
-		next.expiry = e.expiry
-	}
-	return m.put(next)
-}
-
-// delete is SessionStore.Delete on what this replica knows. A record that it
-// does not know may be in Redis all the same.
-func (m *memory) delete(key string, now time.Time) error {
-	e := m.get(key)
-	expiry := now.Add(tombstoneLife)
-	if e != nil && e.value != nil {
-		expiry = e.expiry
-	}
-	return m.put(&entry{key: key, expiry: expiry, pending: true, base: e.baseAt(now), force: true})
-}
-
-// baseAt is what Redis has under e.key at now, as far as is known.
-func (e *entry) baseAt(now time.Time) []byte {
-	if e != nil && e.pending {
-		return e.base
-	}
-	return e.live(now)
 }

@@ -13,8 +13,7 @@ import (
 )
 
 const (
-	defaultMaxEntries    = 100_000
-	defaultMaxValueBytes = 1 << 20
+	defaultMaxEntries = 100_000
 
 	// reclaimPerWrite is how many expired records one write removes. More than
 	// one, so that a backlog shrinks; few, so that no write is slow.
@@ -28,7 +27,8 @@ type Config struct {
 	MaxEntries int
 
 	// MaxValueBytes bounds the length of one value, in bytes. Values below
-	// one stand for the default. Defaults to 1 MiB.
+	// one stand for the default. Defaults to
+	// [store.DefaultMaxValueBytes], 256 KiB.
 	MaxValueBytes int
 
 	// Now is the clock that decides what has expired, records and leases
@@ -63,7 +63,7 @@ func New(cfg Config) *Store {
 		cfg.MaxEntries = defaultMaxEntries
 	}
 	if cfg.MaxValueBytes < 1 {
-		cfg.MaxValueBytes = defaultMaxValueBytes
+		cfg.MaxValueBytes = store.DefaultMaxValueBytes
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -122,9 +122,8 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 	if err := store.CheckSwap(key, new, expiry); err != nil {
 		return err
 	}
-	if len(new) > s.maxValueBytes {
-		return fmt.Errorf("memstore: value of %d bytes, at most %d are allowed: %w",
-			len(new), s.maxValueBytes, store.ErrInvalid)
+	if err := store.CheckValue(new, s.maxValueBytes); err != nil {
+		return err
 	}
 	now := s.now()
 	if new != nil && !now.Before(expiry) {

@@ -44,15 +44,15 @@ func TestBadConfigIsRefused(t *testing.T) {
 			"redisstore: Config.URL: the database number or a parameter is not valid"},
 		{"reads from replicas", redisstore.Config{ClientOption: replicas},
 			"redisstore: Config.ClientOption: replicas may lag behind, so reads must go to primaries"},
-		{"all at once", redisstore.Config{URL: "redis://", CacheTTL: -1, OpTimeout: -1, RenewLocksFor: -1},
+		{"all at once", redisstore.Config{URL: "redis://", CacheTTL: -1, OpTimeout: -1, MaxValueBytes: -1},
 			"redisstore: Config.URL: names no host; want something like redis://localhost:6379\n" +
 				"redisstore: Config.CacheTTL: is negative\n" +
 				"redisstore: Config.OpTimeout: is negative\n" +
-				"redisstore: Config.RenewLocksFor: is negative"},
+				"redisstore: Config.MaxValueBytes: is negative"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := redisstore.New(tt.config)
+			_, err := redisstore.New(t.Context(), tt.config)
 			require.EqualError(t, err, tt.want)
 			require.NotContains(t, err.Error(), canary)
 		})
@@ -69,11 +69,11 @@ func TestConnectingFailsWithoutTellingCredentials(t *testing.T) {
 		{"wrong password", server.Addr(), "redisstore: connecting: the server refuses: WRONGPASS (the user or the password is wrong)"},
 		{"nobody there", gone.Addr(), "redisstore: connecting: "},
 	} {
-		_, err := redisstore.New(redisstore.Config{URL: "redis://user:" + canary + "@" + tt.addr})
+		_, err := redisstore.New(t.Context(), redisstore.Config{URL: "redis://user:" + canary + "@" + tt.addr})
 		require.ErrorContains(t, err, tt.want, tt.name)
 		require.NotContains(t, err.Error(), canary, tt.name)
 	}
-	_, err := redisstore.New(redisstore.Config{URL: "redis://" + server.Addr()})
+	_, err := redisstore.New(t.Context(), redisstore.Config{URL: "redis://" + server.Addr()})
 	require.ErrorContains(t, err, "NOAUTH")
 }
 
@@ -130,7 +130,7 @@ func TestCloseLeavesABorrowedClientOpen(t *testing.T) {
 	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{server.Addr()}})
 	require.NoError(t, err)
 	defer client.Close()
-	s, err := redisstore.New(redisstore.Config{Client: client})
+	s, err := redisstore.New(t.Context(), redisstore.Config{Client: client})
 	require.NoError(t, err)
 	s.Close()
 	s.Close()

@@ -23,7 +23,7 @@ import (
 // open returns a store that is closed at the test's end.
 func open(t testing.TB, cfg redisstore.Config) *redisstore.Store {
 	t.Helper()
-	s, err := redisstore.New(cfg)
+	s, err := redisstore.New(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
@@ -136,7 +136,7 @@ func TestContractAsRestrictedUser(t *testing.T) {
 
 // useAll uses a store for a while, and so all nodes that it knows.
 func useAll(config redisstore.Config) error {
-	s, err := redisstore.New(config)
+	s, err := redisstore.New(context.Background(), config)
 	if err != nil {
 		return err
 	}
@@ -242,14 +242,14 @@ func TestURLOverTLS(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{TLS: true, Password: "s3cret"})
 	require.Regexp(t, "^rediss://", server.URL())
-	_, err := redisstore.New(redisstore.Config{URL: server.URL()})
+	_, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL()})
 	var untrusted x509.UnknownAuthorityError
 	require.ErrorAs(t, err, &untrusted)
 	require.NotContains(t, err.Error(), "s3cret")
 
 	open(t, redisstore.Config{URL: server.URL() + "?skip_verify=1"}) // it was the certificate, and nothing else
 
-	_, err = redisstore.New(redisstore.Config{URL: strings.Replace(server.URL(), "rediss://", "redis://", 1)})
+	_, err = redisstore.New(t.Context(), redisstore.Config{URL: strings.Replace(server.URL(), "rediss://", "redis://", 1)})
 	require.Error(t, err, "the server speaks TLS only")
 }
 

@@ -7,7 +7,7 @@
 //
 // # Walk-through
 //
-//	s, err := redisstore.New(redisstore.Config{URL: "rediss://mcpoauth:secret@redis:6379/0"})
+//	s, err := redisstore.New(ctx, redisstore.Config{URL: "rediss://mcpoauth:secret@redis:6379/0"})
 //	if err != nil {
 //		return err // no password in it
 //	}
@@ -28,6 +28,7 @@
 //	Get, warm     nothing
 //	Get, cold     one round trip: CLIENT CACHING, MULTI, PTTL, GET, EXEC
 //	Swap          one round trip: a script (GET, SET or DEL) and EXISTS
+//	Extend        one round trip: a script (GET and SET) and EXISTS
 //	Delete        one round trip: DEL and EXISTS
 //	Lock          two round trips when it is free, one more with Cluster
 //	unlock        one round trip
@@ -56,7 +57,7 @@
 // The cache hangs on the connection by which Redis sends its notices. When that
 // is lost the cache is dropped with it, and what was warm is asked for again.
 // A network that loses packets without ending the connection is noticed
-// because a PING is not answered: about 1.5 s pass until then, in which a Get
+// because a PING is not answered: about 3 s pass until then, in which a Get
 // may return what it knew.
 //
 // Redis replicates asynchronously. A failover can lose writes that had been
@@ -71,8 +72,7 @@
 // growing intervals of up to 200 ms; an unlock in the same process lets it in at
 // once. A lease lasts twice [Config].OpTimeout until the replica that was granted
 // it has confirmed that it knows, so that a request which the network delivers
-// after its sender has given up holds nobody up for long. [Config].RenewLocksFor
-// keeps leases alive while their holder runs.
+// after its sender has given up delays the other replicas for a short time only.
 //
 // # Concurrency
 //

@@ -24,7 +24,7 @@ func Example() {
 
 	var replicas [2]*redisstore.Store
 	for i := range replicas {
-		if replicas[i], err = redisstore.New(redisstore.Config{URL: server.URL()}); err != nil {
+		if replicas[i], err = redisstore.New(context.Background(), redisstore.Config{URL: server.URL()}); err != nil {
 			fmt.Println(err)
 			return
 		}
@@ -61,7 +61,7 @@ func ExampleConfig_client() {
 	}
 	defer client.Close()
 
-	s, err := redisstore.New(redisstore.Config{Client: client, KeyPrefix: "chat:oauth:"})
+	s, err := redisstore.New(context.Background(), redisstore.Config{Client: client, KeyPrefix: "chat:oauth:"})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -83,7 +83,7 @@ func ExampleStore_Get_outage() {
 		return
 	}
 	defer server.Stop()
-	s, err := redisstore.New(redisstore.Config{URL: server.URL(), OpTimeout: 100 * time.Millisecond})
+	s, err := redisstore.New(context.Background(), redisstore.Config{URL: server.URL(), OpTimeout: 100 * time.Millisecond})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -1,8 +1,5 @@
 package redisstore
 
-// Waiting returns how many locks somebody waits for through this Store.
-func (s *Store) Waiting() int {
-	s.turns.mu.Lock()
-	defer s.turns.mu.Unlock()
-	return len(s.turns.turns)
-}
+// Waiting returns how many locks have callers that wait for them through this
+// Store.
+func (s *Store) Waiting() int { return s.redis.Waiting() }

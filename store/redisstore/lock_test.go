@@ -15,6 +15,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/internal/redis"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
@@ -205,58 +206,6 @@ func TestCancelledLockLeavesNoLease(t *testing.T) {
 	unlock()
 }
 
-func TestRenewalKeepsALeaseUntilUnlock(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{})
-	renewing := open(t, redisstore.Config{URL: server.URL(), RenewLocksFor: time.Minute})
-	other := open(t, redisstore.Config{URL: server.URL()})
-	const ttl = 300 * time.Millisecond
-	unlock, err := renewing.Lock(t.Context(), "k", ttl)
-	require.NoError(t, err)
-	ctx, cancel := contextWithTimeout(t, 3*ttl)
-	defer cancel()
-	_, err = other.Lock(ctx, "k", ttl)
-	require.ErrorIs(t, err, context.DeadlineExceeded, "the lease outlives its ttl")
-	unlock()
-	unlockOther, err := other.Lock(t.Context(), "k", time.Minute)
-	require.NoError(t, err, "unlock ends it")
-	time.Sleep(ttl) // were it still renewed, it would be now
-	unlock()
-	ctx, cancel = contextWithTimeout(t, 50*time.Millisecond)
-	defer cancel()
-	_, err = renewing.Lock(ctx, "k", ttl)
-	require.ErrorIs(t, err, context.DeadlineExceeded, "renewal ended with the lease")
-	unlockOther()
-}
-
-func TestRenewalIsBounded(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{})
-	renewing := open(t, redisstore.Config{URL: server.URL(), RenewLocksFor: 600 * time.Millisecond})
-	other := open(t, redisstore.Config{URL: server.URL()})
-	start := time.Now()
-	_, err := renewing.Lock(t.Context(), "k", 150*time.Millisecond)
-	require.NoError(t, err)
-	unlock, err := other.Lock(t.Context(), "k", time.Minute)
-	require.NoError(t, err, "a holder that never unlocks is not renewed for ever")
-	require.Greater(t, time.Since(start), 500*time.Millisecond)
-	unlock()
-}
-
-// TestCloseEndsRenewal and does not wait for the lease.
-func TestCloseEndsRenewal(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{})
-	s, err := redisstore.New(redisstore.Config{URL: server.URL(), RenewLocksFor: time.Hour})
-	require.NoError(t, err)
-	unlock, err := s.Lock(t.Context(), "k", time.Minute)
-	require.NoError(t, err)
-	s.Close()
-	unlock()
-	_, err = s.Lock(t.Context(), "k", time.Minute)
-	require.ErrorIs(t, err, redisstore.ErrClosed)
-}
-
 // TestUnlockBoundsItsOwnTime has the server hang when the lock is given back.
 func TestUnlockBoundsItsOwnTime(t *testing.T) {
 	t.Parallel()
@@ -330,7 +279,7 @@ func TestGrantThatNobodyHeard(t *testing.T) {
 	unlock()
 	armed.Store(true)
 	_, err = lost.Lock(t.Context(), "k", time.Minute)
-	require.True(t, redisstore.IsOutage(err), "%v", err)
+	require.True(t, redis.IsOutage(err), "%v", err)
 	require.True(t, dead.Load())
 
 	ctx, cancel := contextWithTimeout(t, 30*time.Second)

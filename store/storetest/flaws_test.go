@@ -183,7 +183,12 @@ func recordFlaws() []flaw {
 				*new = bytes.ToValidUTF8(*new, []byte("?"))
 			}
 		})},
-		{"values are small", []string{"BinaryValues"}, with(func(in store.SessionStore) flawed {
+		{"values may be of any length", []string{"LargeValues"}, with(func(in store.SessionStore) flawed {
+			return flawed{swap: func(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
+				return in.Swap(ctx, key, old, new[:min(len(new), store.DefaultMaxValueBytes)], expiry)
+			}}
+		})},
+		{"values are small", []string{"BinaryValues", "LargeValues"}, with(func(in store.SessionStore) flawed {
 			return flawed{swap: func(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
 				if len(new) > 32<<10 {
 					return store.ErrFull

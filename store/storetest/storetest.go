@@ -41,6 +41,10 @@ type Backend struct {
 	// also scales the waits. Defaults to 25 ms.
 	Resolution time.Duration
 
+	// MaxValueBytes is how long a value may be. Defaults to
+	// [store.DefaultMaxValueBytes].
+	MaxValueBytes int
+
 	// Timeout bounds the wait for what has to happen, and so how long a
 	// broken store takes to fail. Defaults to 10 s.
 	Timeout time.Duration

@@ -31,6 +31,9 @@ func newSuite(t testing.TB, b Backend) *suite {
 	if b.Resolution <= 0 {
 		b.Resolution = defaultResolution
 	}
+	if b.MaxValueBytes <= 0 {
+		b.MaxValueBytes = store.DefaultMaxValueBytes
+	}
 	if b.Timeout <= 0 {
 		b.Timeout = defaultTimeout
 	}

@@ -23,6 +23,7 @@ func valueCases() []testCase {
 		{"EmptyValue", checkEmptyValue},
 		{"Delete", checkDelete},
 		{"BinaryValues", checkBinaryValues},
+		{"LargeValues", checkLargeValues},
 		{"OddKeys", checkOddKeys},
 		{"AliasingIn", checkAliasingIn},
 		{"AliasingOut", checkAliasingOut},
@@ -173,6 +174,23 @@ func checkBinaryValues(s *suite) {
 			"contract: Swap compares byte for byte: %s", name)
 		s.wantValue(name, changed, "a value comes back byte for byte: "+name)
 	}
+}
+
+func checkLargeValues(s *suite) {
+	largest := bytes.Repeat([]byte("v"), s.MaxValueBytes)
+	tooLarge := append(bytes.Clone(largest), 'v')
+	s.create("k", largest)
+	s.wantValue("k", largest, "a value may be as long as the limit")
+	for name, err := range map[string]error{
+		"create":  s.swap(s.Store, "new", nil, tooLarge, s.later()),
+		"replace": s.swap(s.Store, "k", largest, tooLarge, s.later()),
+	} {
+		require.ErrorIs(s, err, store.ErrInvalid, "contract: a value longer than the limit is an argument error: %s", name)
+		wantNoSentinel(s, err, "a value that is too long")
+	}
+	s.wantAbsent("new", "a Swap to a value that is too long creates nothing")
+	s.wantValue("k", largest, "a Swap to a value that is too long changes nothing")
+	require.NoError(s, s.swap(s.Store, "k", largest, []byte("w"), s.later()), "contract: Swap replaces a value of any length")
 }
 
 func checkOddKeys(s *suite) {

@@ -1,4 +1,4 @@
-package redisstore
+package redis
 
 // Encode is encode.
 var Encode = encode

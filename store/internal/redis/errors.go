@@ -1,4 +1,4 @@
-package redisstore
+package redis
 
 import (
 	"context"
@@ -17,11 +17,11 @@ import (
 // [Store.Close] or by the host that lent it.
 var ErrClosed = errors.New("redisstore: closed")
 
-// ErrForeign is matched by the error of a Get whose key holds something that this
-// package has not written. Only its deletion helps.
-var ErrForeign = errors.New("the key holds something else than a record")
-
 var (
+	// errForeign ends a Get whose key holds something that this package has not
+	// written. Only its deletion helps.
+	errForeign = errors.New("the key holds something else than a record")
+
 	// errUnknownOutcome ends a write that was sent again after a lost
 	// connection and then found another record than expected: it may be the
 	// first attempt's doing, or somebody else's.
@@ -31,12 +31,13 @@ var (
 )
 
 // IsOutage reports whether err, from any method or from [New], means that Redis
-// could not be reached or did not answer properly in time. It does not if the
-// caller's context ended, if the server refuses the command or the
-// credentials, and for the errors of package store.
+// could not be reached or did not answer properly in time. It is false if the
+// caller's context ended, if the server refuses the command or the credentials,
+// for the errors of package store, and if Redis has answered but the outcome of
+// a write is unknown.
 func IsOutage(err error) bool {
 	for _, other := range []error{
-		store.ErrNotFound, store.ErrConflict, store.ErrInvalid, ErrClosed, context.Canceled, context.DeadlineExceeded, ErrForeign,
+		store.ErrNotFound, store.ErrConflict, store.ErrInvalid, ErrClosed, context.Canceled, context.DeadlineExceeded, errForeign, errUnknownOutcome,
 	} {
 		if errors.Is(err, other) {
 			return false
@@ -118,7 +119,7 @@ func mayPass(err error) (again, unsure bool) {
 		return r.passing(), false
 	}
 	switch {
-	case errors.Is(err, ErrClosed), errors.Is(err, errUnknownOutcome), errors.Is(err, ErrForeign):
+	case errors.Is(err, ErrClosed), errors.Is(err, errUnknownOutcome), errors.Is(err, errForeign):
 		return false, false
 	}
 	return true, true
@@ -155,3 +156,7 @@ func sameDeadline(a, b context.Context) bool {
 	y, okY := b.Deadline()
 	return okX && okY && x.Equal(y)
 }
+
+// IsUnknownOutcome reports whether err is that of a write which may or may not
+// have happened, although Redis answers.
+func IsUnknownOutcome(err error) bool { return errors.Is(err, errUnknownOutcome) }

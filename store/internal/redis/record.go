@@ -1,41 +1,44 @@
-package redisstore
+package redis
 
 import (
 	"encoding/binary"
 	"math/rand/v2"
 	"time"
-
-	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // A record in Redis is the writer's stamp, the expiry in milliseconds, a mark,
 // and the value. The stamp is random and new with each Swap, so that a Swap
 // that is sent again after a lost connection recognizes its own first attempt.
+// Extend keeps the stamp.
 const (
 	stampLen  = 8
 	expiryLen = 8
 	headerLen = stampLen + expiryLen + 1
 )
 
-// The mark of a record tells what it is. The scripts know these values.
-const (
-	markValue     = 'v' // created by Swap
-	markRestored  = 'r' // created by Restore, and kept by later Swaps
-	markTombstone = 't' // absent, and not to be restored
-)
+// mark tells a record from what another program has put under its key.
+const mark = 'v'
+
+// Stamp is the mark of a write by which the write recognizes its own work.
+type Stamp [stampLen]byte
+
+// NewStamp returns a random stamp.
+func NewStamp() (stamp Stamp) {
+	binary.BigEndian.PutUint64(stamp[:], rand.Uint64())
+	return stamp
+}
 
 // Record is a stored value with what else is known about it.
 type Record struct {
 	Value  string
 	Expiry time.Time // to the millisecond
-	// Stamp is another one after every write, also of the same value.
-	Stamp string
+	// Stamp is another one after every Swap, also of the same value.
+	Stamp Stamp
 }
 
-// encode makes a record with a new stamp.
-func encode(mark byte, value []byte, expiry time.Time) string {
+func encode(stamp Stamp, value []byte, expiry time.Time) string {
 	record := make([]byte, 0, headerLen+len(value))
-	record = binary.BigEndian.AppendUint64(record, rand.Uint64())
+	record = append(record, stamp[:]...)
 	record = binary.BigEndian.AppendUint64(record, uint64(expireAt(expiry)+1))
 	record = append(record, mark)
 	return string(append(record, value...))
@@ -48,22 +51,13 @@ func encodeExpiry(milliseconds int64) string {
 
 // decode reads what encode wrote. The result shares memory with encoded.
 func decode(encoded string) (Record, error) {
-	if len(encoded) < headerLen {
-		return Record{}, ErrForeign
-	}
-	switch encoded[headerLen-1] {
-	case markValue, markRestored:
-	case markTombstone:
-		return Record{}, store.ErrNotFound
-	default:
-		return Record{}, ErrForeign
+	if len(encoded) < headerLen || encoded[headerLen-1] != mark {
+		return Record{}, errForeign
 	}
 	expiry := binary.BigEndian.Uint64([]byte(encoded[stampLen : stampLen+expiryLen]))
-	return Record{
-		Value:  encoded[headerLen:],
-		Expiry: time.UnixMilli(int64(expiry)),
-		Stamp:  encoded[:stampLen],
-	}, nil
+	record := Record{Value: encoded[headerLen:], Expiry: time.UnixMilli(int64(expiry))}
+	copy(record.Stamp[:], encoded)
+	return record, nil
 }
 
 // lastExpiry bounds expiries where milliseconds would overflow.

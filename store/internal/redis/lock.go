@@ -1,4 +1,4 @@
-package redisstore
+package redis
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"math"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/store"
@@ -18,7 +17,7 @@ const (
 	longPoll  = 200 * time.Millisecond
 )
 
-// Lock implements [store.SessionStore]. Of the callers that wait for one lock
+// Lock does what [store.SessionStore] says. Of the callers that wait for one lock
 // through one Store, only the first asks Redis, a few times per second and
 // when the holder's lease must have ended; an unlock through the same Store
 // lets it in at once.
@@ -43,11 +42,6 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 			return nil, err
 		}
 	}
-	s.hold(l, true)
-	if s.renewFor > 0 {
-		l.renewing, l.stopRenewing = context.WithCancel(s.background)
-		s.goWork(l.renew)
-	}
 	return l.unlock, nil
 }
 
@@ -58,11 +52,8 @@ type lease struct {
 	token string // random, so that nobody else's lease is mistaken for this one
 	ttl   time.Duration
 
-	granted      time.Time
-	renewing     context.Context // nil without renewal
-	stopRenewing context.CancelFunc
-	once         sync.Once
-	retaking     atomic.Bool // in the background, see Relock
+	granted time.Time
+	once    sync.Once
 }
 
 // wait polls until the lease is granted or ctx ends.
@@ -142,13 +133,7 @@ func milliseconds(ttl time.Duration) string {
 // left to give back after the lease has ended.
 func (l *lease) unlock() {
 	l.once.Do(func() {
-		l.s.hold(l, false)
-		limit := l.ttl - time.Since(l.granted)
-		if l.stopRenewing != nil {
-			l.stopRenewing()
-			limit = l.s.opTimeout
-		}
-		if limit > 0 {
+		if limit := l.ttl - time.Since(l.granted); limit > 0 {
 			// The holder's context may have ended; the lease has not.
 			ctx, cancel := context.WithTimeout(l.s.background, limit)
 			defer cancel()
@@ -180,42 +165,6 @@ func (l *lease) releaseLater() {
 	})
 }
 
-// hold notes which leases are held, for Relock.
-func (s *Store) hold(l *lease, held bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if held {
-		s.held[l] = struct{}{}
-	} else {
-		delete(s.held, l)
-	}
-}
-
-func (s *Store) holds(l *lease) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, held := s.held[l]
-	return held
-}
-
-// renew keeps the lease from ending while its holder runs. The last renewal is
-// such that the lease ends when Config.RenewLocksFor is over.
-func (l *lease) renew(context.Context) {
-	defer l.stopRenewing()
-	end := l.granted.Add(l.s.renewFor)
-	for sleep(l.renewing, l.ttl/3) {
-		ttl := min(l.ttl, time.Until(end))
-		if ttl <= 0 {
-			return
-		}
-		// A lease that Redis has lost may come back, see Relock.
-		_ = l.s.try(l.renewing, "renew", func(ctx context.Context, _ bool) error {
-			_, err := l.s.run(ctx, l.name, renewScript, l.token, milliseconds(ttl))
-			return err
-		})
-	}
-}
-
 // turnTable lines up those in this process who wait for the same lock. It holds
 // nothing about locks that nobody waits for.
 type turnTable struct {
@@ -227,6 +176,14 @@ type turn struct {
 	waiting int
 	first   chan struct{} // of capacity one: whoever fills it may ask Redis
 	wake    chan struct{} // of capacity one: the lock may have become free
+}
+
+// Waiting returns how many locks have callers that wait for them through this
+// Store. It is for tests.
+func (s *Store) Waiting() int {
+	s.turns.mu.Lock()
+	defer s.turns.mu.Unlock()
+	return len(s.turns.turns)
 }
 
 func (tt *turnTable) join(name string) *turn {

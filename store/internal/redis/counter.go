@@ -1,4 +1,4 @@
-package redisstore
+package redis
 
 import (
 	"context"
@@ -9,9 +9,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/store"
 )
 
-var _ store.Counter = (*Store)(nil)
-
-// Add implements [store.Counter] with one command. It is not sent again after a
+// Add does what [store.Counter] says, with one command. It is not sent again after a
 // lost connection, because it may have counted.
 func (s *Store) Add(ctx context.Context, key string, n int64, expiry time.Time) (total int64, err error) {
 	if err := ctx.Err(); err != nil {

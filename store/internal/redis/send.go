@@ -1,4 +1,4 @@
-package redisstore
+package redis
 
 import (
 	"context"
@@ -25,24 +25,21 @@ func newScript(text string) script {
 var (
 	// swapScript replaces the value ARGV[2], or with ARGV[1] '0' nothing, by
 	// the record ARGV[3], or by nothing, until ARGV[4] in milliseconds. With
-	// ARGV[5] it was sent before, and a record with its own stamp is its own
-	// work. It returns 1, or 0 for a conflict.
+	// ARGV[5] it may have been sent before, and a record with its own stamp is
+	// its own work, whatever the value. It returns 1, or 0 for a conflict.
 	swapScript = newScript(`
 local now, new = redis.call('GET', KEYS[1]), ARGV[3]
-if now and ARGV[5] == '1' and new ~= '' and string.sub(now, 1, 8) == string.sub(new, 1, 8) then
-  return 1
-end
-local mark = now and string.sub(now, 17, 17)
-local live = now and mark ~= 't'
-if live then
-  if ARGV[1] == '0' or string.sub(now, 18) ~= ARGV[2] then return 0 end
-elseif ARGV[1] == '1' then
-  return 0
+local own = now and ARGV[5] == '1' and new ~= '' and string.sub(now, 1, 8) == string.sub(new, 1, 8)
+if not own then
+  if now then
+    if ARGV[1] == '0' or string.sub(now, 18) ~= ARGV[2] then return 0 end
+  elseif ARGV[1] == '1' then
+    return 0
+  end
 end
 if new ~= '' then
-  if mark == 'r' then new = string.sub(new, 1, 16) .. 'r' .. string.sub(new, 18) end
   redis.call('SET', KEYS[1], new, 'PXAT', ARGV[4])
-elseif live then
+elseif now then
   redis.call('DEL', KEYS[1])
 end
 return 1`)
@@ -52,7 +49,7 @@ return 1`)
 	// record. The bytes are compared one by one: Lua compares strings by locale.
 	extendScript = newScript(`
 local now = redis.call('GET', KEYS[1])
-if not now or string.sub(now, 17, 17) == 't' then return 0 end
+if not now then return 0 end
 for i = 1, 8 do
   local old, new = string.byte(now, 8 + i), string.byte(ARGV[1], i)
   if not old or new < old then return 1 end
@@ -61,22 +58,6 @@ for i = 1, 8 do
     return 1
   end
 end
-return 1`)
-
-	// restoreScript creates the record ARGV[1] until ARGV[2] in milliseconds
-	// where nothing is, not even a tombstone. It returns 0 if something is.
-	restoreScript = newScript(`
-if redis.call('GET', KEYS[1]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
-return 1`)
-
-	// buryScript puts the tombstone ARGV[1] until ARGV[2] in milliseconds in the
-	// place of nothing or of a restored record, and with ARGV[3] of any record.
-	// It returns 0 if the record stays.
-	buryScript = newScript(`
-local now = redis.call('GET', KEYS[1])
-if now and ARGV[3] ~= '1' and string.sub(now, 17, 17) == 'v' then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ARGV[2])
 return 1`)
 
 	// countScript adds ARGV[1] to a count, which lives until ARGV[2] in

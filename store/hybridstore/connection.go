@@ -1,0 +1,297 @@
+package hybridstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/internal/redis"
+)
+
+// link is one period of service of Redis.
+type link struct {
+	redis *redis.Store
+	// locksFrom is when every other replica has had the time to come back, too:
+	// the longest pause between attempts to reach Redis, and one attempt.
+	locksFrom time.Time
+	ended     context.Context // done when Redis goes out of service
+	end       context.CancelFunc
+}
+
+// run connects, serves and reconnects until Close. It reports the outcome of the
+// first attempt.
+func (s *Store) run(first chan<- error) {
+	var client *redis.Store
+	defer func() {
+		if l := s.takeOut(s.link.Load()); l != nil {
+			l.end()
+		}
+		if client != nil {
+			client.Close()
+		}
+	}()
+	pause, away, refused := firstRetry, false, false
+	for s.background.Err() == nil {
+		var err error
+		if client == nil {
+			client, err = redis.New(s.background, redis.Config(s.cfg.Redis), s.changedElsewhere)
+		} else {
+			err = client.Ping(s.background)
+		}
+		if first != nil {
+			first <- err
+			if first = nil; err != nil && !redis.IsOutage(err) {
+				return
+			}
+		}
+		if err == nil {
+			s.serve(client, away)
+			pause, away, refused = firstRetry, true, false
+			continue
+		}
+		away = true
+		if !redis.IsOutage(err) && !refused && s.background.Err() == nil {
+			refused = true
+			s.log.Error("❌ Redis refuses", "error", err)
+		}
+		s.sleep(pause/2 + rand.N(pause/2)) // so that replicas do not march in step
+		pause = min(2*pause, lastRetry)
+	}
+}
+
+// sleep waits for d, or until Close.
+func (s *Store) sleep(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-s.background.Done():
+	}
+}
+
+// serve puts Redis into service, tells it of what has changed while it was away,
+// and returns when it is out of service.
+func (s *Store) serve(client *redis.Store, away bool) {
+	l := &link{redis: client}
+	l.ended, l.end = context.WithCancel(context.Background())
+	if away {
+		l.locksFrom = time.Now().Add(lastRetry + s.cfg.Redis.OpTimeout)
+	}
+	s.mu.Lock()
+	s.replayed = tally{}
+	s.link.Store(l)
+	s.mu.Unlock()
+	s.replayAll(l)
+	s.logReturn(l, away)
+	ticker := time.NewTicker(checkInterval)
+	defer ticker.Stop()
+	for s.link.Load() == l {
+		select {
+		case <-s.background.Done():
+			return
+		case <-l.ended.Done():
+			return
+		case <-s.kick:
+		case <-ticker.C:
+		}
+		s.check(l)
+		s.replayAll(l)
+		s.mu.Lock()
+		s.memory.reclaim(time.Now(), time.Minute)
+		s.mu.Unlock()
+	}
+}
+
+// check takes Redis out of service if it does not answer within OpTimeout. A lost
+// connection alone is no outage.
+func (s *Store) check(l *link) {
+	deadline := time.Now().Add(s.cfg.Redis.OpTimeout)
+	for {
+		err := l.redis.Ping(s.background)
+		if err == nil || !redis.IsOutage(err) {
+			return
+		}
+		if !time.Now().Before(deadline) {
+			s.lose(s.background, l, err)
+			return
+		}
+		s.sleep(firstRetry)
+	}
+}
+
+// lose takes Redis out of service if err is an outage, and reports whether the
+// operation that got err is to be tried in another way.
+func (s *Store) lose(ctx context.Context, l *link, err error) bool {
+	if err == nil || ctx.Err() != nil || !redis.IsOutage(err) {
+		return false
+	}
+	if s.takeOut(l) != nil {
+		s.log.Error("❌ Redis is away: going on with memory", "error", err)
+		l.end()
+	}
+	return true
+}
+
+// takeOut ends l as the link in service, and returns nil if it is not.
+func (s *Store) takeOut(l *link) *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l == nil || !s.link.CompareAndSwap(l, nil) {
+		return nil
+	}
+	return l
+}
+
+// look has the connection and the overlay looked at now.
+func (s *Store) look() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// tally counts the changes of which Redis was told on its return.
+type tally struct{ created, changed, extended, removed, lost int }
+
+// logReturn says that Redis is back.
+func (s *Store) logReturn(l *link, away bool) {
+	s.mu.Lock()
+	t, waiting := s.replayed, len(s.memory.overlay)
+	s.mu.Unlock()
+	if s.link.Load() != l {
+		return
+	}
+	if t.lost > 0 {
+		s.log.Warn("⚠️ changes of the outage are dropped: Redis has other ones", "changes", t.lost)
+	}
+	if !away {
+		s.log.Info("✅ Redis is connected", "caching", l.redis.Caching())
+		return
+	}
+	s.log.Info("✅ Redis is back", "caching", l.redis.Caching(), "created", t.created, "changed", t.changed, "extended", t.extended,
+		"removed", t.removed, "waiting", waiting)
+}
+
+// replayers bounds how many changes are on their way to Redis at a time.
+const replayers = 16
+
+// replayAll tells Redis of everything that was changed while it was away, except
+// for records that are locked here.
+func (s *Store) replayAll(l *link) {
+	s.mu.Lock()
+	keys := make(chan string, len(s.memory.overlay))
+	for key := range s.memory.overlay {
+		keys <- key
+	}
+	s.mu.Unlock()
+	close(keys)
+	var wg sync.WaitGroup
+	for range min(replayers, len(keys)) {
+		wg.Go(func() {
+			for key := range keys {
+				if err := s.replay(s.background, l, key); err != nil && s.background.Err() == nil {
+					s.log.Warn("⚠️ Redis does not take a change of the outage yet", "error", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// replay tells Redis of what was changed under a key, unless that is done already
+// or l is over. An error says that Redis refuses it for now.
+func (s *Store) replay(ctx context.Context, l *link, key string) error {
+	s.mu.Lock()
+	e, under := s.memory.overlay[key], s.replaying[key]
+	if e == nil || s.link.Load() != l || s.waits(key) {
+		s.mu.Unlock()
+		return nil
+	}
+	if under != nil {
+		s.mu.Unlock()
+		select {
+		case <-under:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("hybridstore: waiting for a change to be replayed: %w", ctx.Err())
+		}
+	}
+	done := make(chan struct{})
+	s.replaying[key] = done
+	sent := *e
+	sent.sent, sent.place = true, nil
+	_ = s.memory.put(&sent, time.Now())
+	s.mu.Unlock()
+
+	// Not the caller's context: others wait for the outcome.
+	err := e.tell(s.background, l.redis)
+
+	s.mu.Lock()
+	delete(s.replaying, key)
+	close(done)
+	if !redis.IsOutage(err) {
+		err = s.settle(&sent, err)
+	}
+	s.mu.Unlock()
+	if s.lose(s.background, l, err) {
+		return nil
+	}
+	return err
+}
+
+// tell makes the change of an entry in Redis.
+func (e *entry) tell(ctx context.Context, to *redis.Store) error {
+	switch e.kind {
+	case removed:
+		return to.Delete(ctx, e.key)
+	case extended:
+		return to.Extend(ctx, e.key, e.expiry)
+	case created:
+		if e.replaces && !e.sent {
+			if err := to.Delete(ctx, e.key); err != nil {
+				return err
+			}
+		}
+	}
+	return to.Swap(ctx, e.key, redis.Write{Old: e.base, New: e.value, Expiry: e.expiry, Stamp: e.stamp, Sent: e.sent})
+}
+
+// settle notes the outcome of a replayed change. Where Redis has something else,
+// Redis wins. The caller holds mu.
+func (s *Store) settle(e *entry, err error) error {
+	lost := errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrInvalid) || redis.IsUnknownOutcome(err)
+	gone := errors.Is(err, store.ErrNotFound) // extended here, removed elsewhere
+	if err != nil && !lost && !gone {
+		return err
+	}
+	switch {
+	case lost:
+		s.replayed.lost++
+	case gone:
+	case e.kind == created:
+		s.replayed.created++
+	case e.kind == changed:
+		s.replayed.changed++
+	case e.kind == extended:
+		s.replayed.extended++
+	case e.kind == removed:
+		s.replayed.removed++
+	}
+	now := s.memory.entries[e.key]
+	if now == nil || now.kind != e.kind || now.stamp != e.stamp || !bytes.Equal(now.value, e.value) || !now.expiry.Equal(e.expiry) {
+		return nil // changed again, in another outage
+	}
+	if now.unlock != nil && s.background.Err() == nil {
+		s.work.Go(now.unlock)
+	}
+	s.memory.drop(e.key)
+	if err == nil && e.value != nil {
+		next := &entry{key: e.key, value: e.value, expiry: e.expiry, stamp: e.stamp}
+		return s.memory.put(next, time.Now())
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package hybridstore_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/store/hybridstore"
+)
+
+// fleet opens ten replicas.
+func fleet(t *testing.T, url string) []*hybridstore.Store {
+	t.Helper()
+	config := onURL(url)
+	config.Redis.OpTimeout = 5 * time.Second // a busy machine is no outage here
+	replicas := make([]*hybridstore.Store, 10)
+	for i := range replicas {
+		replicas[i], _ = open(t, config)
+	}
+	return replicas
+}
+
+// commandsDuring counts what Redis executes while f runs, PINGs apart.
+func commandsDuring(t *testing.T, server *redistest.Server, f func()) (stats redistest.Stats, pings int64) {
+	t.Helper()
+	require.NoError(t, server.ResetStats())
+	f()
+	stats, err := server.CommandStats()
+	require.NoError(t, err)
+	all, err := server.Info("commandstats")
+	require.NoError(t, err)
+	_, _ = fmt.Sscanf(all["cmdstat_ping"], "calls=%d,", &pings)
+	return stats, pings
+}
+
+// TestIdleIsIdle: at most one command per replica and second, also when Redis
+// cannot remember who has read what.
+func TestIdleIsIdle(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, table string }{{"table is large", "1000000"}, {"table is full", "100"}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Run(t, redistest.Options{})
+			_, err := server.Do("CONFIG", "SET", "tracking-table-max-keys", tt.table)
+			require.NoError(t, err)
+			replicas := fleet(t, server.URL())
+			for i := range 300 {
+				create(t, replicas[0], fmt.Sprint("session", i), "v")
+			}
+			for _, s := range replicas {
+				for i := range 300 {
+					requireValue(t, s, fmt.Sprint("session", i), "v")
+				}
+			}
+			const seconds = 6
+			time.Sleep(200 * time.Millisecond) // for notices that are on their way
+			stats, pings := commandsDuring(t, server, func() { time.Sleep(seconds * time.Second) })
+			t.Logf("%s: %d replicas, %d s: %d PINGs, others: %v", tt.name, len(replicas), seconds, pings, stats)
+			require.Empty(t, stats, "nothing but health checks")
+			require.LessOrEqual(t, pings, int64(len(replicas)*(seconds+1)))
+		})
+	}
+}
+
+// TestCostOfAWrite does not depend on how many replicas have read the record.
+func TestCostOfAWrite(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	replicas := fleet(t, server.URL())
+	create(t, replicas[0], "session", "v")
+	for _, s := range replicas {
+		requireValue(t, s, "session", "v")
+	}
+	const writes = 200
+	stats, _ := commandsDuring(t, server, func() {
+		value := "v"
+		for i := range writes {
+			next := fmt.Sprint("v", i)
+			update(t, replicas[0], "session", value, next)
+			value = next
+		}
+	})
+	t.Logf("%d writes to a record that %d replicas have read: %v", writes, len(replicas), stats)
+	require.Equal(t, redistest.Stats{"evalsha": writes, "get": writes, "set": writes, "exists": writes}, stats,
+		"get and set are the script's own")
+}
+
+// TestCostOfAReconnect does not depend on how many records a replica remembers.
+func TestCostOfAReconnect(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	proxy := redistest.RunProxy(t, server.Addr())
+	replicas := fleet(t, server.URLAt(proxy.Addr()))
+	const records = 400
+	for i := range records {
+		create(t, replicas[0], fmt.Sprint("session", i), "v")
+	}
+	var wg sync.WaitGroup
+	for _, s := range replicas {
+		wg.Go(func() {
+			for i := range records {
+				_, _, _ = s.Get(t.Context(), fmt.Sprint("session", i))
+			}
+		})
+	}
+	wg.Wait()
+	stats, pings := commandsDuring(t, server, func() {
+		proxy.Drop() // one reset of all connections
+		time.Sleep(2 * time.Second)
+	})
+	t.Logf("a reset of %d replicas that remember %d records each: %d PINGs, others: %v", len(replicas), records, pings, stats)
+	require.Zero(t, stats.Total(), "%v", stats)
+	require.LessOrEqual(t, pings, int64(6*len(replicas)))
+	for _, s := range replicas {
+		require.True(t, s.IsRedisConnected(), "a reset is no outage")
+	}
+	requireValue(t, replicas[1], "session1", "v")
+}
+
+// TestCostOfAnEmptyRedis: what Redis lost is not written again.
+func TestCostOfAnEmptyRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	replicas := fleet(t, server.URL())
+	const records = 400
+	for i := range records {
+		create(t, replicas[i%len(replicas)], fmt.Sprint("session", i), "v")
+	}
+	stats, _ := commandsDuring(t, server, func() {
+		_, err := server.Do("FLUSHALL")
+		require.NoError(t, err)
+		time.Sleep(2 * time.Second)
+	})
+	delete(stats, "flushall")
+	t.Logf("%d replicas after FLUSHALL: %v", len(replicas), stats)
+	require.Zero(t, stats.Total(), "%v", stats)
+}
