@@ -36,7 +36,9 @@ func TestMain(m *testing.M) {
 // sharedPostgres returns the URL of the shared server.
 func sharedPostgres(t testing.TB) string {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = pgtest.Start(pgtest.Options{Config: []string{"max_connections = 300"}}) })
+	shared.once.Do(func() {
+		shared.server, shared.err = pgtest.Start(pgtest.Options{Config: []string{"max_connections = 300"}})
+	})
 	if shared.err != nil {
 		pgtest.Run(t, pgtest.Options{}) // which skips, or fails
 		t.Fatal(shared.err)
