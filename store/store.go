@@ -171,8 +171,8 @@ type Merger interface {
 // replica counts for itself. Counts are approximate by nature, so losing some
 // is allowed, and blocking for long is not.
 type Counter interface {
-	// Add adds n to the count under key in one atomic step and returns the new
-	// total. A count that does not exist, or whose expiry has passed, begins
+	// Add adds n, which may be negative, to the count under key in one atomic
+	// step and returns the new total. A count that does not exist, or whose expiry has passed, begins
 	// at zero. From now on it expires at expiry. An n of zero asks for the
 	// total.
 	//

@@ -4,7 +4,10 @@
 package importrules_test
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +34,7 @@ func TestImports(t *testing.T) {
 		{"store/memstore", []string{"store"}, nil},
 		{"store/storetest", []string{"store"}, []string{"github.com/stretchr/testify"}},
 		{"store/redisstore", []string{"store"}, []string{"github.com/redis/rueidis"}},
+		{"store/sqlstore", []string{"store"}, nil},
 		{"store/hybridstore", []string{"store", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
 		{"session", []string{"oauthclient", "internal/wire", "internal/netguard", "store"}, sdk},
 		{"httpapi", []string{"session", "oauthclient", "internal/wire", "internal/netguard", "store"}, sdk},
@@ -64,4 +68,26 @@ func dependencies(t *testing.T, pkg string) []string {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+"/"+pkg).Output()
 	require.NoError(t, err)
 	return strings.Fields(string(out))
+}
+
+// TestWorkspace keeps go.work complete: in a module that it lacks, no go command
+// would work.
+func TestWorkspace(t *testing.T) {
+	t.Parallel()
+	const root = "../.."
+	work, err := os.ReadFile(filepath.Join(root, "go.work"))
+	require.NoError(t, err)
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := entry.Name(); entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "results") {
+			return fs.SkipDir
+		}
+		if dir, _ := filepath.Rel(root, filepath.Dir(path)); entry.Name() == "go.mod" && dir != "." {
+			require.Contains(t, string(work), "\t./"+filepath.ToSlash(dir)+"\n")
+		}
+		return nil
+	})
+	require.NoError(t, err)
 }

@@ -15,17 +15,17 @@ const schemaVersion = 1
 var schema = []string{
 	`CREATE TABLE {records} (
     kind   SMALLINT NOT NULL, -- 0: a record, 1: a lease
-    key    {bytes}  NOT NULL,
-    value  {bytes}  NOT NULL, -- of a lease: empty
-    stamp  {bytes}  NOT NULL, -- random: which write it was, or which lease
+    key    {bytes}    NOT NULL,
+    value  {bytes}    NOT NULL, -- of a lease: empty
+    stamp  {bytes}    NOT NULL, -- random: which write it was, or which lease
     expiry BIGINT   NOT NULL, -- milliseconds since 1970
     PRIMARY KEY (kind, key)
 )`,
 	`CREATE INDEX {records}_expiry ON {records} (expiry)`,
 	`CREATE TABLE {counts} (
-    key    {bytes} NOT NULL PRIMARY KEY,
-    n      BIGINT  NOT NULL,
-    expiry BIGINT  NOT NULL   -- milliseconds since 1970
+    key    {bytes}  NOT NULL PRIMARY KEY,
+    n      BIGINT NOT NULL,
+    expiry BIGINT NOT NULL    -- milliseconds since 1970
 )`,
 	`CREATE INDEX {counts}_expiry ON {counts} (expiry)`,
 	`CREATE TABLE {schema} (
@@ -63,7 +63,9 @@ type querier interface {
 
 // version returns the version of the tables, or sql.ErrNoRows if there are none.
 func (s *Store) version(ctx context.Context, q querier) (version int64, err error) {
-	exists := "SELECT 1 WHERE to_regclass($1) IS NOT NULL"
+	// Not to_regclass: in a transaction that waited for another one to create
+	// the table, it still says that there is none.
+	exists := "SELECT 1 FROM pg_catalog.pg_class WHERE relname = $1 AND pg_catalog.pg_table_is_visible(oid)"
 	if s.dialect == SQLite {
 		exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1"
 	}
