@@ -76,6 +76,7 @@ func benchmarkStore(b *testing.B, s store.SessionStore) {
 			}
 			return err
 		}},
+		{"Add", func(i int) error { _, err := s.(store.Counter).Add(ctx, key(i), 1, expiry); return err }},
 	} {
 		b.Run(op.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -40,6 +40,14 @@ func (d Dialect) bytes() string {
 	return "BYTEA"
 }
 
+// unlogged begins the name of a table that a crash may empty.
+func (d Dialect) unlogged() string {
+	if d == SQLite {
+		return ""
+	}
+	return "UNLOGGED "
+}
+
 // later is the name of the function that returns the greater of two numbers.
 func (d Dialect) later() string {
 	if d == SQLite {
@@ -79,7 +87,7 @@ func (d Dialect) replacer(prefix string) *strings.Replacer {
 	pairs := []string{
 		"{records}", prefix + "records", "{counts}", prefix + "counts", "{schema}", prefix + "schema",
 		"{record}", kindRecord, "{lease}", kindLease,
-		"{now}", d.now(), "{bytes}", d.bytes(), "{later}", d.later(), "{rows that", begin, "}rows", end,
+		"{now}", d.now(), "{bytes}", d.bytes(), "{unlogged}", d.unlogged(), "{later}", d.later(), "{rows that", begin, "}rows", end,
 	}
 	if d == SQLite {
 		pairs = append(pairs, "$1", "?1", "$2", "?2", "$3", "?3", "$4", "?4", "$5", "?5")

@@ -44,7 +44,7 @@
 //	    PRIMARY KEY (kind, key)
 //	);
 //	CREATE INDEX mcpoauth_records_expiry ON mcpoauth_records (expiry);
-//	CREATE TABLE mcpoauth_counts (
+//	CREATE UNLOGGED TABLE mcpoauth_counts (
 //	    key    BYTEA  NOT NULL PRIMARY KEY,
 //	    n      BIGINT NOT NULL,
 //	    expiry BIGINT NOT NULL    -- milliseconds since 1970
@@ -55,7 +55,8 @@
 //	);
 //	INSERT INTO mcpoauth_schema (version) VALUES (1);
 //
-// In SQLite, BLOB stands for BYTEA. A database user that may not create tables
+// In SQLite, BLOB stands for BYTEA, and no table is UNLOGGED: in PostgreSQL, counts
+// do not wait for the disk, and a crash ends them. A database user that may not create tables
 // needs them to exist, SELECT, INSERT, UPDATE and DELETE on the first two, and
 // SELECT on the third. New refuses tables of another version.
 //

@@ -22,7 +22,7 @@ var schema = []string{
     PRIMARY KEY (kind, key)
 )`,
 	`CREATE INDEX {records}_expiry ON {records} (expiry)`,
-	`CREATE TABLE {counts} (
+	`CREATE {unlogged}TABLE {counts} (
     key    {bytes}  NOT NULL PRIMARY KEY,
     n      BIGINT NOT NULL,
     expiry BIGINT NOT NULL    -- milliseconds since 1970

@@ -62,6 +62,6 @@ func TestDocumentedTables(t *testing.T) {
 	}
 	require.Contains(t, string(doc), quoted.String())
 	require.Equal(t,
-		strings.ReplaceAll(sqlstore.Schema(sqlstore.Postgres, "mcpoauth_"), "BYTEA", "BLOB"),
+		strings.NewReplacer("BYTEA", "BLOB", "UNLOGGED ", "").Replace(sqlstore.Schema(sqlstore.Postgres, "mcpoauth_")),
 		sqlstore.Schema(sqlstore.SQLite, "mcpoauth_"))
 }
