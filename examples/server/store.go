@@ -61,12 +61,12 @@ func openDatabase(ctx context.Context, logger *slog.Logger, address string) (ses
 		cfg.DB.SetMaxOpenConns(10) // of some 100 that a server has for all replicas
 	case scheme == "sqlite" && path != "":
 		cfg.Dialect = sqlstore.SQLite
-		// Readers do not wait for a writer (WAL), and a writer waits for another.
+		// Callers take turns on one connection, and wait for other processes.
 		source := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "_pragma=journal_mode(WAL)&_pragma=busy_timeout(1000)"}
 		if cfg.DB, err = sql.Open("sqlite", source.String()); err != nil {
 			return nil, nil, err
 		}
-		cfg.DB.SetMaxOpenConns(4)
+		cfg.DB.SetMaxOpenConns(1)
 	default:
 		return nil, nil, errors.New("must be postgres://user:password@host/database or sqlite:path")
 	}

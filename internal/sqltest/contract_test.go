@@ -1,7 +1,6 @@
 package sqltest_test
 
 import (
-	"database/sql"
 	"testing"
 	"time"
 
@@ -10,30 +9,46 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/storetest"
 )
 
-// resolution is short, because the suite waits in multiples of it, and the
-// store keeps milliseconds.
-const resolution = 10 * time.Millisecond
+const (
+	// resolution is short, because the suite waits in multiples of it, and the
+	// store keeps milliseconds.
+	resolution = 10 * time.Millisecond
+
+	// opTimeout is long, because SQLite is slow with the race detector.
+	opTimeout = 20 * time.Second
+)
 
 func TestContract(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, d sqlstore.Dialect, first, second *sql.DB) {
-		storetest.Run(t, func(t testing.TB) storetest.Backend {
-			prefix := newPrefix()
-			return storetest.Backend{
-				Store:      open(t, sqlstore.Config{DB: first, Dialect: d, TablePrefix: prefix}),
-				Peer:       open(t, sqlstore.Config{DB: second, Dialect: d, TablePrefix: prefix}),
-				Isolated:   open(t, sqlstore.Config{DB: first, Dialect: d}),
-				Resolution: resolution,
-			}
+	t.Parallel()
+	for _, database := range databases {
+		t.Run(database.dialect.String(), func(t *testing.T) {
+			t.Parallel()
+			storetest.Run(t, func(t testing.TB) storetest.Backend {
+				first, second := database.open(t)
+				cfg := sqlstore.Config{DB: first, Dialect: database.dialect, OpTimeout: opTimeout, TablePrefix: newPrefix()}
+				peer, isolated := cfg, cfg
+				peer.DB, isolated.TablePrefix = second, newPrefix()
+				return storetest.Backend{
+					Store: open(t, cfg), Peer: open(t, peer), Isolated: open(t, isolated),
+					Resolution: resolution, Timeout: opTimeout,
+				}
+			})
 		})
-	})
+	}
 }
 
 func TestCounter(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, d sqlstore.Dialect, first, second *sql.DB) {
-		storetest.RunCounter(t, func(t testing.TB) (store.Counter, store.Counter) {
-			prefix := newPrefix()
-			return open(t, sqlstore.Config{DB: first, Dialect: d, TablePrefix: prefix}),
-				open(t, sqlstore.Config{DB: second, Dialect: d, TablePrefix: prefix})
+	t.Parallel()
+	for _, database := range databases {
+		t.Run(database.dialect.String(), func(t *testing.T) {
+			t.Parallel()
+			storetest.RunCounter(t, func(t testing.TB) (store.Counter, store.Counter) {
+				first, second := database.open(t)
+				cfg := sqlstore.Config{DB: first, Dialect: database.dialect, OpTimeout: opTimeout, TablePrefix: newPrefix()}
+				peer := cfg
+				peer.DB = second
+				return open(t, cfg), open(t, peer)
+			})
 		})
-	})
+	}
 }

@@ -60,7 +60,7 @@ func sqliteFile(t testing.TB) string {
 
 func openSQLite(t testing.TB, source string) *sql.DB {
 	t.Helper()
-	return openDB(t, "sqlite", source, 4)
+	return openDB(t, "sqlite", source, 1)
 }
 
 func openDB(t testing.TB, driver, source string, connections int) *sql.DB {
@@ -87,7 +87,7 @@ func open(t testing.TB, cfg sqlstore.Config) *sqlstore.Store {
 func newPrefix() string { return "t" + strings.ToLower(rand.Text()) + "_" }
 
 // databases are those that every test of the store runs on. open returns the
-// pools of two replicas.
+// pools of two replicas: for SQLite, of a new file.
 var databases = []struct {
 	dialect sqlstore.Dialect
 	open    func(t testing.TB) (first, second *sql.DB)

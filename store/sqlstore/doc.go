@@ -20,15 +20,14 @@
 //	}
 //	manager, err := session.New(session.Config{Store: s, SealKeys: keys})
 //
-// For SQLite, a data source with write-ahead logging and a time to wait for
-// another writer is the best:
+// For SQLite, write-ahead logging and one connection are the best: the callers of
+// a process take turns, and only other processes are waited for.
 //
 //	db, err := sql.Open("sqlite", "file:sessions.db?_pragma=journal_mode(WAL)&_pragma=busy_timeout(1000)")
+//	db.SetMaxOpenConns(1)
 //	s, err := sqlstore.New(ctx, sqlstore.Config{DB: db, Dialect: sqlstore.SQLite})
 //
-// A complete host is in examples/server. A database in memory needs
-// db.SetMaxOpenConns(1), because each connection has a memory of its own; use
-// package memstore instead.
+// A complete host is in examples/server.
 //
 // # Tables
 //
