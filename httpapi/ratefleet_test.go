@@ -77,7 +77,7 @@ func TestFleetsKeepTheLimit(t *testing.T) {
 			require.Equal(t, limit, count("a flood", "mallory", 10*limit, inTurn))
 			allowed := count("requests up to the limit, on any replica", "alice", limit, func(int) *httpapi.Handler { return replicas[rand.IntN(n)] })
 			require.LessOrEqual(t, allowed, limit)
-			require.GreaterOrEqual(t, allowed, limit*8/10, "reserved and not used")
+			require.GreaterOrEqual(t, allowed, limit*3/4, "the rest is reserved and not used")
 			require.Equal(t, limit/4, count("a quarter of the limit, on any replica", "bob", limit/4, func(int) *httpapi.Handler { return replicas[rand.IntN(n)] }))
 		})
 	}
@@ -120,4 +120,34 @@ func TestFleetsKeepTheLimitForMinutes(t *testing.T) {
 		t.Logf("%d commands for %d requests", asked, 5*600*10)
 		require.Less(t, asked, 5*60*10*2, "a replica asks once a second at most, and gives back")
 	})
+}
+
+// Steady use costs a few commands a minute: the first portion of a minute is what
+// was used in the last one.
+func TestSteadyUseIsCheap(t *testing.T) {
+	t.Parallel()
+	for perMinute, most := range map[int]int{10: 2, 60: 2, 300: 10} {
+		synctest.Test(t, func(t *testing.T) {
+			shared := memstore.New(memstore.Config{})
+			asked := 0
+			h := fleet(t, 1, 600, func() store.Counter {
+				return counter{func(ctx context.Context, key string, n int64) (int64, error) {
+					asked++
+					return shared.Add(ctx, key, n, time.Now().Add(2*time.Minute))
+				}}
+			})[0]
+			time.Sleep(time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)))
+			for minute := range 5 {
+				asked = 0
+				for range perMinute {
+					require.Equal(t, 200, from(t, h, "status", someone, "User", "alice").Code)
+					time.Sleep(time.Minute / time.Duration(perMinute))
+				}
+				if minute > 0 {
+					require.LessOrEqual(t, asked, most, "%d a minute", perMinute)
+				}
+			}
+			t.Logf("%d a minute: %d commands a minute", perMinute, asked)
+		})
+	}
 }

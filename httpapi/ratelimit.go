@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"crypto/sha256"
+	"math"
 	"net/http"
 	"strconv"
 	"sync"
@@ -58,7 +59,7 @@ func newLimiter(name string, perMinute int, shared store.Counter) *limiter {
 	if perMinute < 0 {
 		return nil
 	}
-	return &limiter{name: name, limit: int64(perMinute), shared: shared}
+	return &limiter{name: name, limit: int64(min(perMinute, math.MaxInt32)), shared: shared}
 }
 
 var errRateLimited = &failure{status: http.StatusTooManyRequests, code: CodeRateLimited, text: "There are too many requests. Try again later."}
@@ -166,16 +167,11 @@ func (l *limiter) reserve(ctx context.Context, t *tally, key rateKey, room int64
 	if t.toldPrevious {
 		previous = t.previous
 	}
-	l.mu.Unlock()
-	// Other requests wait for the answer, so it matters when this one's client
-	// is gone, too.
-	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	r, err := l.ask(bound, key, window, n, untold, previous)
-	cancel()
-	l.mu.Lock()
-
-	close(answered)
-	t.asking = nil
+	defer func() {
+		close(answered)
+		t.asking = nil
+	}()
+	r, err := l.askUnlocked(ctx, key, window, n, untold, previous)
 	if err != nil {
 		l.pause = time.Now().Add(settlePause)
 		return
@@ -189,6 +185,16 @@ func (l *limiter) reserve(ctx context.Context, t *tally, key rateKey, room int64
 	if r.granted == 0 {
 		t.refusedUntil = time.Now().Add(refusedPause)
 	}
+}
+
+// askUnlocked is ask without mu, which the caller holds. Other requests wait for
+// the answer, so it matters when this one's client is gone, too.
+func (l *limiter) askUnlocked(ctx context.Context, key rateKey, window, n, untold, previous int64) (reservation, error) {
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	return l.ask(ctx, key, window, n, untold, previous)
 }
 
 // reservation is what the store granted.
