@@ -275,8 +275,8 @@ func TestRateLimitedCallbackIsAPage(t *testing.T) {
 	require.Equal(t, httpapi.CodeRateLimited, errorOf(t, from(t, h, "callback", someone)).Code)
 }
 
-// A flood from everywhere neither fills the memory nor resets anybody's count nor
-// takes anything from owners.
+// A flood from everywhere does not fill the memory, resets no count, and takes
+// nothing from owners.
 func TestRateLimitMemoryIsFlat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where the minute does not turn
 		h, _ := newFake(t, &fake{}, func(c *httpapi.Config) {

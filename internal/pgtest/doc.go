@@ -23,5 +23,5 @@
 //
 // # Security
 //
-// For tests only: whoever is on the machine may connect.
+// For tests only: every user of the machine may connect.
 package pgtest

@@ -91,7 +91,7 @@ func (u *user) send(h http.Handler, method, path string, body any) answer {
 func (u *user) call(h http.Handler) answer {
 	a := u.send(h, http.MethodPost, apiPrefix+"/tool/call", httpapi.CallToolRequest{SessionID: u.id, ToolName: "whoami"})
 	if a.status == http.StatusOK && !strings.Contains(a.body, `"`+u.name+`"`) {
-		a.code = "somebody else's token"
+		a.code = "another user's token"
 	}
 	return a
 }

@@ -102,7 +102,7 @@ func TestReplicasWhilePostgresRestarts(t *testing.T) {
 			require.Greater(t, counts.Refreshes, 20)
 			require.Zero(t, counts.ReuseDetected, "a refresh token was used twice")
 			require.Zero(t, counts.CodesReused, "a code was used twice")
-			require.Empty(t, l.bad, "answers that nobody should get")
+			require.Empty(t, l.bad, "answers that no user should get")
 		})
 	}
 }

@@ -49,7 +49,7 @@ func TestOtherVersion(t *testing.T) {
 	})
 }
 
-// A user who may not create tables needs nothing but what is documented.
+// A user who may not create tables needs only the documented privileges.
 func TestRestrictedUser(t *testing.T) {
 	t.Parallel()
 	admin, prefix := openPostgres(t, sharedPostgres(t)), newPrefix()

@@ -15,8 +15,8 @@ import (
 )
 
 // Store is a [store.SessionStore] in a SQL database. Create one with [New]. It
-// does not implement [store.Ephemeral]: values leave the process, and of a
-// SQLite database without a file nobody can say whether it stays in memory.
+// does not implement [store.Ephemeral]: values leave the process, and SQLite may
+// write a database without a file to the disk.
 type Store struct {
 	db            *sql.DB
 	dialect       Dialect
@@ -85,7 +85,7 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.
 //
 // A Swap that is repeated after a lost answer takes effect once: each has a
 // random stamp, and one that finds its own stamp has succeeded before. If
-// somebody else has changed the record since, the outcome is unknown, and the
+// another writer has changed the record since, the outcome is unknown, and the
 // error says so.
 func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
 	if err := s.check(ctx, "swap", key, store.CheckSwap(key, new, expiry)); err != nil {
@@ -165,8 +165,8 @@ func (s *Store) exec(ctx context.Context, statement string, args ...any) (int64,
 	return result.RowsAffected()
 }
 
-// check returns what is wrong with a call before it begins. invalid is what
-// package store finds wrong with the arguments.
+// check refuses a call before it begins. invalid is package store's error about
+// the arguments.
 func (s *Store) check(ctx context.Context, op, key string, invalid error) error {
 	switch {
 	case ctx.Err() != nil:
