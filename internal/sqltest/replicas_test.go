@@ -41,7 +41,7 @@ func newWorld(t *testing.T, url string) *world {
 func (w *world) replica(t *testing.T, url string) http.Handler {
 	t.Helper()
 	cfg := session.Config{
-		Store:    open(t, sqlstore.Config{DB: openPostgres(t, url), Dialect: sqlstore.Postgres, TablePrefix: "load_"}),
+		Store:    open(t, sqlstore.Config{DB: openPostgres(t, url), Dialect: sqlstore.Postgres, TablePrefix: "load_", OpTimeout: 3 * time.Second}),
 		SealKeys: [][]byte{bytes.Repeat([]byte("k"), 32)},
 		Logger:   slog.New(slog.DiscardHandler),
 	}

@@ -79,6 +79,9 @@ func open(t testing.TB, cfg sqlstore.Config) *sqlstore.Store {
 	if cfg.TablePrefix == "" {
 		cfg.TablePrefix = newPrefix()
 	}
+	if cfg.OpTimeout == 0 {
+		cfg.OpTimeout = opTimeout // machines that run tests are busy
+	}
 	s, err := sqlstore.New(t.Context(), cfg)
 	require.NoError(t, err)
 	return s
