@@ -5,20 +5,23 @@ REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 # What needs other modules than the library is a module of its own.
 EXAMPLES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
-MODULES  = $(EXAMPLES) internal/openapi internal/e2e
+MODULES  = $(EXAMPLES) internal/openapi internal/e2e internal/sqltest
+
+# go.work is for building by hand; here each module has the versions of its own go.mod.
+export GOWORK = off
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt tidy vuln chaos conformance types openapi e2e screenshots bench fuzz quickstart readme clean
+.PHONY: help test check fmt tidy vuln chaos conformance types openapi sql e2e screenshots bench fuzz quickstart readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 test: ## all tests, with the race detector; installs what they need
-	@scripts/need cc redis-server chromium
+	@scripts/need cc redis-server postgres chromium
 	@scripts/frontend
 	go test -race -shuffle=on -timeout 15m ./...
 	@set -e; for dir in $(EXAMPLES); do (set -x; go test -C $$dir -race -shuffle=on ./...); done
-	@$(MAKE) --no-print-directory openapi e2e
+	@$(MAKE) --no-print-directory openapi sql e2e
 
 check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 	@test -z "$$(gofmt -l .)" || { echo "gofmt needed:"; gofmt -l .; exit 1; }
@@ -28,7 +31,7 @@ check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 	go mod tidy -diff
 	go mod verify
 	go test ./internal/importrules ./internal/docscheck
-	@set -e; for dir in $(MODULES); do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff); done
+	@set -e; for dir in $(MODULES); do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff; cd $$dir; $(STATICCHECK) ./...); done
 
 fmt: ## format the code
 	gofmt -w .
@@ -53,6 +56,10 @@ types: ## types.ts and mcp-oauth.js: type-checked, and run against the Go server
 openapi: ## openapi.json: valid, and true of every answer in the tests of httpapi
 	go test -C internal/openapi -count=1 ./...
 
+sql: ## sqlstore on PostgreSQL and SQLite, with the race detector
+	@scripts/need cc postgres redis-server
+	go test -C internal/sqltest -race -shuffle=on -timeout 10m ./...
+
 e2e: ## examples/web in a real browser; pictures go to results/e2e
 	@scripts/need chromium
 	go test -C internal/e2e -count=1 -timeout 10m ./...
@@ -63,6 +70,7 @@ screenshots: ## the pictures in docs/images
 
 bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...
+	go test -C internal/sqltest -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./...
 
 fuzz: ## every fuzz target for FUZZTIME=10s each; crashes become seeds in testdata
 	@scripts/fuzz

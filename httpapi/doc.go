@@ -109,11 +109,15 @@
 // Each caller has three budgets a minute, for connects, callbacks and all the
 // rest: an owner, or the address of a client that nobody is signed in at, and so
 // a flood without a login uses up no user's budget. Requests are counted after
-// Identify and before their body is read. Counting happens in memory, in bounded
-// memory, and is settled with the store in portions, if that counts (see
-// [session.Manager.Counter]): replicas share the budgets, and a tool call waits
-// for no store. A store that is away limits nobody. Answers say what is left in
-// X-RateLimit-Limit, -Remaining and -Reset, and at the limit Retry-After.
+// Identify and before their body is read. If the store counts (see
+// [session.Manager.Counter]), replicas share the budgets: each reserves a portion
+// of a budget in the store before it uses that portion, so together they never
+// allow more than the limit. Portions grow while a caller needs them and shrink
+// near the limit. While the store is away each replica counts alone. Memory is
+// bounded: of more than 100,000 callers in a minute the later ones share 1,024
+// budgets, and no flood of addresses resets a count or takes an owner's budget.
+// Answers say what is left in X-RateLimit-Limit, -Remaining and -Reset, and at
+// the limit Retry-After.
 //
 // An authorization belongs to the browser in which it was begun: connect sets
 // an HttpOnly, SameSite=Lax cookie with a random value (named __Host-mcpoauth

@@ -11,15 +11,19 @@ type Manager = manager
 // NewWith is New with a fake.
 func NewWith(m Manager, cfg Config) (*Handler, error) { return newHandler(m, cfg) }
 
-// MaxRateKeys is the bound of the callers that are counted.
-const MaxRateKeys = maxRateKeys
+// MaxRateKeys is the bound of the callers that have tallies of their own, and
+// SharedTallies is how many the others share.
+const (
+	MaxRateKeys   = maxRateKeys
+	SharedTallies = sharedTallies
+)
 
 // RateKeys is how many callers are counted in this minute, by budget.
 func (h *Handler) RateKeys() (connects, callbacks, requests int) {
 	size := func(l *limiter) int {
-		l.count.mu.Lock()
-		defer l.count.mu.Unlock()
-		return len(l.count.current)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.owners.current) + len(l.addresses.current)
 	}
 	return size(h.connects), size(h.callbacks), size(h.requests)
 }

@@ -1,202 +1,147 @@
 package httpapi
 
 import (
-	"context"
 	"encoding/base64"
-	"math"
+	"encoding/binary"
 	"strconv"
-	"sync"
 	"time"
-
-	"github.com/mcpoauth/mcpoauth/store"
 )
 
 const (
-	// maxRateKeys bounds the callers that are counted in one window, and with
-	// them the memory of a rateCounter: some 8 MB each for this window and
-	// the last.
-	maxRateKeys = 100_000
+	// rateWindow is the time that the limits are for.
+	rateWindow = time.Minute
 
-	// settleTimeout bounds the wait for the store, and settlePause is how long
-	// nobody waits after it failed. Limits go on without it.
-	settleTimeout = 250 * time.Millisecond
-	settlePause   = time.Second
+	// maxRateKeys bounds the callers of one kind that have a tally of their own
+	// in one minute, and with them the memory of a limiter. Further ones share
+	// sharedTallies tallies, chosen by hash: no count begins anew.
+	maxRateKeys   = 100_000
+	sharedTallies = 1024
 
 	// rateKeyLen is the length of the keys, which are hashes.
 	rateKeyLen = 16
 )
 
-// rateCounter counts requests by caller and window, for a
-// [httprate.RateLimiter]. It counts in this process and settles with the
-// counter that replicas share in portions of a twentieth of the limit, so that
-// a tool call costs no round trip; a small limit is settled with each request,
-// and exact. Replicas together may allow one portion each too many.
-type rateCounter struct {
-	name    string
-	limit   int32
-	portion int32
-	shared  store.Counter // nil for none
-
-	mu       sync.Mutex // never held while the store is asked
-	window   time.Time  // the beginning of the current one
-	current  map[rateKey]tally
-	previous map[rateKey]tally
-	pause    time.Time // until when the store is left alone
-}
-
 type rateKey [rateKeyLen]byte
 
-// tally is what is known of one caller's requests in one window.
+// tally is what a replica knows of one caller's requests in one minute.
 type tally struct {
-	total   int32 // of the store, when it was last heard of; the limit at most
-	credit  int32 // in total, but not used yet
-	asking  int32 // requests that were told in advance and not decided yet
-	local   int32 // not in total
-	sending int32 // perhaps in total: on the way
+	total        int64 // reserved by all replicas, when the store was last asked
+	credit       int64 // reserved by this replica, and not used yet
+	used         int64 // by this replica
+	untold       int64 // in total, but the store was away
+	portion      int64 // the last one
+	previous     int64 // total of the last minute
+	toldPrevious bool  // by the store; else it is what this replica knows
+	refusedUntil time.Time
+	asking       chan struct{} // closed with the store's answer; nil if it is not being asked
+	waiting      int64         // requests that wait for that answer
 }
 
-func (t tally) count() int32 { return max(t.total-t.credit, 0) + t.local + t.sending }
-
-// balance uses credit for what was counted while it was on its way.
-func (t *tally) balance() {
-	n := min(t.credit, t.local)
-	t.credit, t.local = t.credit-n, t.local-n
+// nextPortion returns how many requests to reserve, of those that are left.
+func (t *tally) nextPortion(room int64) int64 {
+	t.portion = max(1, min(2*t.portion, room/portionPart))
+	return max(t.portion, min(t.waiting+1, room))
 }
 
-func newRateCounter(name string, limit int, shared store.Counter) *rateCounter {
-	limit = min(limit, math.MaxInt32/4)
-	return &rateCounter{name: name, limit: int32(limit), portion: int32(max(1, limit/20)), shared: shared, current: make(map[rateKey]tally)}
+// tallies are those of one kind of callers.
+type tallies struct {
+	current, last map[rateKey]*tally
 }
 
-// settle tells the store what it does not know of a caller, if that is enough
-// by now, and hears what others have counted. The request that is about to be
-// counted is told in advance, as a credit if it is within the limit, so that
-// replicas that are asked at the same time see each other. Whatever goes wrong,
-// requests are counted here. Call decided when the request was counted or
-// refused.
-func (c *rateCounter) settle(ctx context.Context, key string) (decided func()) {
-	if c.shared == nil {
-		return func() {}
+// tally returns the tally of a caller, and its key in the store. The caller
+// holds mu.
+func (l *limiter) tally(key rateKey, named bool, now time.Time) (*tally, rateKey) {
+	l.turn(now)
+	ts := &l.addresses
+	if named {
+		ts = &l.owners
 	}
-	decided = func() { c.decided(key) }
-	window, sent, ok := c.send(key, time.Now())
-	if !ok {
-		return decided
+	t := ts.current[key]
+	if t == nil && len(ts.current) >= maxRateKeys {
+		key = sharedKey(key)
+		t = ts.current[key]
 	}
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	total, err := c.shared.Add(ctx, c.storeKey(key, window), int64(sent)+1, window.Add(2*rateWindow))
-	c.sent(key, window, sent, total, err)
-	return decided
-}
-
-// decided ends what send began for one request.
-func (c *rateCounter) decided(key string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t, ok := c.current[keyOf(key)]; ok {
-		t.asking = max(t.asking-1, 0) // a new window begins with 0
-		c.put(key, t)
-	}
-}
-
-func (c *rateCounter) storeKey(key string, window time.Time) string {
-	return "rate:" + c.name + ":" + strconv.FormatInt(window.Unix(), 10) + ":" + base64.RawURLEncoding.EncodeToString([]byte(key))
-}
-
-// send decides whether to tell the store, and notes what is on its way.
-func (c *rateCounter) send(key string, now time.Time) (window time.Time, n int32, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.turn(now.Truncate(rateWindow))
-	t := c.current[keyOf(key)]
-	t.asking++
-	// Of a caller over the limit there is no more to know in this window, and
-	// what was told for a request that was then refused serves the next one.
-	ok = !now.Before(c.pause) && t.credit < t.asking && t.local+1 >= c.portion && t.count() < c.limit
-	if ok {
-		n, t.local, t.sending = t.local, 0, t.sending+t.local
-	}
-	c.put(key, t)
-	return c.window, n, ok
-}
-
-// sent notes the store's answer.
-func (c *rateCounter) sent(key string, window time.Time, n int32, total int64, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil {
-		c.pause = time.Now().Add(settlePause)
-	}
-	if !window.Equal(c.window) {
-		return // it was slow; that window is over
-	}
-	t := c.current[keyOf(key)]
-	t.sending = max(t.sending-n, 0)
-	if err != nil {
-		t.local += n
-	} else {
-		t.total = max(t.total, int32(min(total, int64(c.limit))))
-		if total <= int64(c.limit) {
-			t.credit++ // whatever others have taken since then, this one was in time
-			t.balance()
+	if t == nil {
+		t = &tally{portion: l.limit / (2 * firstPortionPart)}
+		if last := ts.last[key]; last != nil {
+			t.previous = min(last.total, l.limit)
+			t.portion = (last.used + 1) / 2 // begins with what was used
 		}
+		ts.current[key] = t
 	}
-	c.put(key, t)
+	return t, key
 }
 
-// Config implements [httprate.LimitCounter]; there is nothing to learn.
-func (c *rateCounter) Config(int, time.Duration) {}
-
-// Increment implements [httprate.LimitCounter].
-func (c *rateCounter) Increment(key string, window time.Time) error {
-	return c.IncrementBy(key, window, 1)
+// sharedKey is the key of a tally that a caller shares with others.
+func sharedKey(key rateKey) (shared rateKey) {
+	binary.BigEndian.PutUint16(shared[:], binary.BigEndian.Uint16(key[:])%sharedTallies)
+	return shared
 }
 
-// IncrementBy implements [httprate.LimitCounter].
-func (c *rateCounter) IncrementBy(key string, window time.Time, n int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.turn(window)
-	t := c.current[keyOf(key)]
-	t.local += int32(n)
-	t.balance()
-	c.put(key, t)
-	return nil
-}
-
-// Get implements [httprate.LimitCounter].
-func (c *rateCounter) Get(key string, window, _ time.Time) (current, previous int, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.turn(window)
-	return int(c.current[keyOf(key)].count()), int(c.previous[keyOf(key)].count()), nil
-}
-
-// turn begins a window. The caller holds mu.
-func (c *rateCounter) turn(window time.Time) {
-	if !window.After(c.window) {
+// turn begins a minute. The caller holds mu.
+func (l *limiter) turn(now time.Time) {
+	window := now.UnixMilli() / rateWindow.Milliseconds()
+	if window <= l.window {
 		return
 	}
-	c.previous = nil
-	if window.Equal(c.window.Add(rateWindow)) {
-		c.previous = c.current
+	for _, ts := range []*tallies{&l.owners, &l.addresses} {
+		if ts.last = nil; window == l.window+1 {
+			ts.last = ts.current
+		}
+		ts.current = make(map[rateKey]*tally)
 	}
-	c.window, c.current = window, make(map[rateKey]tally)
+	l.window = window
 }
 
-// put stores a tally. When there are too many, this window begins anew: in a
-// flood from so many addresses being exact matters less than memory and time.
-// The caller holds mu.
-func (c *rateCounter) put(key string, t tally) {
-	k := keyOf(key)
-	if _, ok := c.current[k]; !ok && len(c.current) >= maxRateKeys {
-		c.current = make(map[rateKey]tally)
-	}
-	c.current[k] = t
+// elapsed is how many milliseconds of a minute have passed.
+func elapsed(window int64, now time.Time) int64 {
+	return min(max(now.UnixMilli()-window*rateWindow.Milliseconds(), 0), rateWindow.Milliseconds())
 }
 
-func keyOf(key string) (k rateKey) {
-	copy(k[:], key)
-	return k
+// allowedBy is how many requests a minute may have had after that many of its
+// milliseconds: the limit without the part of the last minute's that is not a
+// minute ago yet, which is rounded.
+func allowedBy(limit, previous, elapsed int64) int64 {
+	whole := rateWindow.Milliseconds()
+	return limit - (2*previous*(whole-elapsed)+whole)/(2*whole)
+}
+
+// room is how many requests more may be reserved, as far as this replica knows.
+func (l *limiter) room(t *tally, now time.Time) int64 {
+	return allowedBy(l.limit, t.previous, elapsed(l.window, now)) - t.total
+}
+
+// verdict is the answer about one request.
+func (l *limiter) verdict(t *tally, now time.Time, allowed bool) verdict {
+	v := verdict{allowed: allowed, reset: time.UnixMilli((l.window + 1) * rateWindow.Milliseconds())}
+	if allowed {
+		v.remaining = t.credit + max(l.room(t, now), 0)
+		return v
+	}
+	v.wait = max(l.nextRoom(t).Sub(now), t.refusedUntil.Sub(now), time.Second)
+	return v
+}
+
+// nextRoom is when the next request may pass if there are no others until then.
+func (l *limiter) nextRoom(t *tally) time.Time {
+	window, previous, room := l.window, t.previous, l.limit-t.total-1
+	if room < 0 { // not in this minute, which will be the last one then
+		window, previous, room = window+1, min(t.total, l.limit), l.limit-1
+	}
+	whole := rateWindow.Milliseconds()
+	after := int64(0)
+	if previous > 0 {
+		// What allowedBy rounds must have fallen below room and a half.
+		after = max(whole-(whole*(2*room+1)+2*previous-1)/(2*previous)+1, 0)
+	}
+	return time.UnixMilli(window*whole + after)
+}
+
+func (l *limiter) storeKey(key rateKey, window int64) string {
+	return "rate:" + l.name + ":" + strconv.FormatInt(window*int64(rateWindow.Seconds()), 10) + ":" + base64.RawURLEncoding.EncodeToString(key[:])
+}
+
+// expiry of a minute's count: it is looked at in the next minute.
+func (l *limiter) expiry(window int64) time.Time {
+	return time.UnixMilli((window + 2) * rateWindow.Milliseconds())
 }

@@ -275,10 +275,20 @@ func TestRateLimitedCallbackIsAPage(t *testing.T) {
 	require.Equal(t, httpapi.CodeRateLimited, errorOf(t, from(t, h, "callback", someone)).Code)
 }
 
-// A flood from everywhere does not fill the memory.
+// A flood from everywhere does not fill the memory, resets no count, and takes
+// nothing from owners.
 func TestRateLimitMemoryIsFlat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where the minute does not turn
-		h, _ := newFake(t, &fake{}, func(c *httpapi.Config) { c.Logger = nil })
+		h, _ := newFake(t, &fake{}, func(c *httpapi.Config) {
+			c.Logger, c.RequestsPerMinute = nil, 2
+			c.Identify = func(r *http.Request) (string, error) { return r.Header.Get("User"), nil }
+		})
+		status := func(remote, user string) int { return from(t, h, "status", remote, "User", user).Code }
+		require.Equal(t, 401, status(someone, ""))
+		require.Equal(t, 401, status(someone, ""))
+		require.Equal(t, 429, status(someone, ""))
+		require.Equal(t, 200, status(someone, "alice"))
+
 		e := endpoints()["status"]
 		flood := func(first, n int) {
 			r := httptest.NewRequestWithContext(t.Context(), e.method, publicURL+e.path, nil)
@@ -296,12 +306,17 @@ func TestRateLimitMemoryIsFlat(t *testing.T) {
 		}
 		flood(0, httpapi.MaxRateKeys)
 		full := heap()
-		flood(1<<24, 2*httpapi.MaxRateKeys-1)
+		flood(1<<24, httpapi.MaxRateKeys)
 		after := heap()
 		_, _, n := h.RateKeys()
-		require.LessOrEqual(t, n, httpapi.MaxRateKeys)
-		t.Logf("%d callers: %d KiB, after nearly three times as many: %d KiB", n, full>>10, after>>10)
-		require.Less(t, after, full*5/2, "a map may be half empty")
+		require.LessOrEqual(t, n, httpapi.MaxRateKeys+httpapi.SharedTallies+1)
+		t.Logf("%d callers: %d KiB, after twice as many: %d KiB", n, full>>10, after>>10)
+		require.Less(t, after, full*2)
+
+		require.Equal(t, 429, status(someone, ""), "a count was reset")
+		require.Equal(t, 200, status(someone, "alice"))
+		require.Equal(t, 429, status(someone, "alice"), "a count was reset")
+		require.Equal(t, 200, status(someone, "bob"), "an owner who comes later")
 	})
 }
 
@@ -346,35 +361,36 @@ func TestRateLimitWithoutTheStore(t *testing.T) {
 	}
 }
 
-// What others have counted is heard of, and names of people and addresses do not
-// leave the process.
+// What others have counted is heard of, a portion is never larger than what it
+// is a part of, and names of people and addresses do not leave the process.
 func TestRateLimitHearsOfOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var keys []string
-		var sum int64
+		var asked []int64
+		counts := make(map[string]int64)
 		f := &fake{counter: counter{func(_ context.Context, key string, n int64) (int64, error) {
-			keys = append(keys, key)
-			sum += n
-			return sum, nil
+			require.Regexp(t, `^rate:(connect|request):[0-9]+:[A-Za-z0-9_-]{22}$`, key)
+			asked = append(asked, n)
+			counts[key] += n
+			return counts[key], nil
 		}}}
 		h, _ := newFake(t, f, byUser, func(c *httpapi.Config) { c.ConnectsPerMinute, c.RequestsPerMinute = 5, 100 })
-		sum = 3 // by other replicas
 		require.Equal(t, 200, from(t, h, "connect", someone, "User", "alice").Code)
+		for key := range counts {
+			counts[key] += 3 // by other replicas
+		}
 		require.Equal(t, 200, from(t, h, "connect", someone, "User", "alice").Code)
 		require.Equal(t, 429, from(t, h, "connect", someone, "User", "alice").Code)
 		require.Equal(t, 429, from(t, h, "connect", someone, "User", "alice").Code)
-		require.Len(t, keys, 2, "a refused request costs nothing")
-		require.EqualValues(t, 5, sum)
+		require.Equal(t, []int64{1, 0, 1}, asked, "the last minute matters now, and a refused request costs nothing")
 
-		keys, sum = nil, 0
+		clear(counts)
+		asked = nil
 		for range 100 {
 			require.Equal(t, 200, from(t, h, "call", someone, "User", "alice").Code)
 		}
 		require.Equal(t, 429, from(t, h, "call", someone, "User", "alice").Code)
-		require.Len(t, keys, 20, "portions of a twentieth")
-		for _, key := range keys {
-			require.Regexp(t, `^rate:request:[0-9]+:[A-Za-z0-9_-]{22}$`, key)
-		}
+		require.Equal(t, []int64{1, 0, 2, 4, 8, 10, 9, 8, 7, 6, 5, 5, 4}, asked[:13], "portions grow, and shrink near the limit")
+		require.Len(t, asked, 34)
 	})
 }

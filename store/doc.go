@@ -3,8 +3,9 @@
 //
 // The interface is [SessionStore]. Backends live in packages of their own, so
 // that a host compiles only what it uses: package memstore keeps everything in
-// the process, others talk to a server that all replicas share. Hosts rarely
-// call a store themselves; they choose one and hand it to package session.
+// the process, packages redisstore, hybridstore and sqlstore share it among
+// replicas. Hosts rarely call a store themselves; they choose one and hand it to
+// package session.
 //
 // # Walk-through
 //

@@ -158,10 +158,10 @@ type Ephemeral interface {
 // replica counts for itself. Counts are approximate by nature, so losing some
 // is allowed, and blocking for long is not.
 type Counter interface {
-	// Add adds n to the count under key in one atomic step and returns the new
-	// total. A count that does not exist, or whose expiry has passed, begins
-	// at zero. From now on it expires at expiry. An n of zero asks for the
-	// total.
+	// Add adds n, which may be negative, to the count under key in one atomic
+	// step and returns the new total. A count that does not exist, or whose
+	// expiry has passed, begins at zero. From now on it expires at expiry. An n
+	// of zero asks for the total.
 	//
 	// Keys are as in [SessionStore], in a space of their own. After an error
 	// n may or may not have been counted; it is never counted twice. A bounded

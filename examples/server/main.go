@@ -7,12 +7,16 @@
 //
 //	ADDR                     where to listen; 127.0.0.1:3000
 //	PUBLIC_URL               the base URL that browsers use; http://$ADDR
-//	REDIS_URL                a store that all replicas share; none: memory.
-//	                         While Redis is away, the host works from memory
+//	DATABASE_URL             a store in a database: postgres://user:password@host/db,
+//	                         which all replicas share, or sqlite:path, a file with
+//	                         which one process survives its restart
+//	REDIS_URL                a store in Redis that all replicas share. While Redis
+//	                         is away, the host works from memory. With neither
+//	                         variable the store is memory
 //	MCPOAUTH_SEAL_KEYS       keys that encrypt the sessions in the store: base64
 //	                         of 32 bytes each (openssl rand -base64 32),
 //	                         separated by commas; the first one seals, all open.
-//	                         Required with REDIS_URL
+//	                         Required with DATABASE_URL and REDIS_URL
 //	MCPOAUTH_RATE_LIMIT      requests per minute and caller, for each of connects,
 //	                         callbacks and all others; 0: no limits; none: the
 //	                         library's defaults
@@ -49,8 +53,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
-	"github.com/mcpoauth/mcpoauth/store/hybridstore"
-	"github.com/mcpoauth/mcpoauth/store/redisstore"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // After a signal, requests may go on for drainTimeout, and then have
@@ -78,12 +81,12 @@ func main() {
 
 // run serves until ctx ends.
 func run(ctx context.Context, logger *slog.Logger) error {
-	sessions, err := hybridstore.New(ctx, hybridstore.Config{Redis: redisstore.Config{URL: os.Getenv("REDIS_URL")}, Logger: logger})
+	sessions, variable, closeStore, err := openStore(ctx, logger)
 	if err != nil {
-		return fmt.Errorf("REDIS_URL: %w", err)
+		return err
 	}
-	defer sessions.Close()
-	manager, err := newManager(logger, sessions)
+	defer closeStore()
+	manager, err := newManager(logger, sessions, variable)
 	if err != nil {
 		return err
 	}
@@ -167,14 +170,15 @@ func setLimits(cfg *httpapi.Config) error {
 	return nil
 }
 
-// newManager makes the session manager.
-func newManager(logger *slog.Logger, sessions *hybridstore.Store) (*session.Manager, error) {
+// newManager makes the session manager. variable names the store, and is empty
+// for memory.
+func newManager(logger *slog.Logger, sessions store.SessionStore, variable string) (*session.Manager, error) {
 	keys, err := sealKeys(os.Getenv("MCPOAUTH_SEAL_KEYS"))
 	if err != nil {
 		return nil, err
 	}
-	if len(keys) == 0 && !sessions.Ephemeral() {
-		return nil, errors.New("MCPOAUTH_SEAL_KEYS: is required with REDIS_URL" + makeKey)
+	if len(keys) == 0 && variable != "" {
+		return nil, errors.New("MCPOAUTH_SEAL_KEYS: is required with " + variable + makeKey)
 	}
 	cfg := session.Config{Store: sessions, SealKeys: keys, Logger: logger}
 	if err := loadConfig(os.Getenv("MCPOAUTH_CONFIG"), &cfg.Client); err != nil {

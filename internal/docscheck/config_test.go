@@ -15,7 +15,7 @@ import (
 )
 
 // publicPackages are those whose configuration a host writes.
-var publicPackages = []string{"oauthclient", "session", "httpapi", "store", "store/memstore", "store/redisstore", "store/hybridstore"}
+var publicPackages = []string{"oauthclient", "session", "httpapi", "store", "store/memstore", "store/redisstore", "store/hybridstore", "store/sqlstore"}
 
 // syntax parses the source files of a package, tests aside.
 func syntax(t *testing.T, dir string) (files []*ast.File) {

@@ -43,6 +43,8 @@ func counterTotals(t *testing.T, c, peer store.Counter) {
 	requireTotal(t, 1, c, "a", 1, expiry)
 	requireTotal(t, 31, peer, "a", 30, expiry)
 	requireTotal(t, 31, c, "a", 0, expiry)
+	requireTotal(t, 26, peer, "a", -5, expiry)
+	requireTotal(t, 31, c, "a", 5, expiry)
 	requireTotal(t, 1_000_000_000_031, c, "a", 1_000_000_000_000, expiry)
 	requireTotal(t, 5, c, "b\x00\xff", 5, expiry)
 	requireTotal(t, 5, peer, "b\x00\xff", 0, expiry)
