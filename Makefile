@@ -5,10 +5,10 @@ REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 # What needs other modules than the library is a module of its own.
 EXAMPLES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
-MODULES  = $(EXAMPLES) internal/openapi internal/e2e
+MODULES  = $(EXAMPLES) internal/openapi internal/e2e internal/interop
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt tidy vuln chaos conformance types openapi e2e screenshots bench fuzz quickstart readme clean
+.PHONY: help test check fmt tidy vuln chaos conformance interop types openapi e2e screenshots bench fuzz quickstart readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ chaos: ## the long form of the chaos suite (the short form is in `test`); CHAOS=
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance
 
+interop: ## the whole journey against authorization servers of other projects
+	@scripts/interop
+
 types: ## types.ts and mcp-oauth.js: type-checked, and run against the Go server
 	@scripts/frontend
 	CI=true go test -count=1 ./internal/frontend
@@ -74,4 +77,4 @@ readme: ## run the commands of the README, as a reader would
 	@scripts/readme
 
 clean: ## remove what the targets made
-	rm -rf .tools results
+	rm -rf .tools results internal/interop/node_modules

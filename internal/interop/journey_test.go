@@ -1,0 +1,257 @@
+package interop_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// stack is an authorization server, and an MCP server that takes its tokens.
+type stack struct {
+	name   string
+	server *wire // in front of the authorization server
+	mcpURL string
+	// reject makes the MCP server refuse a token that is still valid.
+	reject func(token string)
+	// form is what the user enters at the authorization server.
+	form url.Values
+	// whoami is the tool that names the user, as want.
+	whoami, want string
+	// admin is the tool that needs scope; empty without step-up.
+	admin, scope string
+	// expires reports whether access tokens live for a few seconds only.
+	expires bool
+	// noResource reports whether the server takes no resource parameter.
+	noResource bool
+	// lasting reports whether an access token outlives its revocation, because
+	// the MCP server checks the signature alone.
+	lasting bool
+	// registrations is the number of dynamic registrations.
+	registrations int
+}
+
+// journey takes one user through everything, and reports it as a line.
+func (s *stack) journey(t *testing.T, h *host) {
+	t.Helper()
+	j := begin(t, s.name)
+	h.user.form = s.form
+
+	session := s.authorize(t, h)
+	j.passed("connect, authorize")
+	s.call(t, h, session)
+	j.passed("call")
+	if s.expires {
+		s.refreshAtExpiry(t, h, session)
+		j.passed("refresh at expiry")
+	}
+	s.refreshAfterRejection(t, h, session)
+	j.passed("refresh after 401")
+	if s.admin != "" {
+		s.stepUp(t, h, session)
+		j.passed("step-up")
+	}
+	s.disconnect(t, h, session)
+	j.passed("disconnect, revocation")
+
+	again := h.connect(t, s.mcpURL)
+	require.True(t, again.RequiresAuth, "%+v", again)
+	require.Len(t, s.server.registrations(), s.registrations, "one registration serves all sessions")
+	for _, secret := range s.server.secrets() {
+		require.NotContains(t, h.log.String(), secret)
+	}
+	j.finished()
+}
+
+// authorize connects, and lets the user approve.
+func (s *stack) authorize(t *testing.T, h *host) (sessionID string) {
+	t.Helper()
+	begun := h.connect(t, s.mcpURL)
+	require.True(t, begun.RequiresAuth, "%+v", begun)
+	h.user.authorize(t, begun.AuthURL, h.callback())
+	exchanges := s.server.grants("authorization_code")
+	require.Len(t, exchanges, 1)
+	require.NotEmpty(t, exchanges[0].text("refresh_token"))
+	s.requireResource(t, exchanges[0])
+	return begun.SessionID
+}
+
+func (s *stack) requireResource(t *testing.T, tokenRequest exchange) {
+	t.Helper()
+	if !s.noResource {
+		require.Equal(t, s.mcpURL, tokenRequest.form.Get("resource"))
+	}
+}
+
+// call lists the tools and calls one.
+func (s *stack) call(t *testing.T, h *host, sessionID string) {
+	t.Helper()
+	listed := h.listTools(t, sessionID)
+	require.Contains(t, listed.Tools, struct{ Name string }{s.whoami}, "%+v", listed)
+	s.requireCall(t, h, sessionID)
+}
+
+func (s *stack) requireCall(t *testing.T, h *host, sessionID string) {
+	t.Helper()
+	called := h.call(t, sessionID, s.whoami)
+	require.Equal(t, http.StatusOK, called.Status, "%+v", called)
+	require.False(t, called.IsError, "%+v", called)
+	require.Equal(t, s.want, called.text())
+}
+
+// refreshAtExpiry calls until the access token is due. Every call succeeds, and
+// the calls of one moment need one refresh.
+func (s *stack) refreshAtExpiry(t *testing.T, h *host, sessionID string) {
+	t.Helper()
+	const calls = 4
+	before := s.server.issued()
+	refreshes := len(s.server.grants("refresh_token"))
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	deadline := time.Now().Add(20 * time.Second)
+	for len(s.server.grants("refresh_token")) == refreshes {
+		require.True(t, time.Now().Before(deadline), "the access token does not expire")
+		answers, errs := make([]answer, calls), make([]error, calls)
+		var wave sync.WaitGroup
+		for i := range calls {
+			wave.Go(func() { answers[i], errs[i] = h.tryCall(t.Context(), sessionID, s.whoami) })
+		}
+		wave.Wait()
+		require.NoError(t, errors.Join(errs...))
+		for _, a := range answers {
+			require.Equal(t, s.want, a.text(), "%+v", a)
+		}
+		<-poll.C
+	}
+	s.requireRefreshed(t, before, refreshes)
+}
+
+// refreshAfterRejection has the MCP server refuse the token, and calls.
+func (s *stack) refreshAfterRejection(t *testing.T, h *host, sessionID string) {
+	t.Helper()
+	before := s.server.issued()
+	refreshes := len(s.server.grants("refresh_token"))
+	s.reject(before.text("access_token"))
+	s.requireCall(t, h, sessionID)
+	s.requireRefreshed(t, before, refreshes)
+}
+
+// requireRefreshed checks that one refresh has replaced the access token.
+func (s *stack) requireRefreshed(t *testing.T, before exchange, refreshes int) {
+	t.Helper()
+	refreshed := s.server.grants("refresh_token")
+	require.Len(t, refreshed, refreshes+1)
+	last := refreshed[refreshes]
+	require.Equal(t, http.StatusOK, last.status, "%+v", last.answer)
+	require.NotEqual(t, before.text("access_token"), last.text("access_token"))
+	s.requireResource(t, last)
+}
+
+// stepUp calls a tool that needs a scope more, and lets the user approve.
+func (s *stack) stepUp(t *testing.T, h *host, sessionID string) {
+	t.Helper()
+	refused := h.call(t, sessionID, s.admin)
+	require.True(t, refused.RequiresAuth, "%+v", refused)
+	require.Equal(t, sessionID, refused.SessionID)
+	require.Contains(t, strings.Fields(refused.scopes(t)), s.scope)
+	h.user.authorize(t, refused.AuthURL, h.callback())
+	admin := func() {
+		called := h.call(t, sessionID, s.admin)
+		require.Equal(t, http.StatusOK, called.Status, "%+v", called)
+		require.False(t, called.IsError, "%+v", called)
+		s.requireCall(t, h, sessionID) // the scopes from before are still there
+	}
+	admin()
+	s.refreshAfterRejection(t, h, sessionID)
+	admin()
+}
+
+// disconnect ends the session, and tries to use what it left behind.
+func (s *stack) disconnect(t *testing.T, h *host, sessionID string) {
+	t.Helper()
+	tokens := s.server.issued()
+	refreshToken := tokens.text("refresh_token")
+	if refreshToken == "" { // it was not rotated
+		refreshToken = tokens.form.Get("refresh_token")
+	}
+	ended := h.disconnect(t, sessionID)
+	require.True(t, ended.Success, "%+v", ended)
+	require.Equal(t, "session_not_found", h.call(t, sessionID, s.whoami).Code)
+	revoked := func() bool { return len(s.server.revocations(refreshToken)) > 0 }
+	require.Eventually(t, revoked, 10*time.Second, 10*time.Millisecond, "the refresh token is not revoked")
+
+	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}
+	for _, name := range []string{"client_id", "client_secret", "resource"} {
+		if value := tokens.form.Get(name); value != "" {
+			form.Set(name, value)
+		}
+	}
+	status, body := s.post(t, s.server.url+tokens.path, "application/x-www-form-urlencoded", tokens.header.Get("Authorization"), form.Encode())
+	require.Equal(t, http.StatusBadRequest, status, body)
+	require.Contains(t, body, "invalid_grant")
+	if !s.lasting {
+		const ping = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
+		status, body = s.post(t, s.mcpURL, "application/json", "Bearer "+tokens.text("access_token"), ping)
+		require.Equal(t, http.StatusUnauthorized, status, body)
+	}
+}
+
+func (s *stack) post(t *testing.T, to, contentType, authorization, body string) (status int, answer string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, to, strings.NewReader(body))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	return do(t, http.DefaultClient, req)
+}
+
+// report is the line of the summary for one stack.
+type report struct {
+	name  string
+	start time.Time
+	steps []string
+	took  time.Duration
+	ok    bool
+}
+
+var summary struct {
+	mu      sync.Mutex // guards reports
+	reports []*report
+}
+
+func begin(t *testing.T, name string) *report {
+	t.Helper()
+	r := &report{name: name, start: time.Now()}
+	t.Cleanup(func() {
+		r.took = time.Since(r.start)
+		summary.mu.Lock()
+		defer summary.mu.Unlock()
+		summary.reports = append(summary.reports, r)
+	})
+	return r
+}
+
+func (r *report) passed(step string) { r.steps = append(r.steps, step) }
+func (r *report) finished()          { r.ok = true }
+
+// printSummary prints a line for each stack that was tried.
+func printSummary() {
+	summary.mu.Lock()
+	defer summary.mu.Unlock()
+	for _, r := range summary.reports {
+		verdict := "passed"
+		if !r.ok {
+			verdict = "FAILED after"
+		}
+		fmt.Printf("interop: %s: %s: %s (%.1fs)\n", r.name, verdict, strings.Join(r.steps, ", "), r.took.Seconds())
+	}
+}
