@@ -1,0 +1,26 @@
+package interop_test
+
+import (
+	"net/url"
+	"testing"
+)
+
+// betterAuth starts better-auth with its MCP plugin.
+func betterAuth(t *testing.T, how string, env ...string) *stack {
+	t.Helper()
+	server := newWire(t)
+	server.forward(node(t, "better-auth.mjs", append(env, "ORIGIN="+server.url, "LIFETIME=4")...))
+	return &stack{
+		name: "better-auth " + npmVersion(t, "better-auth") + ", " + how, server: server, mcpURL: server.url + "/mcp", reject: server.reject,
+		form:   url.Values{"email": {"alice@example.com"}, "password": {"correct horse"}, "accept": {"yes"}},
+		whoami: "whoami", want: "alice@example.com", admin: "admin", scope: adminScope,
+		expires: true, lasting: true,
+	}
+}
+
+func TestBetterAuthRegistration(t *testing.T) {
+	t.Parallel()
+	s := betterAuth(t, "dynamic registration")
+	s.registrations = 1
+	s.journey(t, exampleServer(t))
+}
