@@ -5,17 +5,31 @@ import (
 	"testing"
 )
 
-func TestOIDCProvider(t *testing.T) {
-	t.Parallel()
+// oidcProvider starts oidc-provider, and an MCP server that asks it about tokens.
+func oidcProvider(t *testing.T, how string, env ...string) *stack {
+	t.Helper()
 	server := newWire(t)
 	srv := newMCPServer(t, server.url, introspection(t, server.url+"/token/introspection", "mcp-server", "mcp-server-secret"))
-	server.forward(node(t, "oidc-provider.mjs", "ISSUER="+server.url, "RESOURCE="+srv.URL(), "LIFETIME=4"))
-	s := &stack{
-		name: "oidc-provider " + npmVersion(t, "oidc-provider"), server: server, mcpURL: srv.URL(),
+	server.forward(node(t, "oidc-provider.mjs", append(env, "ISSUER="+server.url, "RESOURCE="+srv.URL(), "LIFETIME=4")...))
+	return &stack{
+		name: "oidc-provider " + npmVersion(t, "oidc-provider") + ", " + how, server: server, mcpURL: srv.URL(),
 		reject: func(string) { srv.RejectNext(1) },
 		form:   url.Values{"login": {"alice"}, "password": {"any"}},
 		whoami: "whoami", want: "alice", admin: "admin", scope: adminScope,
-		expires: true, registrations: 1,
+		expires: true,
 	}
+}
+
+func TestOIDCProviderRegistration(t *testing.T) {
+	t.Parallel()
+	s := oidcProvider(t, "dynamic registration")
+	s.registrations = 1
 	s.journey(t, exampleServer(t))
+}
+
+func TestOIDCProviderClientDocument(t *testing.T) {
+	t.Parallel()
+	h := hostWith(t, settings{public: "https://app.example.com", metadataDocument: true})
+	s := oidcProvider(t, "client metadata document", "CLIENT_DOCUMENT="+h.url+documentPath)
+	s.journey(t, h)
 }
