@@ -27,7 +27,18 @@ func newUser(t *testing.T) *user {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	return &user{client: &http.Client{Jar: jar, Timeout: 30 * time.Second}}
+	return &user{client: &http.Client{Jar: secureJar{jar}, Timeout: 30 * time.Second}}
+}
+
+// secureJar sends Secure cookies to loopback addresses without TLS too, as
+// browsers do.
+type secureJar struct{ *cookiejar.Jar }
+
+// Cookies implements [http.CookieJar].
+func (j secureJar) Cookies(u *url.URL) []*http.Cookie {
+	secure := *u
+	secure.Scheme = "https"
+	return j.Jar.Cookies(&secure)
 }
 
 // authorize opens an authorization URL and goes through the forms of the

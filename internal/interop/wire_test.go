@@ -175,9 +175,10 @@ func (w *wire) registrations() []exchange {
 	})
 }
 
-// revocations returns the successful revocations (RFC 7009) of a token.
+// revocations returns the successful revocations (RFC 7009) of a token. Their
+// endpoint may be that of the token requests.
 func (w *wire) revocations(token string) []exchange {
 	return w.seen(func(e *exchange) bool {
-		return e.form.Get("token") == token && e.header.Get("Content-Type") != "" && strings.Contains(e.path, "revo") && e.status == http.StatusOK
+		return e.method == http.MethodPost && e.form.Get("token") == token && !strings.Contains(e.path, "introspect") && e.status == http.StatusOK
 	})
 }

@@ -1,0 +1,34 @@
+package interop_test
+
+import (
+	"net/url"
+	"testing"
+)
+
+// workers starts @cloudflare/workers-oauth-provider in workerd. Its access
+// tokens live for a minute at least.
+func workers(t *testing.T, how string, env ...string) *stack {
+	t.Helper()
+	server := newWire(t)
+	server.forward(node(t, "workers.mjs", append(env, "ORIGIN="+server.url)...))
+	return &stack{
+		name: "workers-oauth-provider " + npmVersion(t, "@cloudflare/workers-oauth-provider") + ", " + how, server: server, mcpURL: server.url + "/mcp",
+		reject: server.reject,
+		form:   url.Values{"scope": {"tools", "admin", "offline_access"}, "decision": {"approve"}},
+		whoami: "whoami", want: "alice", admin: "admin", scope: adminScope,
+	}
+}
+
+func TestWorkersRegistration(t *testing.T) {
+	t.Parallel()
+	s := workers(t, "dynamic registration")
+	s.registrations = 1
+	s.journey(t, exampleServer(t))
+}
+
+func TestWorkersClientDocument(t *testing.T) {
+	t.Parallel()
+	h := hostWith(t, settings{public: "https://app.example.com", metadataDocument: true})
+	s := workers(t, "client metadata document", "CLIENT_DOCUMENT="+h.url+documentPath)
+	s.journey(t, h)
+}
