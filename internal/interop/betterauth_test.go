@@ -11,7 +11,7 @@ func betterAuth(t *testing.T, how string, env ...string) *stack {
 	server := newWire(t)
 	server.forward(node(t, "better-auth.mjs", append(env, "ORIGIN="+server.url, "LIFETIME=4")...))
 	return &stack{
-		name: "better-auth " + npmVersion(t, "better-auth") + ", " + how, server: server, mcpURL: server.url + "/mcp", reject: server.reject,
+		name: "better-auth " + npmVersion(t, "better-auth") + ", " + how, server: server, mcpURL: server.url + "/mcp", resource: server.url + "/mcp", reject: server.reject,
 		form:   url.Values{"email": {"alice@example.com"}, "password": {"correct horse"}, "accept": {"yes"}},
 		whoami: "whoami", want: "alice@example.com", admin: "admin", scope: adminScope,
 		expires: true, lasting: true,

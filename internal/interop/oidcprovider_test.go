@@ -12,7 +12,7 @@ func oidcProvider(t *testing.T, how string, env ...string) *stack {
 	srv := newMCPServer(t, server.url, introspection(t, server.url+"/token/introspection", "mcp-server", "mcp-server-secret"))
 	server.forward(node(t, "oidc-provider.mjs", append(env, "ISSUER="+server.url, "RESOURCE="+srv.URL(), "LIFETIME=4")...))
 	return &stack{
-		name: "oidc-provider " + npmVersion(t, "oidc-provider") + ", " + how, server: server, mcpURL: srv.URL(),
+		name: "oidc-provider " + npmVersion(t, "oidc-provider") + ", " + how, server: server, mcpURL: srv.URL(), resource: srv.URL(),
 		reject: func(string) { srv.RejectNext(1) },
 		form:   url.Values{"login": {"alice"}, "password": {"any"}},
 		whoami: "whoami", want: "alice", admin: "admin", scope: adminScope,

@@ -1,0 +1,20 @@
+package interop_test
+
+import (
+	"net/url"
+	"testing"
+)
+
+// FastMCP has neither step-up nor revocation. Its resource is the origin.
+func TestFastMCP(t *testing.T) {
+	t.Parallel()
+	server := newWire(t)
+	server.forward(node(t, "fastmcp.mjs", "ORIGIN="+server.url, "LIFETIME=4"))
+	s := &stack{
+		name: "fastmcp " + npmVersion(t, "fastmcp"), server: server, mcpURL: server.url + "/mcp", resource: server.url, reject: server.reject,
+		form:   url.Values{"login": {"alice"}, "password": {"any"}, "action": {"approve"}},
+		whoami: "whoami", want: "alice",
+		expires: true, irrevocable: true, registrations: 1,
+	}
+	s.journey(t, exampleServer(t))
+}
