@@ -17,7 +17,9 @@ import (
 type settings struct {
 	public           string // the URL that browsers use; empty for that of the wire
 	metadataDocument bool   // whether the client is a Client ID Metadata Document
-	policy           oauthclient.ServerPolicy
+
+	clientID, clientSecret string // of a client registered by hand
+	issuer                 string // of that client
 }
 
 // documentPath is where a host publishes its Client ID Metadata Document.
@@ -37,13 +39,17 @@ func hostWith(t *testing.T, s settings) *host {
 	if s.metadataDocument {
 		clientMetadataURL = h.public + documentPath
 	}
+	var preregistered []oauthclient.PreregisteredClient
+	if s.clientID != "" {
+		preregistered = []oauthclient.PreregisteredClient{{Issuer: s.issuer, ClientID: s.clientID, ClientSecret: oauthclient.NewSecret(s.clientSecret)}}
+	}
 	logger := slog.New(slog.NewTextHandler(output, nil))
 	manager, err := session.New(session.Config{
 		Store: memstore.New(memstore.Config{}),
 		Client: oauthclient.Shared{
-			Transport:         oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}),
-			ClientMetadataURL: clientMetadataURL,
-			PolicyFor:         func(string) oauthclient.ServerPolicy { return s.policy },
+			Transport:            oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}),
+			ClientMetadataURL:    clientMetadataURL,
+			PreregisteredClients: preregistered,
 		},
 		Logger: logger,
 	})

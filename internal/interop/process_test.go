@@ -127,3 +127,13 @@ func npmVersion(t *testing.T, name string) string {
 	require.NoError(t, json.Unmarshal(data, &manifest))
 	return manifest.Version
 }
+
+// moduleVersion returns the version of a module that a go.mod file requires.
+func moduleVersion(t *testing.T, file, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	match := regexp.MustCompile(regexp.QuoteMeta(path) + ` (v\S+)`).FindSubmatch(data)
+	require.NotNil(t, match)
+	return string(match[1])
+}

@@ -26,13 +26,17 @@ type verify func(token string) (authtest.Info, error)
 
 // newMCPServer starts an MCP server that takes tokens of an authorization
 // server which has no MCP server of its own.
-func newMCPServer(t *testing.T, issuer string, check verify) *mcptest.Server {
+func newMCPServer(t *testing.T, issuer string, check verify, change ...func(*mcptest.Options)) *mcptest.Server {
 	t.Helper()
-	srv := mcptest.New(mcptest.Options{
+	options := mcptest.Options{
 		Verify:         check,
 		RequiredScopes: []string{baseScope},
 		Metadata:       mcptest.Metadata{AuthorizationServers: []string{issuer}},
-	})
+	}
+	for _, f := range change {
+		f(&options)
+	}
+	srv := mcptest.New(options)
 	t.Cleanup(srv.Close)
 	return srv
 }
