@@ -29,12 +29,13 @@ check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 	go mod verify
 	go test ./internal/importrules ./internal/docscheck
 	@set -e; for dir in $(MODULES); do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff); done
+	go mod tidy -C internal/interop/hydra -diff # pins a program, and has no packages
 
 fmt: ## format the code
 	gofmt -w .
 
 tidy: ## go mod tidy, in every module
-	@set -e; for dir in . $(MODULES); do (set -x; go mod tidy -C $$dir); done
+	@set -e; for dir in . $(MODULES) internal/interop/hydra; do (set -x; go mod tidy -C $$dir); done
 
 vuln: ## known vulnerabilities in what the library uses
 	@scripts/vulncheck

@@ -9,7 +9,7 @@ import (
 func betterAuth(t *testing.T, how string, env ...string) *stack {
 	t.Helper()
 	server := newWire(t)
-	server.forward(node(t, "better-auth.mjs", append(env, "ORIGIN="+server.url, "LIFETIME=4")...))
+	server.forward(node(t, "better-auth.mjs", append(env, "ORIGIN="+server.url, "LIFETIME=10")...))
 	return &stack{
 		name: "better-auth " + npmVersion(t, "better-auth") + ", " + how, server: server, mcpURL: server.url + "/mcp", resource: server.url + "/mcp", reject: server.reject,
 		form:   url.Values{"email": {"alice@example.com"}, "password": {"correct horse"}, "accept": {"yes"}},
@@ -21,6 +21,6 @@ func betterAuth(t *testing.T, how string, env ...string) *stack {
 func TestBetterAuthRegistration(t *testing.T) {
 	t.Parallel()
 	s := betterAuth(t, "dynamic registration")
-	s.registrations = 1
+	s.registers = true
 	s.journey(t, exampleServer(t))
 }

@@ -9,12 +9,12 @@ import (
 func TestFastMCP(t *testing.T) {
 	t.Parallel()
 	server := newWire(t)
-	server.forward(node(t, "fastmcp.mjs", "ORIGIN="+server.url, "LIFETIME=4"))
+	server.forward(node(t, "fastmcp.mjs", "ORIGIN="+server.url, "LIFETIME=10"))
 	s := &stack{
 		name: "fastmcp " + npmVersion(t, "fastmcp"), server: server, mcpURL: server.url + "/mcp", resource: server.url, reject: server.reject,
 		form:   url.Values{"login": {"alice"}, "password": {"any"}, "action": {"approve"}},
 		whoami: "whoami", want: "alice",
-		expires: true, irrevocable: true, registrations: 1,
+		expires: true, irrevocable: true, registers: true,
 	}
 	s.journey(t, exampleServer(t))
 }

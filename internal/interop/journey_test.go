@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +27,7 @@ type stack struct {
 	whoami, want string
 	// admin is the tool that needs scope; empty without step-up.
 	admin, scope string
-	// expires reports whether access tokens live for a few seconds only.
+	// expires reports whether access tokens live for 10 seconds.
 	expires bool
 	// resource is the resource that the MCP server says it is.
 	resource string
@@ -35,8 +36,8 @@ type stack struct {
 	lasting bool
 	// irrevocable reports whether the server has no revocation endpoint.
 	irrevocable bool
-	// registrations is the number of dynamic registrations.
-	registrations int
+	// registers reports whether the host registers a client dynamically.
+	registers bool
 }
 
 // journey takes one user through everything, and reports it as a line.
@@ -67,9 +68,10 @@ func (s *stack) journey(t *testing.T, h *host) {
 		j.passed("revocation")
 	}
 
+	registrations := len(s.server.registrations())
 	again := h.connect(t, s.mcpURL)
 	require.True(t, again.RequiresAuth, "%+v", again)
-	require.Len(t, s.server.registrations(), s.registrations, "one registration serves all sessions")
+	require.Len(t, s.server.registrations(), registrations, "one registration serves all sessions")
 	for _, secret := range s.server.secrets() {
 		require.NotContains(t, h.log.String(), secret)
 	}
@@ -85,6 +87,7 @@ func (s *stack) authorize(t *testing.T, h *host) (sessionID string) {
 	exchanges := s.server.grants("authorization_code")
 	require.Len(t, exchanges, 1)
 	require.NotEmpty(t, exchanges[0].text("refresh_token"))
+	require.Equal(t, s.registers, len(s.server.registrations()) == 1)
 	s.requireResource(t, exchanges[0])
 	return begun.SessionID
 }
@@ -117,9 +120,9 @@ func (s *stack) refreshAtExpiry(t *testing.T, h *host, sessionID string) {
 	const calls = 4
 	before := s.server.issued()
 	refreshes := len(s.server.grants("refresh_token"))
-	poll := time.NewTicker(100 * time.Millisecond)
+	poll := time.NewTicker(250 * time.Millisecond)
 	defer poll.Stop()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for len(s.server.grants("refresh_token")) == refreshes {
 		require.True(t, time.Now().Before(deadline), "the access token does not expire")
 		answers, errs := make([]answer, calls), make([]error, calls)
@@ -134,7 +137,8 @@ func (s *stack) refreshAtExpiry(t *testing.T, h *host, sessionID string) {
 		}
 		<-poll.C
 	}
-	s.requireRefreshed(t, before, refreshes)
+	require.Len(t, s.server.grants("refresh_token"), refreshes+1)
+	s.requireRefreshed(t, before)
 }
 
 // refreshAfterRejection has the MCP server refuse the token, and calls.
@@ -144,15 +148,16 @@ func (s *stack) refreshAfterRejection(t *testing.T, h *host, sessionID string) {
 	refreshes := len(s.server.grants("refresh_token"))
 	s.reject(before.text("access_token"))
 	s.requireCall(t, h, sessionID)
-	s.requireRefreshed(t, before, refreshes)
+	needed := len(s.server.grants("refresh_token")) - refreshes
+	require.Contains(t, []int{1, 2}, needed, "one, and another if the token was due")
+	s.requireRefreshed(t, before)
 }
 
-// requireRefreshed checks that one refresh has replaced the access token.
-func (s *stack) requireRefreshed(t *testing.T, before exchange, refreshes int) {
+// requireRefreshed checks that a refresh has replaced the access token.
+func (s *stack) requireRefreshed(t *testing.T, before exchange) {
 	t.Helper()
 	refreshed := s.server.grants("refresh_token")
-	require.Len(t, refreshed, refreshes+1)
-	last := refreshed[refreshes]
+	last := refreshed[len(refreshed)-1]
 	require.Equal(t, http.StatusOK, last.status, "%+v", last.answer)
 	require.NotEqual(t, before.text("access_token"), last.text("access_token"))
 	s.requireResource(t, last)
@@ -256,6 +261,7 @@ func (r *report) finished()          { r.ok = true }
 func printSummary() {
 	summary.mu.Lock()
 	defer summary.mu.Unlock()
+	slices.SortFunc(summary.reports, func(a, b *report) int { return strings.Compare(a.name, b.name) })
 	for _, r := range summary.reports {
 		verdict := "passed"
 		if !r.ok {

@@ -10,7 +10,7 @@ func oidcProvider(t *testing.T, how string, env ...string) *stack {
 	t.Helper()
 	server := newWire(t)
 	srv := newMCPServer(t, server.url, introspection(t, server.url+"/token/introspection", "mcp-server", "mcp-server-secret"))
-	server.forward(node(t, "oidc-provider.mjs", append(env, "ISSUER="+server.url, "RESOURCE="+srv.URL(), "LIFETIME=4")...))
+	server.forward(node(t, "oidc-provider.mjs", append(env, "ISSUER="+server.url, "RESOURCE="+srv.URL(), "LIFETIME=10")...))
 	return &stack{
 		name: "oidc-provider " + npmVersion(t, "oidc-provider") + ", " + how, server: server, mcpURL: srv.URL(), resource: srv.URL(),
 		reject: func(string) { srv.RejectNext(1) },
@@ -23,7 +23,7 @@ func oidcProvider(t *testing.T, how string, env ...string) *stack {
 func TestOIDCProviderRegistration(t *testing.T) {
 	t.Parallel()
 	s := oidcProvider(t, "dynamic registration")
-	s.registrations = 1
+	s.registers = true
 	s.journey(t, exampleServer(t))
 }
 

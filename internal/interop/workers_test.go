@@ -22,7 +22,7 @@ func workers(t *testing.T, how string, env ...string) *stack {
 func TestWorkersRegistration(t *testing.T) {
 	t.Parallel()
 	s := workers(t, "dynamic registration")
-	s.registrations = 1
+	s.registers = true
 	s.journey(t, exampleServer(t))
 }
 

@@ -16,13 +16,13 @@ import (
 )
 
 // shortLived is the storage of the example server, with access tokens that are
-// announced to live for 4 seconds.
+// announced to live for 10 seconds.
 type shortLived struct{ *storage.Storage }
 
 // CreateAccessAndRefreshTokens implements [op.Storage].
 func (s shortLived) CreateAccessAndRefreshTokens(ctx context.Context, request op.TokenRequest, refreshToken string) (string, string, time.Time, error) {
 	accessTokenID, refreshToken, _, err := s.Storage.CreateAccessAndRefreshTokens(ctx, request, refreshToken)
-	return accessTokenID, refreshToken, time.Now().Add(4 * time.Second), err
+	return accessTokenID, refreshToken, time.Now().Add(10 * time.Second), err
 }
 
 // The OpenID provider of zitadel/oidc as its example server runs it. It registers
