@@ -60,6 +60,10 @@ func (s *stack) journey(t *testing.T, h *host) {
 		s.stepUp(t, h, session)
 		j.passed("step-up")
 	}
+	if !s.irrevocable {
+		s.authorizeAgain(t, h, session)
+		j.passed("authorize again after a revocation elsewhere")
+	}
 	tokens := s.server.issued()
 	s.disconnect(t, h, session)
 	j.passed("disconnect")
@@ -182,6 +186,20 @@ func (s *stack) stepUp(t *testing.T, h *host, sessionID string) {
 	admin()
 }
 
+// authorizeAgain revokes the grant at the authorization server, as users do on
+// its page of connected applications. The next call sends the user there.
+func (s *stack) authorizeAgain(t *testing.T, h *host, sessionID string) {
+	t.Helper()
+	tokens := s.server.issued()
+	status, body := s.asClient(t, tokens, s.server.announced("revocation_endpoint"), url.Values{"token": {refreshToken(tokens)}})
+	require.Equal(t, http.StatusOK, status, body)
+	s.reject(tokens.text("access_token"))
+	refused := h.call(t, sessionID, s.whoami)
+	require.True(t, refused.RequiresAuth, "%+v", refused)
+	h.user.authorize(t, refused.AuthURL, h.callback())
+	s.requireCall(t, h, sessionID)
+}
+
 // disconnect ends the session.
 func (s *stack) disconnect(t *testing.T, h *host, sessionID string) {
 	t.Helper()
@@ -193,27 +211,37 @@ func (s *stack) disconnect(t *testing.T, h *host, sessionID string) {
 // requireRevoked tries to use the tokens that a session has left behind.
 func (s *stack) requireRevoked(t *testing.T, tokens exchange) {
 	t.Helper()
-	refreshToken := tokens.text("refresh_token")
-	if refreshToken == "" { // it was not rotated
-		refreshToken = tokens.form.Get("refresh_token")
-	}
-	revoked := func() bool { return len(s.server.revocations(refreshToken)) > 0 }
+	revoked := func() bool { return len(s.server.revocations(refreshToken(tokens))) > 0 }
 	require.Eventually(t, revoked, 10*time.Second, 10*time.Millisecond, "the refresh token is not revoked")
+	status, body := s.asClient(t, tokens, s.server.url+tokens.path, url.Values{
+		"grant_type": {"refresh_token"}, "refresh_token": {refreshToken(tokens)}, "resource": {s.resource},
+	})
+	require.Equal(t, http.StatusBadRequest, status, body)
+	require.Contains(t, body, "invalid_grant")
+	if !s.lasting {
+		const list = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
+		status, body = s.post(t, s.mcpURL, "application/json", "Bearer "+tokens.text("access_token"), list)
+		require.Equal(t, http.StatusUnauthorized, status, body)
+	}
+}
 
-	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {refreshToken}}
-	for _, name := range []string{"client_id", "client_secret", "resource"} {
+// refreshToken is the refresh token that a token answer leaves the client with.
+func refreshToken(tokens exchange) string {
+	if rotated := tokens.text("refresh_token"); rotated != "" {
+		return rotated
+	}
+	return tokens.form.Get("refresh_token")
+}
+
+// asClient posts a form, authenticated as the client that got the tokens.
+func (s *stack) asClient(t *testing.T, tokens exchange, to string, form url.Values) (status int, body string) {
+	t.Helper()
+	for _, name := range []string{"client_id", "client_secret"} {
 		if value := tokens.form.Get(name); value != "" {
 			form.Set(name, value)
 		}
 	}
-	status, body := s.post(t, s.server.url+tokens.path, "application/x-www-form-urlencoded", tokens.header.Get("Authorization"), form.Encode())
-	require.Equal(t, http.StatusBadRequest, status, body)
-	require.Contains(t, body, "invalid_grant")
-	if !s.lasting {
-		const ping = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
-		status, body = s.post(t, s.mcpURL, "application/json", "Bearer "+tokens.text("access_token"), ping)
-		require.Equal(t, http.StatusUnauthorized, status, body)
-	}
+	return s.post(t, to, "application/x-www-form-urlencoded", tokens.header.Get("Authorization"), form.Encode())
 }
 
 func (s *stack) post(t *testing.T, to, contentType, authorization, body string) (status int, answer string) {

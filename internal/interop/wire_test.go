@@ -154,6 +154,14 @@ func (w *wire) issued() exchange {
 	return tokens[len(tokens)-1]
 }
 
+// announced returns a member of the server's metadata.
+func (w *wire) announced(name string) string {
+	for _, e := range w.seen(func(e *exchange) bool { return e.text(name) != "" }) {
+		return e.text(name)
+	}
+	return ""
+}
+
 // secrets returns the tokens, codes and client secrets that have passed.
 func (w *wire) secrets() []string {
 	var out []string
