@@ -9,10 +9,11 @@ import (
 func betterAuth(t *testing.T, how string, env ...string) *stack {
 	t.Helper()
 	server := newWire(t)
-	server.forward(node(t, "better-auth.mjs", append(env, "ORIGIN="+server.url, "LIFETIME=10")...))
+	node(t, server, "better-auth.mjs", append(env, "ORIGIN="+server.url, "LIFETIME=10")...)
 	return &stack{
 		name: "better-auth " + npmVersion(t, "better-auth") + ", " + how, server: server, mcpURL: server.url + "/mcp", resource: server.url + "/mcp", reject: server.reject,
 		form:   url.Values{"email": {"alice@example.com"}, "password": {"correct horse"}, "accept": {"yes"}},
+		denial: url.Values{"email": {"alice@example.com"}, "password": {"correct horse"}, "accept": {"no"}},
 		whoami: "whoami", want: "alice@example.com", admin: "admin", scope: adminScope,
 		expires: true, lasting: true,
 	}

@@ -41,10 +41,18 @@ func (j secureJar) Cookies(u *url.URL) []*http.Cookie {
 	return j.Jar.Cookies(&secure)
 }
 
-// authorize opens an authorization URL and goes through the forms of the
+// authorize goes through the forms of the authorization server, which must
+// send the browser back with a code that the host takes.
+func (u *user) authorize(t *testing.T, authURL, callback string) {
+	t.Helper()
+	status, page := u.visit(t, authURL, callback)
+	require.Equal(t, http.StatusOK, status, page)
+}
+
+// visit opens an authorization URL and goes through the forms of the
 // authorization server until the browser is back at the host. It returns the
 // page that the host shows.
-func (u *user) authorize(t *testing.T, authURL, callback string) (page string) {
+func (u *user) visit(t *testing.T, authURL, callback string) (status int, page string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, authURL, nil)
 	require.NoError(t, err)
@@ -57,14 +65,13 @@ func (u *user) authorize(t *testing.T, authURL, callback string) (page string) {
 		require.NoError(t, err)
 		at := resp.Request.URL
 		if strings.HasPrefix(at.String(), callback+"?") {
-			require.Equal(t, http.StatusOK, resp.StatusCode, "%s", body)
-			return string(body)
+			return resp.StatusCode, string(body)
 		}
 		require.Equal(t, http.StatusOK, resp.StatusCode, "%s: %s", at, body)
 		req = u.submit(t, at, string(body))
 	}
 	require.FailNow(t, "the authorization server asks and asks")
-	return ""
+	return 0, ""
 }
 
 // submit fills in the first form of a page. A button is pressed if the user's

@@ -9,10 +9,11 @@ import (
 func TestFastMCP(t *testing.T) {
 	t.Parallel()
 	server := newWire(t)
-	server.forward(node(t, "fastmcp.mjs", "ORIGIN="+server.url, "LIFETIME=10"))
+	node(t, server, "fastmcp.mjs", "ORIGIN="+server.url, "LIFETIME=10")
 	s := &stack{
 		name: "fastmcp " + npmVersion(t, "fastmcp"), server: server, mcpURL: server.url + "/mcp", resource: server.url, reject: server.reject,
 		form:   url.Values{"login": {"alice"}, "password": {"any"}, "action": {"approve"}},
+		denial: url.Values{"login": {"alice"}, "password": {"any"}, "action": {"deny"}},
 		whoami: "whoami", want: "alice",
 		expires: true, irrevocable: true, registers: true,
 	}

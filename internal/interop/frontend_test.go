@@ -61,6 +61,7 @@ type answer struct {
 
 	Tools   []struct{ Name string }
 	Content []struct{ Text string }
+	Attempt struct{ Status, Code string }
 }
 
 // text is the text of a tool's result.
@@ -82,6 +83,12 @@ func (a answer) scopes(t *testing.T) string {
 func (h *host) connect(t *testing.T, serverURL string) answer {
 	t.Helper()
 	return h.mustSend(t, http.MethodPost, "/auth/connect", map[string]any{"serverUrl": serverURL})
+}
+
+// status returns where an authorization stands.
+func (h *host) status(t *testing.T, begun answer) answer {
+	t.Helper()
+	return h.mustSend(t, http.MethodGet, "/auth/status?sessionId="+begun.SessionID+"&attemptId="+begun.AttemptID, nil)
 }
 
 func (h *host) listTools(t *testing.T, sessionID string) answer {

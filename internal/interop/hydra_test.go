@@ -21,25 +21,35 @@ var hydraListening = regexp.MustCompile(`Setting up http server on (127\.0\.0\.1
 func hydra(t *testing.T, how string, env ...string) *stack {
 	t.Helper()
 	server := newWire(t)
-	public, admin := freePort(t), freePort(t)
-	adminURL := "http://127.0.0.1:" + admin
-	forms := newHydraForms(t, adminURL)
-	cmd := exec.Command(filepath.Join("..", "..", ".tools", "interop", "hydra"), "serve", "all", "--dev", "--sqa-opt-out")
-	cmd.Env = append(env,
-		"DSN=memory", "SECRETS_SYSTEM=a system secret for tests", "TTL_ACCESS_TOKEN=10s", "OIDC_DYNAMIC_CLIENT_REGISTRATION_ENABLED=true",
-		"SERVE_PUBLIC_HOST=127.0.0.1", "SERVE_PUBLIC_PORT="+public, "SERVE_ADMIN_HOST=127.0.0.1", "SERVE_ADMIN_PORT="+admin,
-		"WEBFINGER_OIDC_DISCOVERY_CLIENT_REGISTRATION_URL="+server.url+"/oauth2/register",
-		"URLS_SELF_ISSUER="+server.url, "URLS_LOGIN="+forms+"/login", "URLS_CONSENT="+forms+"/consent",
-	)
-	run(t, cmd, hydraListening)
-	server.forward("http://127.0.0.1:" + public)
-	srv := newMCPServer(t, server.url, introspection(t, adminURL+"/admin/oauth2/introspect", "", ""), func(o *mcptest.Options) {
+	admin := newWire(t)
+	forms := newHydraForms(t, admin.url)
+	start := func() *process {
+		publicPort, adminPort := freePort(t), freePort(t)
+		cmd := exec.Command(filepath.Join("..", "..", ".tools", "interop", "hydra"), "serve", "all", "--dev", "--sqa-opt-out")
+		cmd.Env = append(env,
+			"DSN=memory", "SECRETS_SYSTEM=a system secret for tests", "TTL_ACCESS_TOKEN=10s", "OIDC_DYNAMIC_CLIENT_REGISTRATION_ENABLED=true",
+			"SERVE_PUBLIC_HOST=127.0.0.1", "SERVE_PUBLIC_PORT="+publicPort, "SERVE_ADMIN_HOST=127.0.0.1", "SERVE_ADMIN_PORT="+adminPort,
+			"WEBFINGER_OIDC_DISCOVERY_CLIENT_REGISTRATION_URL="+server.url+"/oauth2/register",
+			"URLS_SELF_ISSUER="+server.url, "URLS_LOGIN="+forms+"/login", "URLS_CONSENT="+forms+"/consent",
+		)
+		p := run(t, cmd, hydraListening)
+		server.forward("http://127.0.0.1:" + publicPort)
+		admin.forward("http://127.0.0.1:" + adminPort)
+		return p
+	}
+	running := start()
+	srv := newMCPServer(t, server.url, introspection(t, admin.url+"/admin/oauth2/introspect", "", ""), func(o *mcptest.Options) {
 		o.SkipAudienceCheck = true
 	})
 	return &stack{
 		name: "hydra " + moduleVersion(t, filepath.Join("hydra", "go.mod"), "github.com/ory/hydra/v2") + ", " + how, server: server,
 		mcpURL: srv.URL(), resource: srv.URL(), reject: func(string) { srv.RejectNext(1) },
+		restart: func() {
+			running.stop()
+			running = start()
+		},
 		form:   url.Values{"subject": {"alice"}},
+		denial: url.Values{"subject": {"alice"}, "decision": {"deny"}},
 		whoami: "whoami", want: "alice", admin: "admin", scope: adminScope,
 		expires: true, registers: true,
 	}

@@ -21,7 +21,7 @@ func newHydraForms(t *testing.T, admin string) (url string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /login", form(`<input name="subject"><button>Sign in</button>`))
 	mux.HandleFunc("POST /login", f.login)
-	mux.HandleFunc("GET /consent", form(`<button>Allow</button>`))
+	mux.HandleFunc("GET /consent", form(`<button name="decision" value="allow">Allow</button><button name="decision" value="deny">Deny</button>`))
 	mux.HandleFunc("POST /consent", f.consent)
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -37,10 +37,14 @@ func form(fields string) http.HandlerFunc {
 }
 
 func (f hydraForms) login(w http.ResponseWriter, r *http.Request) {
-	f.accept(w, r, "login", map[string]any{"subject": r.PostFormValue("subject"), "remember": true})
+	f.decide(w, r, "login", "accept", map[string]any{"subject": r.PostFormValue("subject"), "remember": true})
 }
 
 func (f hydraForms) consent(w http.ResponseWriter, r *http.Request) {
+	if r.PostFormValue("decision") == "deny" {
+		f.decide(w, r, "consent", "reject", map[string]any{"error": "access_denied", "error_description": "The user said no."})
+		return
+	}
 	var request struct {
 		Scopes    []string `json:"requested_scope"`
 		Audiences []string `json:"requested_access_token_audience"`
@@ -49,7 +53,7 @@ func (f hydraForms) consent(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
-	f.accept(w, r, "consent", map[string]any{"grant_scope": request.Scopes, "grant_access_token_audience": request.Audiences})
+	f.decide(w, r, "consent", "accept", map[string]any{"grant_scope": request.Scopes, "grant_access_token_audience": request.Audiences})
 }
 
 // endpoint is that of a request that waits for the user.
@@ -58,12 +62,12 @@ func (f hydraForms) endpoint(r *http.Request, kind, action string) string {
 	return f.admin + "/admin/oauth2/auth/requests/" + kind + action + "?" + url.Values{challenge: {r.URL.Query().Get(challenge)}}.Encode()
 }
 
-// accept accepts the request, and sends the browser on.
-func (f hydraForms) accept(w http.ResponseWriter, r *http.Request, kind string, decision map[string]any) {
+// decide ends the wait for the user, and sends the browser on.
+func (f hydraForms) decide(w http.ResponseWriter, r *http.Request, kind, verdict string, decision map[string]any) {
 	var answer struct {
 		RedirectTo string `json:"redirect_to"`
 	}
-	if err := f.ask(http.MethodPut, f.endpoint(r, kind, "/accept"), decision, &answer); err != nil {
+	if err := f.ask(http.MethodPut, f.endpoint(r, kind, "/"+verdict), decision, &answer); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}

@@ -21,8 +21,12 @@ type stack struct {
 	mcpURL string
 	// reject makes the MCP server refuse a token that is still valid.
 	reject func(token string)
+	// restart makes the authorization server forget everything.
+	restart func()
 	// form is what the user enters at the authorization server.
 	form url.Values
+	// denial is what the user enters to say no; nil where there is no such button.
+	denial url.Values
 	// whoami is the tool that names the user, as want.
 	whoami, want string
 	// admin is the tool that needs scope; empty without step-up.
@@ -46,6 +50,10 @@ func (s *stack) journey(t *testing.T, h *host) {
 	j := begin(t, s.name)
 	h.user.form = s.form
 
+	if s.denial != nil {
+		s.deny(t, h)
+		j.passed("deny")
+	}
 	session := s.authorize(t, h)
 	j.passed("connect, authorize")
 	s.call(t, h, session)
@@ -64,6 +72,10 @@ func (s *stack) journey(t *testing.T, h *host) {
 		s.authorizeAgain(t, h, session)
 		j.passed("authorize again after a revocation elsewhere")
 	}
+	if s.restart != nil {
+		s.authorizeAnew(t, h, session)
+		j.passed("authorize again after a loss of data")
+	}
 	tokens := s.server.issued()
 	s.disconnect(t, h, session)
 	j.passed("disconnect")
@@ -80,6 +92,22 @@ func (s *stack) journey(t *testing.T, h *host) {
 		require.NotContains(t, h.log.String(), secret)
 	}
 	j.finished()
+}
+
+// deny connects, and lets the user say no. The front end is told so.
+func (s *stack) deny(t *testing.T, h *host) {
+	t.Helper()
+	begun := h.connect(t, s.mcpURL)
+	require.True(t, begun.RequiresAuth, "%+v", begun)
+	refusing := *h.user
+	refusing.form = s.denial
+	status, page := refusing.visit(t, begun.AuthURL, h.callback())
+	require.Equal(t, http.StatusBadRequest, status, page)
+	require.Contains(t, page, "access_denied")
+	after := h.status(t, begun)
+	require.Equal(t, "failed", after.Attempt.Status, "%+v", after)
+	require.Equal(t, "access_denied", after.Attempt.Code)
+	require.Empty(t, s.server.grants("authorization_code"))
 }
 
 // authorize connects, and lets the user approve.
@@ -194,6 +222,20 @@ func (s *stack) authorizeAgain(t *testing.T, h *host, sessionID string) {
 	status, body := s.asClient(t, tokens, s.server.announced("revocation_endpoint"), url.Values{"token": {refreshToken(tokens)}})
 	require.Equal(t, http.StatusOK, status, body)
 	s.reject(tokens.text("access_token"))
+	s.requireAuthorization(t, h, sessionID)
+}
+
+// authorizeAnew restarts the authorization server, which then knows neither
+// tokens nor clients.
+func (s *stack) authorizeAnew(t *testing.T, h *host, sessionID string) {
+	t.Helper()
+	s.restart()
+	s.requireAuthorization(t, h, sessionID)
+}
+
+// requireAuthorization calls, lets the user approve, and calls again.
+func (s *stack) requireAuthorization(t *testing.T, h *host, sessionID string) {
+	t.Helper()
 	refused := h.call(t, sessionID, s.whoami)
 	require.True(t, refused.RequiresAuth, "%+v", refused)
 	h.user.authorize(t, refused.AuthURL, h.callback())

@@ -10,12 +10,13 @@ func oidcProvider(t *testing.T, how string, env ...string) *stack {
 	t.Helper()
 	server := newWire(t)
 	srv := newMCPServer(t, server.url, introspection(t, server.url+"/token/introspection", "mcp-server", "mcp-server-secret"))
-	server.forward(node(t, "oidc-provider.mjs", append(env, "ISSUER="+server.url, "RESOURCE="+srv.URL(), "LIFETIME=10")...))
+	restart := node(t, server, "oidc-provider.mjs", append(env, "ISSUER="+server.url, "RESOURCE="+srv.URL(), "LIFETIME=10")...)
 	return &stack{
 		name: "oidc-provider " + npmVersion(t, "oidc-provider") + ", " + how, server: server, mcpURL: srv.URL(), resource: srv.URL(),
-		reject: func(string) { srv.RejectNext(1) },
-		form:   url.Values{"login": {"alice"}, "password": {"any"}},
-		whoami: "whoami", want: "alice", admin: "admin", scope: adminScope,
+		reject:  func(string) { srv.RejectNext(1) },
+		form:    url.Values{"login": {"alice"}, "password": {"any"}},
+		restart: restart,
+		whoami:  "whoami", want: "alice", admin: "admin", scope: adminScope,
 		expires: true,
 	}
 }

@@ -36,19 +36,25 @@ func (b *buffer) String() string {
 	return b.buf.String()
 }
 
-// run starts a process, and waits until its output matches listening. It
-// returns the first group of the match. The test stops the process in the end,
-// and shows the output of the process if the test failed.
-func run(t *testing.T, cmd *exec.Cmd, listening *regexp.Regexp) (address string, output *buffer) {
+// process is a running program.
+type process struct {
+	address string // the first group of what run waited for
+	output  *buffer
+	stop    func()
+}
+
+// run starts a process, and waits until its output matches listening. The test
+// stops the process in the end, and shows the output if the test failed.
+func run(t *testing.T, cmd *exec.Cmd, listening *regexp.Regexp) *process {
 	t.Helper()
-	output = new(buffer)
+	output := new(buffer)
 	cmd.Stdout, cmd.Stderr = output, output
 	require.NoError(t, cmd.Start())
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
+	p := &process{output: output, stop: func() { _ = cmd.Process.Kill(); <-exited }}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-exited
+		p.stop()
 		if t.Failed() {
 			t.Logf("output of %s:\n%s", filepath.Base(cmd.Path), output)
 		}
@@ -58,7 +64,8 @@ func run(t *testing.T, cmd *exec.Cmd, listening *regexp.Regexp) (address string,
 	defer poll.Stop()
 	for {
 		if match := listening.FindStringSubmatch(output.String()); match != nil {
-			return match[1], output
+			p.address = match[1]
+			return p
 		}
 		select {
 		case <-poll.C:
@@ -72,13 +79,22 @@ func run(t *testing.T, cmd *exec.Cmd, listening *regexp.Regexp) (address string,
 
 var nodeListening = regexp.MustCompile(`listening on (http://\S+)`)
 
-// node runs one of the programs in stacks.
-func node(t *testing.T, program string, env ...string) (url string) {
+// node runs one of the programs in stacks behind a wire. The program keeps
+// everything in memory: restart makes it forget.
+func node(t *testing.T, w *wire, program string, env ...string) (restart func()) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join("node_modules", "node", "bin", "node"), filepath.Join("stacks", program))
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
-	url, _ = run(t, cmd, nodeListening)
-	return url
+	start := func() *process {
+		cmd := exec.Command(filepath.Join("node_modules", "node", "bin", "node"), filepath.Join("stacks", program))
+		cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}, env...)
+		p := run(t, cmd, nodeListening)
+		w.forward(p.address)
+		return p
+	}
+	running := start()
+	return func() {
+		running.stop()
+		running = start()
+	}
 }
 
 var serverListening = regexp.MustCompile(`msg=listening addr=(\S+)`)
@@ -89,9 +105,9 @@ func exampleServer(t *testing.T) *host {
 	w := newWire(t)
 	cmd := exec.Command(filepath.Join(binaries, "server"))
 	cmd.Env = []string{"ADDR=127.0.0.1:0", "PUBLIC_URL=" + w.url, "MCPOAUTH_ALLOW_LOOPBACK=1"}
-	address, output := run(t, cmd, serverListening)
-	w.forward("http://" + address)
-	return newHost(t, w, output)
+	server := run(t, cmd, serverListening)
+	w.forward("http://" + server.address)
+	return newHost(t, w, server.output)
 }
 
 var binaries string // the directory of the programs that TestMain builds

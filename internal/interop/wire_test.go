@@ -20,6 +20,7 @@ import (
 type wire struct {
 	url   string
 	ready chan struct{} // closed once target is set
+	once  sync.Once     // closes ready
 
 	mu        sync.Mutex // guards the fields below
 	target    *url.URL
@@ -57,7 +58,7 @@ func newWire(t *testing.T) *wire {
 	proxy := &httputil.ReverseProxy{
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(w.target)
+			r.SetURL(w.behind())
 			r.Out.Host = r.In.Host
 			r.Out.Header.Del("Accept-Encoding")
 		},
@@ -96,8 +97,16 @@ func (w *wire) forward(target string) {
 	if err != nil {
 		panic(err)
 	}
+	w.mu.Lock()
 	w.target = u
-	close(w.ready)
+	w.mu.Unlock()
+	w.once.Do(func() { close(w.ready) })
+}
+
+func (w *wire) behind() *url.URL {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.target
 }
 
 // record notes the answer, and what it says if it is JSON.

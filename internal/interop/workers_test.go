@@ -10,12 +10,14 @@ import (
 func workers(t *testing.T, how string, env ...string) *stack {
 	t.Helper()
 	server := newWire(t)
-	server.forward(node(t, "workers.mjs", append(env, "ORIGIN="+server.url)...))
+	restart := node(t, server, "workers.mjs", append(env, "ORIGIN="+server.url)...)
 	return &stack{
 		name: "workers-oauth-provider " + npmVersion(t, "@cloudflare/workers-oauth-provider") + ", " + how, server: server, mcpURL: server.url + "/mcp", resource: server.url + "/mcp",
-		reject: server.reject,
-		form:   url.Values{"scope": {"tools", "admin", "offline_access"}, "decision": {"approve"}},
-		whoami: "whoami", want: "alice", admin: "admin", scope: adminScope,
+		reject:  server.reject,
+		form:    url.Values{"scope": {"tools", "admin", "offline_access"}, "decision": {"approve"}},
+		denial:  url.Values{"scope": {"tools"}, "decision": {"deny"}},
+		restart: restart,
+		whoami:  "whoami", want: "alice", admin: "admin", scope: adminScope,
 	}
 }
 

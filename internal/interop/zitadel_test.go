@@ -32,12 +32,15 @@ func TestZitadel(t *testing.T) {
 	const clientID, clientSecret = "web", "web-secret"
 	server := newWire(t)
 	h := hostWith(t, settings{issuer: server.url, clientID: clientID, clientSecret: clientSecret})
-	store := storage.NewStorageWithClients(storage.NewUserStore(server.url), map[string]*storage.Client{
-		clientID: storage.WebClient(clientID, clientSecret, h.callback()),
-	})
-	provider := httptest.NewServer(exampleop.SetupServer(server.url, shortLived{store}, slog.New(slog.DiscardHandler), false))
-	t.Cleanup(provider.Close)
-	server.forward(provider.URL)
+	start := func() {
+		store := storage.NewStorageWithClients(storage.NewUserStore(server.url), map[string]*storage.Client{
+			clientID: storage.WebClient(clientID, clientSecret, h.callback()),
+		})
+		provider := httptest.NewServer(exampleop.SetupServer(server.url, shortLived{store}, slog.New(slog.DiscardHandler), false))
+		t.Cleanup(provider.Close)
+		server.forward(provider.URL)
+	}
+	start()
 	srv := newMCPServer(t, server.url, introspection(t, server.url+"/oauth/introspect", clientID, clientSecret), func(o *mcptest.Options) {
 		o.SkipAudienceCheck = true
 		o.RequiredScopes = []string{"openid"}
@@ -46,8 +49,9 @@ func TestZitadel(t *testing.T) {
 	s := &stack{
 		name: "zitadel/oidc " + moduleVersion(t, "go.mod", "github.com/zitadel/oidc/v3") + ", client registered by hand", server: server,
 		mcpURL: srv.URL(), resource: srv.URL(), reject: func(string) { srv.RejectNext(1) },
-		form:   url.Values{"username": {"test-user@127.0.0.1"}, "password": {"verysecure"}},
-		whoami: "whoami", want: "id1", admin: "admin", scope: storage.CustomScope,
+		form:    url.Values{"username": {"test-user@127.0.0.1"}, "password": {"verysecure"}},
+		restart: start,
+		whoami:  "whoami", want: "id1", admin: "admin", scope: storage.CustomScope,
 		expires: true,
 	}
 	s.journey(t, h)
