@@ -2,11 +2,13 @@ package interop_test
 
 import (
 	"net"
+	"net/http"
 	"net/url"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -33,6 +35,7 @@ func hydra(t *testing.T, how string, env ...string) *stack {
 			"URLS_SELF_ISSUER="+server.url, "URLS_LOGIN="+forms+"/login", "URLS_CONSENT="+forms+"/consent",
 		)
 		p := run(t, cmd, hydraListening)
+		awaitKeys(t, "http://127.0.0.1:"+publicPort)
 		server.forward("http://127.0.0.1:" + publicPort)
 		admin.forward("http://127.0.0.1:" + adminPort)
 		return p
@@ -53,6 +56,21 @@ func hydra(t *testing.T, how string, env ...string) *stack {
 		whoami: "whoami", want: "alice", admin: "admin", scope: adminScope,
 		expires: true, registers: true,
 	}
+}
+
+// awaitKeys waits until Hydra has its keys. It makes them for the first request,
+// which it cuts off after 10 seconds: on a busy machine that is not enough.
+func awaitKeys(t *testing.T, hydra string) {
+	t.Helper()
+	ready := func() bool {
+		resp, err := http.Get(hydra + "/.well-known/openid-configuration")
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	}
+	require.Eventually(t, ready, startTimeout, 100*time.Millisecond, "it makes no keys")
 }
 
 // freePort returns a port that was free a moment ago.
