@@ -23,5 +23,5 @@ func TestBetterAuthRegistration(t *testing.T) {
 	t.Parallel()
 	s := betterAuth(t, "dynamic registration")
 	s.registers = true
-	s.journey(t, exampleServer(t))
+	s.journey(t, exampleServer(t, settings{}))
 }

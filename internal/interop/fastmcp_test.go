@@ -17,5 +17,5 @@ func TestFastMCP(t *testing.T) {
 		whoami: "whoami", want: "alice",
 		expires: true, irrevocable: true, registers: true,
 	}
-	s.journey(t, exampleServer(t))
+	s.journey(t, exampleServer(t, settings{}))
 }

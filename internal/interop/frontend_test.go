@@ -11,47 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// host is a running host, and the front end of one user.
-type host struct {
-	*wire
-	public string // the URL that browsers use
-	log    *buffer
-	user   *user
-}
-
-// newHost is a host that browsers reach at the URL of its wire.
-func newHost(t *testing.T, w *wire, log *buffer) *host {
-	t.Helper()
-	return &host{wire: w, public: w.url, log: log, user: newUser(t)}
-}
-
-// callback is the redirect URI.
-func (h *host) callback() string { return h.public + "/api/mcp/auth/callback" }
-
-// published is a transport that finds a public origin at another URL, as a
-// reverse proxy with a certificate makes it be.
-type published struct {
-	public, at string
-}
-
-// RoundTrip implements [http.RoundTripper].
-func (p published) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme+"://"+req.URL.Host != p.public {
-		return http.DefaultTransport.RoundTrip(req)
-	}
-	inside := req.Clone(req.Context())
-	at, err := url.Parse(p.at)
-	if err != nil {
-		return nil, err
-	}
-	inside.URL.Scheme, inside.URL.Host = at.Scheme, at.Host
-	resp, err := http.DefaultTransport.RoundTrip(inside)
-	if err == nil {
-		resp.Request = req // whose URL the redirects are relative to
-	}
-	return resp, err
-}
-
 // answer is what the endpoints of the library answer.
 type answer struct {
 	Status int `json:"-"`

@@ -1,69 +1,85 @@
 package interop_test
 
 import (
-	"log/slog"
-	"net/http/httptest"
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/mcpoauth/mcpoauth/httpapi"
-	"github.com/mcpoauth/mcpoauth/oauthclient"
-	"github.com/mcpoauth/mcpoauth/session"
-	"github.com/mcpoauth/mcpoauth/store/memstore"
 )
 
-// settings are the options that examples/server has no variables for.
-type settings struct {
-	public           string // the URL that browsers use; empty for that of the wire
-	metadataDocument bool   // whether the client is a Client ID Metadata Document
+// host is a running host, and the front end of one user.
+type host struct {
+	*wire
+	public string // the URL that browsers use
+	log    *buffer
+	user   *user
+}
 
-	clientID, clientSecret string // of a client registered by hand
-	issuer                 string // of that client
+// callback is the redirect URI.
+func (h *host) callback() string { return h.public + "/api/mcp/auth/callback" }
+
+// published is a transport that finds a public origin at another URL, as a
+// reverse proxy with a certificate makes it be.
+type published struct {
+	public, at string
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (p published) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme+"://"+req.URL.Host != p.public {
+		return http.DefaultTransport.RoundTrip(req)
+	}
+	inside := req.Clone(req.Context())
+	at, err := url.Parse(p.at)
+	if err != nil {
+		return nil, err
+	}
+	inside.URL.Scheme, inside.URL.Host = at.Scheme, at.Host
+	resp, err := http.DefaultTransport.RoundTrip(inside)
+	if err == nil {
+		resp.Request = req // whose URL the redirects are relative to
+	}
+	return resp, err
+}
+
+var serverListening = regexp.MustCompile(`msg=listening addr=(\S+)`)
+
+// settings are what a host sets beside the defaults of examples/server.
+type settings struct {
+	public string         // the URL that browsers use; empty for that of the wire
+	config map[string]any // the file that MCPOAUTH_CONFIG names
 }
 
 // documentPath is where a host publishes its Client ID Metadata Document.
 const documentPath = "/api/mcp/client-metadata.json"
 
-// hostWith runs a host of its own. This is the only file that depends on the
-// library's Go API; the tests use the HTTP API.
-func hostWith(t *testing.T, s settings) *host {
+// documented is a host with a public origin, whose client is a document there.
+var documented = settings{
+	public: "https://app.example.com",
+	config: map[string]any{"clientMetadataUrl": "https://app.example.com" + documentPath},
+}
+
+// exampleServer runs examples/server.
+func exampleServer(t *testing.T, s settings) *host {
 	t.Helper()
-	output := new(buffer)
-	h := newHost(t, newWire(t), output)
-	if s.public != "" {
-		h.public = s.public
-		h.user.client.Transport = published{public: s.public, at: h.url}
-	}
-	clientMetadataURL := ""
-	if s.metadataDocument {
-		clientMetadataURL = h.public + documentPath
-	}
-	var preregistered []oauthclient.PreregisteredClient
-	if s.clientID != "" {
-		preregistered = []oauthclient.PreregisteredClient{{Issuer: s.issuer, ClientID: s.clientID, ClientSecret: oauthclient.NewSecret(s.clientSecret)}}
-	}
-	logger := slog.New(slog.NewTextHandler(output, nil))
-	manager, err := session.New(session.Config{
-		Store: memstore.New(memstore.Config{}),
-		Client: oauthclient.Shared{
-			Transport:            oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}),
-			ClientMetadataURL:    clientMetadataURL,
-			PreregisteredClients: preregistered,
-		},
-		Logger: logger,
-	})
+	config, err := json.Marshal(s.config)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = manager.Close() })
-	handler, err := httpapi.New(manager, httpapi.Config{PublicURL: h.public, Logger: logger})
-	require.NoError(t, err)
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("log of the host:\n%s", output)
-		}
-	})
-	h.forward(server.URL)
-	return h
+	file := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(file, config, 0o600))
+	w := newWire(t)
+	public := cmp.Or(s.public, w.url)
+	cmd := exec.Command(filepath.Join(binaries, "server"))
+	cmd.Env = []string{"ADDR=127.0.0.1:0", "PUBLIC_URL=" + public, "MCPOAUTH_ALLOW_LOOPBACK=1", "MCPOAUTH_CONFIG=" + file, "LOG_LEVEL=debug"}
+	server := run(t, cmd, serverListening)
+	w.forward("http://" + server.address)
+	u := newUser(t)
+	u.client.Transport = published{public: public, at: w.url}
+	return &host{wire: w, public: public, log: server.output, user: u}
 }

@@ -88,5 +88,5 @@ func freePort(t *testing.T) string {
 func TestHydraDefaultScopes(t *testing.T) {
 	t.Parallel()
 	s := hydra(t, "default scopes", "OIDC_DYNAMIC_CLIENT_REGISTRATION_DEFAULT_SCOPE=tools,admin,offline_access")
-	s.journey(t, exampleServer(t))
+	s.journey(t, exampleServer(t, settings{}))
 }

@@ -25,12 +25,12 @@ func TestOIDCProviderRegistration(t *testing.T) {
 	t.Parallel()
 	s := oidcProvider(t, "dynamic registration")
 	s.registers = true
-	s.journey(t, exampleServer(t))
+	s.journey(t, exampleServer(t, settings{}))
 }
 
 func TestOIDCProviderClientDocument(t *testing.T) {
 	t.Parallel()
-	h := hostWith(t, settings{public: "https://app.example.com", metadataDocument: true})
+	h := exampleServer(t, documented)
 	s := oidcProvider(t, "client metadata document", "CLIENT_DOCUMENT="+h.url+documentPath)
 	s.journey(t, h)
 }

@@ -97,19 +97,6 @@ func node(t *testing.T, w *wire, program string, env ...string) (restart func())
 	}
 }
 
-var serverListening = regexp.MustCompile(`msg=listening addr=(\S+)`)
-
-// exampleServer runs examples/server, as a host that keeps the defaults does.
-func exampleServer(t *testing.T) *host {
-	t.Helper()
-	w := newWire(t)
-	cmd := exec.Command(filepath.Join(binaries, "server"))
-	cmd.Env = []string{"ADDR=127.0.0.1:0", "PUBLIC_URL=" + w.url, "MCPOAUTH_ALLOW_LOOPBACK=1"}
-	server := run(t, cmd, serverListening)
-	w.forward("http://" + server.address)
-	return newHost(t, w, server.output)
-}
-
 var binaries string // the directory of the programs that TestMain builds
 
 // TestMain builds what the tests run, and prints a line for each stack.

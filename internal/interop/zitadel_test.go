@@ -31,7 +31,9 @@ func TestZitadel(t *testing.T) {
 	t.Parallel()
 	const clientID, clientSecret = "web", "web-secret"
 	server := newWire(t)
-	h := hostWith(t, settings{issuer: server.url, clientID: clientID, clientSecret: clientSecret})
+	h := exampleServer(t, settings{config: map[string]any{"clients": []map[string]string{
+		{"issuer": server.url, "clientId": clientID, "clientSecret": clientSecret},
+	}}})
 	start := func() {
 		store := storage.NewStorageWithClients(storage.NewUserStore(server.url), map[string]*storage.Client{
 			clientID: storage.WebClient(clientID, clientSecret, h.callback()),
