@@ -25,3 +25,12 @@ func TestBetterAuthRegistration(t *testing.T) {
 	s.registers = true
 	s.journey(t, exampleServer(t, settings{}))
 }
+
+// The client is a document at a public https URL, which better-auth reads from
+// the host.
+func TestBetterAuthClientDocument(t *testing.T) {
+	t.Parallel()
+	h := exampleServer(t, documented)
+	s := betterAuth(t, "client metadata document", "CLIENT_DOCUMENT="+h.url+documentPath)
+	s.journey(t, h)
+}
