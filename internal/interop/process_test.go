@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,15 +45,20 @@ type process struct {
 }
 
 // run starts a process, and waits until its output matches listening. The test
-// stops the process in the end, and shows the output if the test failed.
+// stops the process and its children in the end, and shows the output if the
+// test failed.
 func run(t *testing.T, cmd *exec.Cmd, listening *regexp.Regexp) *process {
 	t.Helper()
 	output := new(buffer)
 	cmd.Stdout, cmd.Stderr = output, output
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, cmd.Start())
 	exited := make(chan struct{})
 	go func() { _ = cmd.Wait(); close(exited) }()
-	p := &process{output: output, stop: func() { _ = cmd.Process.Kill(); <-exited }}
+	p := &process{output: output, stop: func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // workerd is a child of Node.js
+		<-exited
+	}}
 	t.Cleanup(func() {
 		p.stop()
 		if t.Failed() {
