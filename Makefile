@@ -5,13 +5,13 @@ REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 # What needs other modules than the library is a module of its own.
 EXAMPLES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
-MODULES  = $(EXAMPLES) internal/openapi internal/e2e internal/sqltest
+MODULES  = $(EXAMPLES) internal/openapi internal/e2e internal/sqltest internal/interop
 
 # go.work is for building by hand; here each module has the versions of its own go.mod.
 export GOWORK = off
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt tidy vuln chaos conformance types openapi sql e2e screenshots bench fuzz quickstart readme clean
+.PHONY: help test check fmt tidy vuln chaos conformance interop types openapi sql e2e screenshots bench fuzz quickstart readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,12 +32,13 @@ check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
 	go mod verify
 	go test ./internal/importrules ./internal/docscheck
 	@set -e; for dir in $(MODULES); do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff; cd $$dir; $(STATICCHECK) ./...); done
+	go mod tidy -C internal/interop/hydra -diff # pins a program, and has no packages
 
 fmt: ## format the code
 	gofmt -w .
 
 tidy: ## go mod tidy, in every module
-	@set -e; for dir in . $(MODULES); do (set -x; go mod tidy -C $$dir); done
+	@set -e; for dir in . $(MODULES) internal/interop/hydra; do (set -x; go mod tidy -C $$dir); done
 
 vuln: ## known vulnerabilities in what the library uses
 	@scripts/vulncheck
@@ -48,6 +49,9 @@ chaos: ## the long form of the chaos suite (the short form is in `test`); CHAOS=
 
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance
+
+interop: ## the whole journey against authorization servers of other projects
+	@scripts/interop
 
 types: ## types.ts and mcp-oauth.js: type-checked, and run against the Go server
 	@scripts/frontend
@@ -82,4 +86,4 @@ readme: ## run the commands of the README, as a reader would
 	@scripts/readme
 
 clean: ## remove what the targets made
-	rm -rf .tools results
+	rm -rf .tools results internal/interop/node_modules

@@ -1,0 +1,36 @@
+package interop_test
+
+import (
+	"net/url"
+	"testing"
+)
+
+// betterAuth starts better-auth with its MCP plugin.
+func betterAuth(t *testing.T, how string, env ...string) *stack {
+	t.Helper()
+	server := newWire(t)
+	node(t, server, "better-auth.mjs", append(env, "ORIGIN="+server.url, "LIFETIME=10")...)
+	return &stack{
+		name: "better-auth " + npmVersion(t, "better-auth") + ", " + how, server: server, mcpURL: server.url + "/mcp", resource: server.url + "/mcp", reject: server.reject,
+		form:   url.Values{"email": {"alice@example.com"}, "password": {"correct horse"}, "accept": {"yes"}},
+		denial: url.Values{"email": {"alice@example.com"}, "password": {"correct horse"}, "accept": {"no"}},
+		whoami: "whoami", want: "alice@example.com", admin: "admin", scope: adminScope,
+		expires: true, lasting: true,
+	}
+}
+
+func TestBetterAuthRegistration(t *testing.T) {
+	t.Parallel()
+	s := betterAuth(t, "dynamic registration")
+	s.registers = true
+	s.journey(t, exampleServer(t, settings{}))
+}
+
+// The client is a document at a public https URL, which better-auth reads from
+// the host.
+func TestBetterAuthClientDocument(t *testing.T) {
+	t.Parallel()
+	h := exampleServer(t, documented)
+	s := betterAuth(t, "client metadata document", "CLIENT_DOCUMENT="+h.url+documentPath)
+	s.journey(t, h)
+}

@@ -1,0 +1,10 @@
+// Package interop has the tests against authorization servers of other
+// projects: a user of examples/server connects, authorizes in a browser, calls
+// tools, has the tokens refreshed, allows more, and disconnects. The package has
+// no code of its own.
+//
+//	make interop
+//
+// The Node.js programs in stacks start the servers that come from npm. Every
+// server is configured as its documentation says, apart from short lifetimes.
+package interop
