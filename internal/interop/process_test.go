@@ -115,8 +115,8 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binaries = dir
-		build := exec.Command("go", "build", "-o", filepath.Join(dir, "server"), "./examples/server")
-		build.Dir = filepath.Join("..", "..")
+		build := exec.Command("go", "build", "-o", filepath.Join(dir, "server"), ".")
+		build.Dir = filepath.Join("..", "..", "examples", "server")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build examples/server: %v\n%s", err, out)
 			return 1
