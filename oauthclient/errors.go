@@ -196,18 +196,31 @@ func (e *ResponseLimitError) Error() string {
 	return "oauthclient: the MCP server's answer exceeds the limit " + e.Limit
 }
 
-// ServerError is an answer of the MCP server that is neither a result nor a
-// JSON-RPC error nor temporary: an HTTP refusal, or a malformed answer.
+// ServerError is an answer that cannot be used and that will not pass by
+// itself: an HTTP refusal, a malformed or too large answer, a certificate that
+// is not valid. It is of the MCP server, unless Op is set.
 type ServerError struct {
-	// StatusCode is the HTTP status, or 0 for a malformed answer.
+	// Op says what was attempted at an authorization server, or with a metadata
+	// document, such as "refreshing the access token". It is empty for an
+	// answer of the MCP server.
+	Op string
+	// StatusCode is the HTTP status of a refusal, or 0.
 	StatusCode int
 	// Reason is a short text without anything secret.
 	Reason string
 }
 
 func (e *ServerError) Error() string {
+	what := "the answer cannot be used: " + e.Reason
 	if e.StatusCode != 0 {
-		return fmt.Sprintf("oauthclient: the MCP server answered HTTP status %d", e.StatusCode)
+		what = fmt.Sprintf("HTTP status %d", e.StatusCode)
 	}
-	return "oauthclient: the MCP server's answer cannot be used: " + e.Reason
+	switch {
+	case e.Op != "":
+		return "oauthclient: " + e.Op + ": " + what
+	case e.StatusCode != 0:
+		return "oauthclient: the MCP server answered " + what
+	default:
+		return "oauthclient: the MCP server's answer cannot be used: " + e.Reason
+	}
 }

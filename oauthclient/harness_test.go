@@ -163,6 +163,15 @@ func requireTemporary(t *testing.T, err error) *oauthclient.TemporaryError {
 	return temporary
 }
 
+// requireServerError requires an unusable answer to a request of op.
+func requireServerError(t *testing.T, err error, op string) *oauthclient.ServerError {
+	t.Helper()
+	var answer *oauthclient.ServerError
+	require.ErrorAs(t, err, &answer)
+	require.Equal(t, op, answer.Op)
+	return answer
+}
+
 func parseCallback(t *testing.T, callback string) oauthclient.AuthorizationResponse {
 	t.Helper()
 	u, err := url.Parse(callback)

@@ -178,7 +178,7 @@ func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMe
 		TokenEndpointAuthMethod string        `json:"token_endpoint_auth_method"`
 	}
 	if err := json.Unmarshal(answer.body, &r); err != nil || r.ClientID == "" {
-		return Registration{}, &TemporaryError{Op: op, Err: errors.New("the answer is no registration response")}
+		return Registration{}, &ServerError{Op: op, Reason: "it is no registration response"}
 	}
 	out := Registration{
 		Issuer: meta.Issuer, ClientID: r.ClientID, ClientSecret: NewSecret(r.ClientSecret), RedirectURI: p.cfg.CallbackURL,
