@@ -2,8 +2,10 @@ package oauthclient_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -216,4 +218,29 @@ func together(t *testing.T, n int, release func(), fn func(ctx context.Context) 
 	release()
 	done.Wait()
 	return errs
+}
+
+// lockedBuffer is a log that several goroutines write.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// logTo is a change of the configuration to a log.
+func logTo(b *lockedBuffer) func(*oauthclient.Config) {
+	return func(cfg *oauthclient.Config) {
+		cfg.Logger = slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 }

@@ -35,7 +35,7 @@ func TestPain23StepUp(t *testing.T) {
 			w.finish(c, required)
 			require.NoError(t, w.callAdmin(c))
 			require.ElementsMatch(t, []string{"read", "admin"}, w.stored().Scopes)
-			require.Equal(t, 1, w.as.Counts().Registrations)
+			require.Equal(t, 2, w.as.Counts().Registrations, "a client for the further scope")
 			require.Equal(t, 1, w.mcp.Executed("admin"))
 		})
 	}

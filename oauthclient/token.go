@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -38,13 +39,15 @@ type tokenResponse struct {
 // all. A refusal by the server is an [*AuthorizationError], another answer
 // without a token a [*ServerError], no answer a [*TemporaryError].
 func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*tokenResponse, error) {
+	client = p.withSecret(client)
 	applyParams(form, p.policy.TokenParams)
 	answer, err := p.postForm(ctx, op, endpoint, client, form)
 	if err != nil {
 		return nil, err
 	}
 	body := withoutBOM(answer.body)
-	if mediaType, _, _ := mime.ParseMediaType(answer.contentType); mediaType == "application/x-www-form-urlencoded" {
+	mediaType, _, _ := mime.ParseMediaType(answer.contentType)
+	if mediaType == "application/x-www-form-urlencoded" {
 		body = formToJSON(body) // GitHub's old habit
 	}
 	var refused oauthError
@@ -56,7 +59,7 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 	}
 	token, err := parseTokenResponse(body, p.policy.TokenMember)
 	if err != nil {
-		return nil, &ServerError{Op: op, Reason: err.Error()}
+		return nil, &ServerError{Op: op, Reason: fmt.Sprintf("%s (content type %q)", err, cleanText(mediaType, 100, nil))}
 	}
 	return token, nil
 }
