@@ -32,7 +32,9 @@ func TestRegistration_CarriesTheScopesToBeAskedFor(t *testing.T) {
 	w.finish(c, requireAuthorization(t, w.callAdmin(c)))
 	require.NoError(t, w.callAdmin(c))
 	require.Equal(t, []any{"read offline_access", "read offline_access admin"}, registered(w), "made anew for a further scope")
-	w.connected(func(cfg *oauthclient.Config) { cfg.Credentials = oauthclient.NewMemoryCredentialStore(oauthclient.Credentials{}) })
+	w.connected(func(cfg *oauthclient.Config) {
+		cfg.Credentials = oauthclient.NewMemoryCredentialStore(oauthclient.Credentials{})
+	})
 	require.Len(t, registered(w), 2, "a client that may do more serves who asks for less")
 }
 

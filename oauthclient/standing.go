@@ -17,6 +17,34 @@ type standing struct {
 	Refusal string `json:"refusal,omitempty"`
 	// RetryAt is when the refused refresh token may be sent again.
 	RetryAt time.Time `json:"retry_at,omitzero"`
+
+	// Rejections counts the grants in a row whose tokens the MCP server rejected
+	// although they had just been issued.
+	Rejections int `json:"rejections,omitempty"`
+	// RejectedAt is when the last of these was counted.
+	RejectedAt time.Time `json:"rejected_at,omitzero"`
+	// Rejected reports that it was the present grant.
+	Rejected bool `json:"rejected,omitempty"`
+}
+
+// granted carries over what was known before a new grant.
+func (s *standing) granted(before standing) {
+	s.Rejections, s.RejectedAt, s.Rejected = before.Rejections, before.RejectedAt, false
+}
+
+// rejected counts a grant whose new token the MCP server rejects.
+func (s *standing) rejected(now time.Time) {
+	if s.Rejected || !now.Before(s.RejectedAt.Add(rejectionWindow)) {
+		s.Rejections = 0 // the grant worked in between
+	}
+	s.Rejections++
+	s.RejectedAt, s.Rejected = now, true
+}
+
+// grantRejected reports whether the rejection of the present grant was counted
+// lately.
+func (s standing) grantRejected(now time.Time) bool {
+	return s.Rejected && now.Before(s.RejectedAt.Add(rejectionWindow))
 }
 
 // issued notes a new access token, which forced reports to be the result of a
