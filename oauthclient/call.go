@@ -57,9 +57,7 @@ func (c *MCPOAuthClient) request(ctx context.Context, op *operation, r wire.Requ
 // the server asks.
 func (c *MCPOAuthClient) newOp() *wire.Op {
 	op := c.wire.NewOp()
-	if c.cfg.Elicit != nil || c.cfg.CreateMessage != nil || c.cfg.ListRoots != nil {
-		op.OnRequest = c.cfg.answer
-	}
+	op.OnRequest = c.cfg.answer
 	return op
 }
 
@@ -141,7 +139,7 @@ func errorText(err error) string {
 // a chain.
 func ownError(err error) error {
 	for _, find := range []func(error) error{
-		as[*AuthorizationRequiredError], as[*TemporaryError], as[*StorageError], as[*InsufficientScopeError],
+		as[*AuthorizationRequiredError], as[*TemporaryError], as[*StorageError], as[*InsufficientScopeError], as[*TokenRejectedError],
 		as[*AuthorizationError], as[*RegistrationRequiredError], as[*DiscoveryError], as[*ServerError],
 		as[*ResponseLimitError], as[*jsonrpc.Error],
 	} {
