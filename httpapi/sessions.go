@@ -32,7 +32,7 @@ func (c *call) connect() error {
 	}
 	c.setBinding()
 	info, err := c.h.manager.Connect(c.r.Context(), caller, session.ConnectParams{
-		ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL,
+		ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL, FreshRegistration: req.Fresh,
 	})
 	c.sessionID = info.ID.Reveal()
 	if err != nil {
