@@ -117,6 +117,11 @@ type SessionStatus struct {
 	ServerURL string `json:"serverUrl"`
 	// Error says why the last authorization failed, for status "failed".
 	Error string `json:"error,omitempty"`
+	// Reason says why the user must authorize, as one of the values of
+	// [oauthclient.Reason], for status "authorizing" and
+	// "authorization_required", and for "failed" if the server rejects the
+	// authorization that it was just given.
+	Reason string `json:"reason,omitempty"`
 	// ExpiresAt is when the session ends unless it is used.
 	ExpiresAt time.Time `json:"expiresAt"`
 	// Attempt is the authorization that the request named, if it named one.

@@ -44,11 +44,13 @@ func TestAuthRequired_SaysWhy(t *testing.T) {
 	b := w.browser(t, "")
 	a := b.connect()
 	require.Equal(t, "first_time", a.AuthRequired.Reason)
+	require.Equal(t, "first_time", b.status(a.AuthRequired.SessionID).Reason)
 	require.Equal(t, http.StatusOK, b.send("GET", b.approve(a), "").status)
 	id := a.AuthRequired.SessionID
 	require.Equal(t, "more_scopes", b.call(id, "admin", "{}").AuthRequired.Reason)
 	w.as.RevokeAll()
 	require.Equal(t, "revoked", b.list(id).AuthRequired.Reason)
+	require.Equal(t, "revoked", b.status(id).Reason)
 }
 
 // A server that rejects the tokens of its own authorization server is neither
@@ -65,7 +67,9 @@ func TestTokenRejected_IsAnErrorOfItsOwn(t *testing.T) {
 	})
 	again := b.list(id)
 	require.Equal(t, "token_rejected", again.AuthRequired.Reason)
-	b.send("GET", b.approve(again), "")
+	page := b.send("GET", b.approve(again), "", "Accept", "text/html")
+	require.Contains(t, page.body, "token_rejected")
+	require.NotContains(t, page.body, "did not answer")
 	a := b.list(id)
 	require.Equal(t, http.StatusBadGateway, a.status)
 	require.Equal(t, httpapi.CodeTokenRejected, a.ErrorResponse.Code)

@@ -111,7 +111,7 @@ func (c *call) attempt(caller session.Caller) (*AttemptStatus, error) {
 func sessionStatus(info session.Info) SessionStatus {
 	return SessionStatus{
 		SessionID: info.ID.Reveal(), Status: string(info.Status), ServerURL: info.ServerURL,
-		Error: info.Reason, ExpiresAt: info.ExpiresAt.UTC(),
+		Error: info.Reason, Reason: string(info.AuthorizationReason), ExpiresAt: info.ExpiresAt.UTC(),
 	}
 }
 

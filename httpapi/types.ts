@@ -117,6 +117,8 @@ export interface SessionStatus {
   status: "authorizing" | "connected" | "authorization_required" | "failed" | "expired";
   serverUrl: string;
   error?: string;
+  /** Why the user must authorize, for "authorizing" and "authorization_required". */
+  reason?: AuthReason;
   /** RFC 3339. */
   expiresAt: string;
   /** How the authorization stands that the request named with attemptId. */
