@@ -90,7 +90,7 @@ test("a sign-in page that shows an error: the user says so, and gets a new clien
   const leaving = new AbortController();
   user.decisions = ["leave open"];
   const stuck = mcp.connect(MCP, { signal: leaving.signal });
-  while (!user.popups.at(-1)) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (user.decisions.length) await new Promise((resolve) => setTimeout(resolve, 5));
   leaving.abort();
   await assert.rejects(stuck, { name: "AbortError" });
   const { sessionId } = await mcp.connect(MCP, { fresh: true });
