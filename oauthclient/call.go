@@ -57,7 +57,9 @@ func (c *MCPOAuthClient) request(ctx context.Context, op *operation, r wire.Requ
 // the server asks.
 func (c *MCPOAuthClient) newOp() *wire.Op {
 	op := c.wire.NewOp()
-	op.OnRequest = c.cfg.answer
+	if c.cfg.Elicit != nil || c.cfg.CreateMessage != nil || c.cfg.ListRoots != nil {
+		op.OnRequest = c.cfg.answer
+	}
 	return op
 }
 

@@ -281,6 +281,7 @@ func TestDiscovery_UnusableAnnouncedLocation(t *testing.T) {
 			var discovery *oauthclient.DiscoveryError
 			err := w.client().Connect(t.Context())
 			require.ErrorAs(t, err, &discovery)
+			require.Contains(t, discovery.Reason, "challenge")
 			require.NotContains(t, err.Error(), "pw")
 			require.Empty(t, w.as.Requests(""))
 		})

@@ -354,3 +354,39 @@ func queryOf(tb testing.TB, raw string) url.Values {
 	require.NoError(tb, err)
 	return u.Query()
 }
+
+// Where url.ParseQuery can read a query, ParseCallbackQuery reads the same.
+func FuzzCallbackQuery(f *testing.F) {
+	for _, seed := range []string{"", "code=a%2Bb+c&state=s", "error=access_denied&error_description=100%", "a;b=c", "a&a=&=b&&", "%41=%zz%", "iss=https%3A%2F%2Fas.example"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		got := oauthclient.ParseCallbackQuery(raw)
+		want, err := url.ParseQuery(raw)
+		if err != nil {
+			return
+		}
+		want.Del("") // a parameter without a name
+		require.Equal(t, want, got)
+	})
+}
+
+// A server URL has one spelling, which can be parsed and is not changed again.
+func FuzzServerURL(f *testing.F) {
+	for _, seed := range []string{"https://MCP.example:443/mcp?a=b", "http://[::1]:80/", "https://bücher.example", "https://a:b@c", "HTTPS://%41.example/%zz", "https://[fe80::1%25lo]/x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		normal, err := oauthclient.NormalizeServerURL(raw)
+		if err != nil {
+			require.Empty(t, normal)
+			return
+		}
+		again, err := oauthclient.NormalizeServerURL(normal)
+		require.NoError(t, err, normal)
+		require.Equal(t, normal, again)
+		u, err := url.Parse(normal)
+		require.NoError(t, err)
+		require.Equal(t, strings.ToLower(u.Host), u.Host)
+	})
+}

@@ -14,7 +14,7 @@ func (p *OAuthProvider) preregistered(issuer string) (client PreregisteredClient
 // serves reports whether c is for an MCP server and issuer: what c names of the
 // two must match.
 func (c PreregisteredClient) serves(serverURL, issuer string) bool {
-	return (c.ServerURL == "" || canonicalResource(c.ServerURL) == canonicalResource(serverURL)) &&
+	return (c.ServerURL == "" || c.ServerURL == serverURL) && // both as NormalizeServerURL spells them
 		(c.Issuer == "" || sameIssuer(c.Issuer, issuer))
 }
 
@@ -29,7 +29,9 @@ func (c PreregisteredClient) precedes(other PreregisteredClient) bool {
 
 // sameBinding reports whether two clients are for the same server and issuer.
 func (c PreregisteredClient) sameBinding(other PreregisteredClient) bool {
-	return canonicalResource(c.ServerURL) == canonicalResource(other.ServerURL) && sameIssuer(c.Issuer, other.Issuer)
+	server, _ := NormalizeServerURL(c.ServerURL) // "" for none
+	otherServer, _ := NormalizeServerURL(other.ServerURL)
+	return server == otherServer && sameIssuer(c.Issuer, other.Issuer)
 }
 
 // withSecret returns a registration with which a request can be authenticated.

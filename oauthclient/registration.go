@@ -126,7 +126,7 @@ type RegistrationKey string
 func (p *OAuthProvider) registrationKey(issuer string) RegistrationKey {
 	metadata, _ := json.Marshal(p.cfg.clientMetadata(p.cfg.CallbackURL)) // strings only: cannot fail
 	h := sha256.New()
-	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata), p.policy.TokenEndpointAuthMethod, p.policy.TrustedIssuer} {
+	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata), p.policy.TokenEndpointAuthMethod, p.policy.TrustedIssuer, p.policy.ServerMetadataURL} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return RegistrationKey(hex.EncodeToString(h.Sum(nil)))
