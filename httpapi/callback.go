@@ -146,6 +146,10 @@ func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 			o.Text = body.Error
 		}
 		return a.status, o
+	case info.AuthorizationReason == oauthclient.ReasonTokenRejected:
+		f := failureOf(&oauthclient.TokenRejectedError{}, true)
+		o.Status, o.Code, o.Title, o.Text, o.Next = "failed", f.code, "Not connected", f.text, nextStep(f.code)
+		return http.StatusOK, o
 	case info.Status != session.StatusConnected:
 		// Authorized all the same, but claiming more would be a lie.
 		o.Status, o.Code, o.Title = "failed", CodeUpstreamUnavailable, "Not connected yet"

@@ -61,7 +61,9 @@ func (c *call) answerTo(err error) answer {
 	required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
 	_, store := errors.AsType[*session.StoreError](err)
 	if ok && !store && !errors.Is(err, session.ErrNotFound) {
-		body := AuthRequired{RequiresAuth: true, AuthURL: required.AuthURL, SessionID: c.sessionID, AttemptID: required.AttemptID}
+		body := AuthRequired{
+			RequiresAuth: true, AuthURL: required.AuthURL, SessionID: c.sessionID, AttemptID: required.AttemptID, Reason: string(required.Reason),
+		}
 		if c.endpoint != "connect" {
 			body.Error = "Authorization is required."
 		}

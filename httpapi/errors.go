@@ -36,6 +36,7 @@ const (
 	CodeMCPError             = "mcp_error"              // 400 or 502: the MCP server's own JSON-RPC error
 	CodeDiscoveryFailed      = "discovery_failed"       // 502: the authorization metadata cannot be used
 	CodeRegistrationRequired = "registration_required"  // 502: a client must be registered by hand
+	CodeTokenRejected        = "token_rejected"         // 502: the MCP server rejects tokens that were just issued
 	CodeUpstreamError        = "upstream_error"         // 502: an answer that cannot be used
 	CodeUpstreamTooLarge     = "upstream_too_large"     // 502: an answer that exceeds a limit
 	CodeUnsupportedTransport = "unsupported_transport"  // 502: the server speaks only the HTTP+SSE transport of 2024-11-05
@@ -171,6 +172,9 @@ func authorizationFailure(err error, onCallback bool) *failure {
 	if _, ok := errors.AsType[*oauthclient.DiscoveryError](err); ok {
 		return &failure{status: http.StatusBadGateway, code: CodeDiscoveryFailed, text: "The server's authorization settings cannot be used. Ask the administrator of this application."}
 	}
+	if _, ok := errors.AsType[*oauthclient.TokenRejectedError](err); ok {
+		return &failure{status: http.StatusBadGateway, code: CodeTokenRejected, text: "The server rejects the authorization that it was just given. Its administrator can help."}
+	}
 	if _, ok := errors.AsType[*oauthclient.InsufficientScopeError](err); ok {
 		return &failure{status: http.StatusForbidden, code: CodeInsufficientScope, text: "Your account at the server lacks a permission that this needs."}
 	}
@@ -203,6 +207,9 @@ func upstreamFailure(err error, _ bool) *failure {
 		return &failure{status: http.StatusBadGateway, code: CodeUnsupportedTransport, text: "This server speaks only an old transport of MCP (HTTP+SSE, revision 2024-11-05), which is not supported. Ask its operator for the address of its Streamable HTTP endpoint."}
 	}
 	if server, ok := errors.AsType[*oauthclient.ServerError](err); ok {
+		if server.Op != "" {
+			return &failure{status: http.StatusBadGateway, code: CodeUpstreamError, text: "The authorization server's answer cannot be used."}
+		}
 		if server.StatusCode == http.StatusForbidden {
 			return &failure{status: http.StatusForbidden, code: CodeServerRefused, text: "The server does not allow this."}
 		}

@@ -109,13 +109,16 @@ export class MCPOAuth {
 
   /**
    * Connects to an MCP server, with the user's authorization where it is needed.
+   * A server that has forgotten this application shows an error on its sign-in
+   * page and tells nobody else. Let the user say so, give the connect up by its
+   * signal, and connect again with fresh.
    * @param {string} serverUrl
-   * @param {CallOptions & { serverName?: string }} [options]
+   * @param {CallOptions & { serverName?: string, fresh?: boolean }} [options]
    * @returns {Promise<{ sessionId: string }>}
    */
   connect(serverUrl, options = {}) {
     return this.withPopup(options, async (popup) => {
-      const answer = await this.send("POST", "auth/connect", { serverUrl, serverName: options.serverName }, options);
+      const answer = await this.send("POST", "auth/connect", { serverUrl, serverName: options.serverName, fresh: options.fresh }, options);
       if (answer.requiresAuth) await this.authorize(answer, popup, options);
       return { sessionId: answer.sessionId };
     });

@@ -14,6 +14,10 @@ type ConnectRequest struct {
 	CallbackURL string `json:"callbackUrl,omitempty"`
 	// ServerName is a name for people. Defaults to the host of ServerURL.
 	ServerName string `json:"serverName,omitempty"`
+	// Fresh makes a new client registration, for a user who says that the
+	// sign-in page shows an error: many authorization servers show a forgotten
+	// client only there. A registration is replaced once in 10 minutes at most.
+	Fresh bool `json:"fresh,omitempty"`
 }
 
 // ConnectSuccess says that the session is connected.
@@ -39,6 +43,8 @@ type AuthRequired struct {
 	// AttemptID names this authorization, for auth/status; it gives nothing
 	// away.
 	AttemptID string `json:"attemptId,omitempty"`
+	// Reason says why, as one of the values of [oauthclient.Reason].
+	Reason string `json:"reason,omitempty"`
 	// Error is a text for a person; absent where nothing went wrong.
 	Error string `json:"error,omitempty"`
 }
@@ -111,6 +117,11 @@ type SessionStatus struct {
 	ServerURL string `json:"serverUrl"`
 	// Error says why the last authorization failed, for status "failed".
 	Error string `json:"error,omitempty"`
+	// Reason says why the user must authorize, as one of the values of
+	// [oauthclient.Reason], for status "authorizing" and
+	// "authorization_required", and for "failed" if the server rejects the
+	// authorization that it was just given.
+	Reason string `json:"reason,omitempty"`
 	// ExpiresAt is when the session ends unless it is used.
 	ExpiresAt time.Time `json:"expiresAt"`
 	// Attempt is the authorization that the request named, if it named one.

@@ -32,7 +32,7 @@ func (c *call) connect() error {
 	}
 	c.setBinding()
 	info, err := c.h.manager.Connect(c.r.Context(), caller, session.ConnectParams{
-		ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL,
+		ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL, FreshRegistration: req.Fresh,
 	})
 	c.sessionID = info.ID.Reveal()
 	if err != nil {
@@ -111,7 +111,7 @@ func (c *call) attempt(caller session.Caller) (*AttemptStatus, error) {
 func sessionStatus(info session.Info) SessionStatus {
 	return SessionStatus{
 		SessionID: info.ID.Reveal(), Status: string(info.Status), ServerURL: info.ServerURL,
-		Error: info.Reason, ExpiresAt: info.ExpiresAt.UTC(),
+		Error: info.Reason, Reason: string(info.AuthorizationReason), ExpiresAt: info.ExpiresAt.UTC(),
 	}
 }
 

@@ -8,7 +8,12 @@ export interface ConnectRequest {
   serverUrl: string;
   callbackUrl?: string;
   serverName?: string;
+  /** Makes a new client registration, for a user who says that the sign-in page shows an error. */
+  fresh?: boolean;
 }
+
+/** Why the user must authorize. */
+export type AuthReason = "first_time" | "expired" | "revoked" | "more_scopes" | "token_rejected" | "requested";
 
 export interface DisconnectRequest {
   sessionId: string;
@@ -32,6 +37,7 @@ export interface ConnectAuthRequired {
   sessionId?: string;
   /** Names this authorization, for auth/status. */
   attemptId?: string;
+  reason?: AuthReason;
   error?: string;
 }
 
@@ -111,6 +117,8 @@ export interface SessionStatus {
   status: "authorizing" | "connected" | "authorization_required" | "failed" | "expired";
   serverUrl: string;
   error?: string;
+  /** Why the user must authorize, for "authorizing" and "authorization_required". */
+  reason?: AuthReason;
   /** RFC 3339. */
   expiresAt: string;
   /** How the authorization stands that the request named with attemptId. */

@@ -209,9 +209,9 @@ func TestCallbacksWhenTheAuthorizationServerMisbehaves(t *testing.T) {
 		"dead":       {authtest.OAuthError(401, "invalid_client", canary), 400, httpapi.CodeAuthorizationFailed},
 		"down":       {authtest.StatusOutage(500), 502, httpapi.CodeUpstreamUnavailable},
 		"overloaded": {authtest.StatusOutage(503), 503, httpapi.CodeUpstreamUnavailable},
-		"garbled":    {authtest.MalformedJSON(), 502, httpapi.CodeUpstreamUnavailable},
+		"garbled":    {authtest.MalformedJSON(), 502, httpapi.CodeUpstreamError},
 		"cut":        {authtest.Abort(), 502, httpapi.CodeUpstreamUnavailable},
-		"a page":     {authtest.Body(200, "text/html", canary), 502, httpapi.CodeUpstreamUnavailable},
+		"a page":     {authtest.Body(200, "text/html", canary), 502, httpapi.CodeUpstreamError},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,9 +1,12 @@
 package oauthclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -82,19 +85,28 @@ func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
 	if err != nil {
 		return err
 	}
-	return result.(*AuthorizationRequiredError)
+	required := *result.(*AuthorizationRequiredError)
+	if ch.reason != "" {
+		required.Reason = ch.reason // callers share an attempt, and may have come to it for different reasons
+	}
+	return &required
 }
 
 // Reauthorize begins a new attempt whatever the state of the connection, with
-// a new client registration if freshRegistration is set: some servers tell
-// only the user's browser that they no longer know a client. It returns
-// [*AuthorizationRequiredError], or the error that prevented it.
+// a new dynamic registration if freshRegistration is set: many servers tell
+// only the user's browser that they no longer know a client. A registration is
+// replaced so once in 10 minutes at most; later requests get the new one. It
+// returns [*AuthorizationRequiredError], or the error that prevented it.
 func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool) error {
 	creds, err := p.load(ctx)
 	if err != nil {
 		return err
 	}
-	result, err := p.beginAttempt(ctx, challenge{resourceMetadata: creds.ResourceMetadataURL}, freshRegistration)
+	ch := challenge{resourceMetadata: creds.ResourceMetadataURL, reason: ReasonRequested}
+	if creds.Issuer == "" {
+		ch.reason = ReasonFirstTime
+	}
+	result, err := p.beginAttempt(ctx, ch, freshRegistration)
 	if err != nil {
 		return err
 	}
@@ -146,7 +158,8 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	if err != nil {
 		return nil, err
 	}
-	registration, err := p.resolveRegistration(ctx, found.server, freshRegistration)
+	scopes := p.selectScopes(ch, found, creds)
+	registration, err := p.resolveRegistration(ctx, found.server, scopes, freshRegistration)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +169,7 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 		IssParameterSupported: found.server.AuthorizationResponseIssParameterSupported,
 		TokenEndpoint:         found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
 		Registration: registration, ResourceMetadataURL: found.resourceMetadataURL,
-		Scopes: p.selectScopes(ch, found, creds), Expires: p.cfg.Now().Add(p.cfg.AttemptTTL),
+		Scopes: scopes, Expires: p.cfg.Now().Add(p.cfg.AttemptTTL),
 	}
 	if !p.policy.SkipResourceParameter {
 		attempt.Resource = found.resource
@@ -171,7 +184,7 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	if err := p.cfg.Attempts.Create(ctx, attempt); err != nil {
 		return nil, storageError(ctx, err)
 	}
-	required := &AuthorizationRequiredError{AuthURL: authURL, Scopes: attempt.Scopes, AttemptID: attempt.ID, Expires: attempt.Expires}
+	required := &AuthorizationRequiredError{AuthURL: authURL, Scopes: attempt.Scopes, AttemptID: attempt.ID, Expires: attempt.Expires, Reason: cmp.Or(ch.reason, creds.reason())}
 	p.mu.Lock()
 	if len(p.pending) >= maxPending {
 		clear(p.pending)
@@ -257,8 +270,9 @@ const maxAuthQueryBytes = 16 << 10
 //
 // Errors: [ErrInvalidCallback] for a response that must not be acted on;
 // [*AuthorizationError] when the user or the server refused;
-// [*TemporaryError] when the token endpoint could not be reached, which ends
-// the attempt all the same, because a code must not be sent twice.
+// [*TemporaryError] when the token endpoint could not be reached, and
+// [*ServerError] when its answer cannot be used, which end the attempt all the
+// same, because a code must not be sent twice.
 func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationResponse) error {
 	if resp.State.IsZero() {
 		return ErrInvalidCallback
@@ -277,11 +291,8 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 		return invalidCallback(ctx, err)
 	}
 	_, err = p.detached(ctx, "exchanging the code", attempt.ID, 4, func(ctx context.Context) (any, error) {
-		if resp.Error == "invalid_client" || resp.Error == "unauthorized_client" {
-			p.dropRegistration(ctx, attempt.Registration)
-		} else {
-			p.registrationAnswered(ctx, attempt.Registration)
-		}
+		// An error in the browser's hands proves nothing about the client that
+		// all share: whoever begins an attempt can make one up.
 		if resp.Error == "invalid_scope" {
 			p.forgetScopes(ctx)
 		}
@@ -297,7 +308,7 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 // is asked of it: the server refused a scope that it may once have granted.
 func (p *OAuthProvider) forgetScopes(ctx context.Context) {
 	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
-		if c.Authorized() {
+		if c.usable(p.cfg.Now()) {
 			return errKeep
 		}
 		c.Scopes, c.StepUp = nil, nil
@@ -349,7 +360,9 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 		Connection: newConnection(nil, nil), // another account may have authorized
 	}
 	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
+	granted.standing.issued(p.cfg.Now(), false)
 	old, _ := p.load(ctx) // whatever is wrong, storing will tell
+	granted.standing.granted(old.standing)
 	next := granted
 	revocable := next.replace(old)
 	if err := p.storeGrant(ctx, next); err != nil {
@@ -359,7 +372,7 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	p.revokeLogged(ctx, revocable)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.backoff, p.forced = nil, Secret{} // these were about other tokens
+	p.backoff = nil // it was about other tokens
 	return nil
 }
 
@@ -427,11 +440,30 @@ func (p *OAuthProvider) revoke(ctx context.Context, c Credentials) error {
 			hint = "access_token"
 		}
 		form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
-		answer, err := p.postForm(ctx, "revoking the "+strings.ReplaceAll(hint, "_", " "), c.RevocationEndpoint, c.Registration, form)
+		op := "revoking the " + strings.ReplaceAll(hint, "_", " ")
+		answer, err := p.postForm(ctx, op, c.RevocationEndpoint, p.withSecret(c.Registration), form)
+		if revocationUnsupported(answer, err) {
+			p.cfg.Logger.DebugContext(ctx, "mcpoauth: the authorization server revokes no such token", "issuer", c.Issuer, "token", hint)
+			continue
+		}
 		if err == nil && answer.status >= 300 {
-			err = &ServerError{StatusCode: answer.status}
+			err = &ServerError{Op: op, StatusCode: answer.status}
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// revocationUnsupported reports whether a server has no revocation for a kind of
+// token (RFC 7009 section 2.2.1), or none at all although it announces one.
+func revocationUnsupported(answer *authAnswer, err error) bool {
+	if temporary, ok := errors.AsType[*TemporaryError](err); ok {
+		return temporary.StatusCode == http.StatusNotImplemented
+	}
+	if err != nil {
+		return false
+	}
+	var refused oauthError
+	_ = json.Unmarshal(answer.body, &refused) // most answers have no body
+	return refused.Code == "unsupported_token_type" || answer.status == http.StatusNotFound || answer.status == http.StatusMethodNotAllowed
 }

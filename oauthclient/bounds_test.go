@@ -19,7 +19,7 @@ import (
 
 // limitOf is the limit that ends a hostile answer of an authorization server:
 // a part of the error. A time-out ends those that are not in it.
-var limitOf = map[string]string{"endless body": "too large", "gzip bomb": "too large", "huge header": "header"}
+var limitOf = map[string]string{"endless body": "MaxAuthResponseBytes", "gzip bomb": "MaxAuthResponseBytes", "huge header": "header"}
 
 // hostile are answers that are made to use up memory or time. They go on for as
 // long as the other side reads, two minutes at most.
@@ -123,10 +123,16 @@ func TestHostileAnswersOfAuthorizationServers(t *testing.T) {
 					}
 				})
 				began := time.Now()
-				temporary := requireTemporary(t, ask(t, w, c, answer))
+				err := ask(t, w, c, answer)
 				require.Less(t, time.Since(began), boundTime)
-				require.Equal(t, limit == "", temporary.Timeout, temporary)
-				require.ErrorContains(t, temporary, limit)
+				require.ErrorContains(t, err, limit)
+				if limit == "MaxAuthResponseBytes" {
+					var answer *oauthclient.ServerError
+					require.ErrorAs(t, err, &answer)
+					require.NotEmpty(t, answer.Op)
+				} else {
+					require.Equal(t, limit == "", requireTemporary(t, err).Timeout, err)
+				}
 			})
 		}
 	}
@@ -232,7 +238,9 @@ func TestMaxAuthResponseBytes(t *testing.T) {
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	w.as.SetEditMetadata(func(doc map[string]any) { doc["padding"] = strings.Repeat("x", 10_000) })
 	small := w.client(func(cfg *oauthclient.Config) { cfg.MaxAuthResponseBytes = 9_000 })
-	require.ErrorContains(t, requireTemporary(t, small.Connect(t.Context())), "too large")
+	var answer *oauthclient.ServerError
+	require.ErrorAs(t, small.Connect(t.Context()), &answer)
+	require.ErrorContains(t, answer, "MaxAuthResponseBytes")
 	w.begin(w.client(func(cfg *oauthclient.Config) { cfg.MaxAuthResponseBytes = 20_000 }))
 }
 

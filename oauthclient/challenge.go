@@ -12,6 +12,9 @@ type challenge struct {
 	resourceMetadata string
 	scopes           []string
 	errorCode        string
+	description      string
+
+	reason Reason // why an authorization is begun, where that is known
 }
 
 // parseChallenge reads the Bearer (or DPoP) challenges; of several values for
@@ -30,6 +33,8 @@ func parseChallenge(h http.Header) challenge {
 				out.scopes = words(value)
 			case name == "error" && out.errorCode == "":
 				out.errorCode = value
+			case name == "error_description" && out.description == "":
+				out.description = value
 			}
 		})
 	}

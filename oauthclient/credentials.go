@@ -58,15 +58,20 @@ type Credentials struct {
 	// Connection is what was agreed on with the MCP server. A new grant ends
 	// it: another account may have authorized.
 	Connection Connection
+	standing   standing
 }
 
 // Authorized reports whether there is a token to use or to refresh.
 func (c Credentials) Authorized() bool { return !c.AccessToken.IsZero() || !c.RefreshToken.IsZero() }
 
-// clearTokens forgets the tokens and keeps what a new authorization can use.
-func (c *Credentials) clearTokens() {
-	c.AccessToken, c.RefreshToken = Secret{}, Secret{}
-	c.Expiry, c.RefreshAfter = time.Time{}, time.Time{}
+// usable reports whether there is an access token that has not expired.
+func (c Credentials) usable(now time.Time) bool {
+	return !c.AccessToken.IsZero() && (c.Expiry.IsZero() || now.Before(c.Expiry))
+}
+
+// refreshDue reports whether it is time to use the refresh token, if any.
+func (c Credentials) refreshDue(now time.Time) bool {
+	return !c.RefreshToken.IsZero() && !c.RefreshAfter.IsZero() && !now.Before(c.RefreshAfter)
 }
 
 // clone returns a copy that shares nothing mutable.
@@ -94,6 +99,7 @@ func (c Credentials) MarshalBinary() ([]byte, error) {
 		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, Scopes: c.Scopes, StepUp: c.StepUp,
 		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
 		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: c.Registration.wire(), Connection: connection,
+		Standing: c.standing,
 	})
 }
 
@@ -108,6 +114,7 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, Scopes: w.Scopes, StepUp: w.StepUp,
 		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: w.Registration.registration(),
+		standing: w.Standing,
 	}
 	return c.Connection.UnmarshalBinary(w.Connection)
 }
@@ -129,6 +136,7 @@ type credentialsWire struct {
 	ResourceMetadataURL string           `json:"resource_metadata,omitempty"`
 	Registration        registrationWire `json:"registration,omitzero"`
 	Connection          json.RawMessage  `json:"connection,omitempty"`
+	Standing            standing         `json:"standing,omitzero"`
 }
 
 // CredentialStore keeps the credentials of one connection. Implementations

@@ -93,7 +93,7 @@ func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*d
 func (p *OAuthProvider) chooseIssuer(issuers []string) string {
 	for _, issuer := range issuers {
 		for _, c := range p.cfg.PreregisteredClients {
-			if c.Issuer != "" && sameIssuer(c.Issuer, issuer) {
+			if c.Issuer != "" && c.serves(p.cfg.ServerURL, issuer) {
 				return issuer
 			}
 		}

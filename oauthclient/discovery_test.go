@@ -2,6 +2,7 @@ package oauthclient_test
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -344,17 +345,18 @@ func TestDiscovery_OddDocuments(t *testing.T) {
 }
 
 // An outage must not pass for an absence: the fallback could be another server.
-func TestPain04OutageAtDiscoveryIsTemporary(t *testing.T) {
+func TestPain04OutageAtDiscoveryIsNoAbsence(t *testing.T) {
 	t.Parallel()
 	outages := []struct {
-		name string
-		h    http.HandlerFunc
+		name  string
+		final bool
+		h     http.HandlerFunc
 	}{
-		{"500", authtest.StatusOutage(500)},
-		{"503", authtest.StatusOutage(503)},
-		{"429", authtest.StatusOutage(429)},
-		{"connection cut", authtest.Abort()},
-		{"endless document", func(rw http.ResponseWriter, _ *http.Request) {
+		{"500", false, authtest.StatusOutage(500)},
+		{"503", false, authtest.StatusOutage(503)},
+		{"429", false, authtest.StatusOutage(429)},
+		{"connection cut", false, authtest.Abort()},
+		{"endless document", true, func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Type", "application/json")
 			for range 40 {
 				_, _ = rw.Write(make([]byte, 64<<10))
@@ -366,12 +368,18 @@ func TestPain04OutageAtDiscoveryIsTemporary(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
 			c := w.client()
+			requireOutage := func() {
+				err := c.Connect(t.Context())
+				_, final := errors.AsType[*oauthclient.ServerError](err)
+				_, passes := errors.AsType[*oauthclient.TemporaryError](err)
+				require.Equal(t, []bool{outage.final, !outage.final}, []bool{final, passes}, "%v", err)
+			}
 			w.mcp.SetMetadataOutage(outage.h)
-			requireTemporary(t, c.Connect(t.Context()))
+			requireOutage()
 			require.Empty(t, w.as.Requests(""))
 			w.mcp.SetMetadataOutage(nil)
 			w.as.SetOutage(authtest.EndpointMetadata, outage.h)
-			requireTemporary(t, c.Connect(t.Context()))
+			requireOutage()
 			require.Len(t, w.as.Requests(""), 1)
 			w.as.SetOutage(authtest.EndpointMetadata, nil)
 			w.finish(c, w.begin(c))

@@ -64,8 +64,12 @@
 // A client is what the authorization server knows the host as. In order of
 // preference: one from [Config.PreregisteredClients], a Client ID Metadata
 // Document ([Config.ClientMetadataURL]), dynamic registration (RFC 7591). When
-// none is possible, [*RegistrationRequiredError] tells where to register which
+// none is possible, [*RegistrationRequiredError] says where to register which
 // redirect URI by hand.
+//
+// A dynamic registration is shared by all connections. Many servers show only
+// the user's browser that they no longer know a client:
+// [OAuthProvider.Reauthorize] asks for a new one.
 //
 // # Servers that deviate
 //

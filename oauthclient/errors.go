@@ -44,7 +44,30 @@ type AuthorizationRequiredError struct {
 	AttemptID string
 	// Expires is when the attempt can no longer be finished.
 	Expires time.Time
+	// Reason says why the user must authorize.
+	Reason Reason
 }
+
+// Reason says why a user must authorize.
+type Reason string
+
+const (
+	// ReasonFirstTime means that the connection was never authorized.
+	ReasonFirstTime Reason = "first_time"
+	// ReasonExpired means that the authorization has ended by time.
+	ReasonExpired Reason = "expired"
+	// ReasonRevoked means that the authorization server does not renew the
+	// authorization, or that the MCP server rejects a token before its end.
+	ReasonRevoked Reason = "revoked"
+	// ReasonMoreScopes means that what was asked for needs more scopes.
+	ReasonMoreScopes Reason = "more_scopes"
+	// ReasonTokenRejected means that the MCP server rejects a token that was
+	// just issued. If it does so again after the user has authorized, the
+	// answer is [*TokenRejectedError].
+	ReasonTokenRejected Reason = "token_rejected"
+	// ReasonRequested means that [OAuthProvider.Reauthorize] was called.
+	ReasonRequested Reason = "requested"
+)
 
 func (e *AuthorizationRequiredError) Error() string {
 	if len(e.Scopes) == 0 {
@@ -56,16 +79,15 @@ func (e *AuthorizationRequiredError) Error() string {
 // MarshalJSON leaves AuthURL out, so that it cannot get into a log by way of a
 // struct that holds the error. Send the field itself to the browser.
 func (e AuthorizationRequiredError) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]any{"error": e.Error(), "scopes": e.Scopes, "attemptId": e.AttemptID, "expires": e.Expires})
+	return json.Marshal(map[string]any{"error": e.Error(), "scopes": e.Scopes, "attemptId": e.AttemptID, "expires": e.Expires, "reason": e.Reason})
 }
 
 // Format implements [fmt.Formatter]; it never shows AuthURL.
 func (e AuthorizationRequiredError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.Error())) }
 
-// TemporaryError says that a server could not be reached, or answered in a way
-// that says nothing about the credentials (5xx, 429, a time-out, a broken
-// connection, an answer that is no OAuth answer). Credentials are kept; the
-// same call may succeed later.
+// TemporaryError says that a server could not be reached, or has a problem that
+// may pass: a time-out, a broken connection, a 5xx, 408 or 429. Credentials are
+// kept; the same call may succeed later.
 type TemporaryError struct {
 	// Op says what was attempted, such as "refreshing the access token".
 	Op string
@@ -75,7 +97,8 @@ type TemporaryError struct {
 	RetryAfter time.Duration
 	// Timeout tells that the time for the operation ran out.
 	Timeout bool
-	// Err is the cause; may be nil.
+	// Err is the cause, which may be what the server said of its problem, as a
+	// text; may be nil.
 	Err error
 }
 
@@ -125,6 +148,28 @@ type InsufficientScopeError struct {
 
 func (e *InsufficientScopeError) Error() string {
 	return fmt.Sprintf("oauthclient: the MCP server still asks for scopes %q after they were authorized", strings.Join(e.Scopes, " "))
+}
+
+// TokenRejectedError says that the MCP server rejects the tokens that its
+// authorization server issues: the user has just authorized because of that, and
+// the new token was rejected as well. Asking once more would loop. A wrong
+// audience and broken introspection are the usual causes, which the MCP server's
+// administrator can mend. After 10 minutes the user is asked again.
+type TokenRejectedError struct {
+	// Resource is the resource indicator that the token was asked for; empty
+	// when it was left out.
+	Resource string
+	// Description is the MCP server's own text: untrusted, cut to 200 bytes of
+	// printable text, without the token.
+	Description string
+}
+
+func (e *TokenRejectedError) Error() string {
+	msg := fmt.Sprintf("oauthclient: the MCP server rejects tokens just issued for resource %q", e.Resource)
+	if e.Description != "" {
+		msg += ": " + e.Description
+	}
+	return msg
 }
 
 // DiscoveryError says that authorization metadata was found but cannot be
@@ -196,18 +241,31 @@ func (e *ResponseLimitError) Error() string {
 	return "oauthclient: the MCP server's answer exceeds the limit " + e.Limit
 }
 
-// ServerError is an answer of the MCP server that is neither a result nor a
-// JSON-RPC error nor temporary: an HTTP refusal, or a malformed answer.
+// ServerError is an answer that cannot be used and that will not pass by
+// itself: an HTTP refusal, a malformed or too large answer, a certificate that
+// is not valid. It is of the MCP server, unless Op is set.
 type ServerError struct {
-	// StatusCode is the HTTP status, or 0 for a malformed answer.
+	// Op says what was attempted at an authorization server, or with a metadata
+	// document, such as "refreshing the access token". It is empty for an
+	// answer of the MCP server.
+	Op string
+	// StatusCode is the HTTP status of a refusal, or 0.
 	StatusCode int
 	// Reason is a short text without anything secret.
 	Reason string
 }
 
 func (e *ServerError) Error() string {
+	what := "the answer cannot be used: " + e.Reason
 	if e.StatusCode != 0 {
-		return fmt.Sprintf("oauthclient: the MCP server answered HTTP status %d", e.StatusCode)
+		what = fmt.Sprintf("HTTP status %d", e.StatusCode)
 	}
-	return "oauthclient: the MCP server's answer cannot be used: " + e.Reason
+	switch {
+	case e.Op != "":
+		return "oauthclient: " + e.Op + ": " + what
+	case e.StatusCode != 0:
+		return "oauthclient: the MCP server answered " + what
+	default:
+		return "oauthclient: the MCP server's answer cannot be used: " + e.Reason
+	}
 }

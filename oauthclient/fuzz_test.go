@@ -79,7 +79,8 @@ func requireTyped(tb testing.TB, err error) {
 	var refused *oauthclient.AuthorizationError
 	var discovery *oauthclient.DiscoveryError
 	var registration *oauthclient.RegistrationRequiredError
-	require.True(tb, errors.As(err, &temporary) || errors.As(err, &refused) || errors.As(err, &discovery) ||
+	var server *oauthclient.ServerError
+	require.True(tb, errors.As(err, &temporary) || errors.As(err, &server) && server.Op != "" || errors.As(err, &refused) || errors.As(err, &discovery) ||
 		errors.As(err, &registration) || errors.Is(err, oauthclient.ErrInvalidCallback) || errors.Is(err, oauthclient.ErrForbiddenAddress), "%T %v", err, err)
 }
 

@@ -2,8 +2,10 @@ package oauthclient_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -163,6 +165,15 @@ func requireTemporary(t *testing.T, err error) *oauthclient.TemporaryError {
 	return temporary
 }
 
+// requireServerError requires an unusable answer to a request of op.
+func requireServerError(t *testing.T, err error, op string) *oauthclient.ServerError {
+	t.Helper()
+	var answer *oauthclient.ServerError
+	require.ErrorAs(t, err, &answer)
+	require.Equal(t, op, answer.Op)
+	return answer
+}
+
 func parseCallback(t *testing.T, callback string) oauthclient.AuthorizationResponse {
 	t.Helper()
 	u, err := url.Parse(callback)
@@ -207,4 +218,29 @@ func together(t *testing.T, n int, release func(), fn func(ctx context.Context) 
 	release()
 	done.Wait()
 	return errs
+}
+
+// lockedBuffer is a log that several goroutines write.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// logTo is a change of the configuration to a log.
+func logTo(b *lockedBuffer) func(*oauthclient.Config) {
+	return func(cfg *oauthclient.Config) {
+		cfg.Logger = slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 }

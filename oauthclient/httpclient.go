@@ -2,11 +2,14 @@ package oauthclient
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -33,32 +36,79 @@ type authAnswer struct {
 	body        []byte
 }
 
-// doAuth sends a request to an authorization server. Every failure to get an
-// answer is a [TemporaryError], except that a refused address is final.
+// doAuth sends a request to an authorization server. A failure that may pass is
+// a [TemporaryError]: no answer, a 5xx, 408 or 429. What will not pass is a
+// [ServerError], and an address that the policy refuses is
+// [ErrForbiddenAddress].
 func (p *OAuthProvider) doAuth(ctx context.Context, op string, req *http.Request) (*authAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
 	defer cancel()
 	resp, err := p.cfg.authHTTP.Do(req.WithContext(ctx))
 	if err != nil {
-		return nil, networkError(op, err)
+		return nil, authNetworkError(op, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, p.cfg.MaxAuthResponseBytes+1))
 	if err != nil {
-		return nil, networkError(op, err)
+		return nil, authNetworkError(op, err)
 	}
 	if int64(len(body)) > p.cfg.MaxAuthResponseBytes {
-		return nil, &TemporaryError{Op: op, Err: errors.New("the answer is too large")}
+		return nil, &ServerError{Op: op, Reason: "it is larger than MaxAuthResponseBytes"}
 	}
 	answer := &authAnswer{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), retryAfter: parseRetryAfter(resp.Header, p.cfg.Now()), body: body}
-	if answer.status >= 500 || answer.status == http.StatusTooManyRequests {
-		return nil, &TemporaryError{Op: op, StatusCode: answer.status, RetryAfter: answer.retryAfter}
+	switch status := answer.status; {
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+		return nil, &TemporaryError{Op: op, StatusCode: status, RetryAfter: answer.retryAfter, Err: temporaryCause(req, body)}
 	}
 	return answer, nil
 }
 
+// temporaryCause returns what an authorization server says about its trouble,
+// or nil. It is a text for the log and no [AuthorizationError], because it
+// refuses nothing.
+func temporaryCause(req *http.Request, body []byte) error {
+	var said oauthError
+	if json.Unmarshal(body, &said) != nil || said.Code == "" {
+		return nil
+	}
+	refused := said.authorizationError(requestSecrets(req)...)
+	return errors.New(strings.TrimSuffix(refused.Code+": "+refused.Description, ": "))
+}
+
+// requestSecrets lists the values that a request carries and that must not show
+// up in what is logged about its answer.
+func requestSecrets(req *http.Request) []string {
+	var secrets []string
+	if _, password, ok := req.BasicAuth(); ok {
+		plain, _ := url.QueryUnescape(password)
+		secrets = append(secrets, password, plain)
+	}
+	if req.GetBody == nil {
+		return secrets
+	}
+	if body, err := req.GetBody(); err == nil {
+		raw, _ := io.ReadAll(body)
+		if form, err := url.ParseQuery(string(raw)); err == nil {
+			for _, name := range secretParams {
+				secrets = append(secrets, form.Get(name))
+			}
+		}
+	}
+	return secrets
+}
+
+// authNetworkError is [networkError] for a request to an authorization server.
+func authNetworkError(op string, err error) error {
+	err = networkError(op, err)
+	if final, ok := err.(*ServerError); ok {
+		final.Op = op
+	}
+	return err
+}
+
 // networkError turns what http.Client.Do returned into an error without the
-// URL, whose query may be secret.
+// URL, whose query may be secret. What will not pass by itself is a
+// [ServerError], everything else a [TemporaryError].
 func networkError(op string, err error) error {
 	var timed interface{ Timeout() bool }
 	timeout := errors.As(err, &timed) && timed.Timeout()
@@ -68,6 +118,12 @@ func networkError(op string, err error) error {
 	}
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("oauthclient: %s: %w", op, err)
+	}
+	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return &ServerError{Reason: "its certificate is not valid: " + certificate.Err.Error()}
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return &ServerError{Reason: "it speaks plain http on an https port"}
 	}
 	return &TemporaryError{Op: op, Timeout: timeout || errors.Is(err, context.DeadlineExceeded), Err: err}
 }

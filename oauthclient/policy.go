@@ -11,29 +11,24 @@ import (
 // PreregisteredClient is a client that was registered with an authorization
 // server by hand.
 type PreregisteredClient struct {
-	// Issuer is the authorization server's issuer, to which the client is
-	// bound: it is never used with another. Required, unless ServerURL is set.
+	// Issuer binds the client to an authorization server: it is never used
+	// with another. Required, unless ServerURL is set.
 	Issuer string
-	// ServerURL binds the client to one MCP server instead, whatever
-	// authorization server that one names: the MCP server is then trusted
-	// with the client secret. Any spelling of the URL will do.
+	// ServerURL binds the client to one MCP server, in any spelling of its URL.
+	// Without Issuer, that MCP server is trusted with the client secret,
+	// whatever authorization server it names. With both, both must match:
+	// clients for several MCP servers may be registered at one authorization
+	// server.
 	ServerURL string
 	// ClientID is the client identifier. Required.
 	ClientID string
-	// ClientSecret is zero for a public client.
+	// ClientSecret is zero for a public client. It is read at each use and
+	// stored nowhere.
 	ClientSecret Secret
 	// TokenEndpointAuthMethod is "none", "client_secret_basic" or
 	// "client_secret_post". Defaults to what the server advertises, or
 	// client_secret_basic; "none" without a secret.
 	TokenEndpointAuthMethod string
-}
-
-// sameServer tells whether two clients are for one server.
-func (c PreregisteredClient) sameServer(other PreregisteredClient) bool {
-	if c.Issuer == "" || other.Issuer == "" {
-		return c.Issuer == other.Issuer && c.ServerURL == other.ServerURL
-	}
-	return sameIssuer(c.Issuer, other.Issuer)
 }
 
 // ServerPolicy holds the switches for a server that deviates. The zero value

@@ -33,11 +33,9 @@ type providerCore struct {
 
 	mu        sync.Mutex
 	pending   map[string]pendingAttempt // by binding: the attempt begun last here, while it is open
-	forced    Secret                    // the token that a forced refresh brought
-	forcedAt  time.Time
-	backoff   *TemporaryError // the last failed refresh
-	backoffBy time.Time       // do not try again before
-	ended     bool            // by Disconnect; no grant is stored any more
+	backoff   error                     // of the last failed refresh
+	backoffBy time.Time                 // do not try again before
+	ended     bool                      // by Disconnect; no grant is stored any more
 }
 
 var _ auth.OAuthHandler = (*OAuthProvider)(nil)
@@ -134,8 +132,11 @@ func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challe
 		return err
 	case renewed:
 		return nil
+	case sent.IsZero():
+		return p.authorize(ctx, ch)
 	}
-	return p.authorize(ctx, ch)
+	ch.description = cleanText(ch.description, 200, []string{sent.Reveal()})
+	return p.rejected(ctx, sent, ch)
 }
 
 // forbidden handles a 403 to a request that carried the token sent: step-up
@@ -156,6 +157,7 @@ func (p *OAuthProvider) forbidden(ctx context.Context, sent Secret, ch challenge
 	if containsAll(creds.StepUp, stepUpMarks(ch.scopes)) {
 		return &InsufficientScopeError{Scopes: ch.scopes}
 	}
+	ch.reason = ReasonMoreScopes
 	return p.authorize(ctx, ch)
 }
 
@@ -178,20 +180,20 @@ func (p *OAuthProvider) fresh(ctx context.Context) (Credentials, error) {
 	}
 	now := p.cfg.Now()
 	switch {
-	case !creds.AccessToken.IsZero() && (creds.RefreshAfter.IsZero() || now.Before(creds.RefreshAfter)):
+	case creds.usable(now) && !creds.refreshDue(now):
 		return creds, nil
 	case !creds.Authorized() && creds.Issuer == "" && !p.policy.ForceAuthorization:
 		return creds, nil
-	case creds.RefreshToken.IsZero() && !creds.AccessToken.IsZero() && now.Before(creds.Expiry):
-		return creds, nil
-	case !creds.RefreshToken.IsZero():
+	}
+	reason := creds.reason()
+	if !creds.RefreshToken.IsZero() {
 		refreshed, err := p.refresh(ctx, creds, false)
-		if err != nil || !refreshed.AccessToken.IsZero() {
+		if !isRefused(err) {
 			return refreshed, err
 		}
-		creds = refreshed
+		reason = ReasonRevoked
 	}
-	return Credentials{}, p.authorize(ctx, challenge{resourceMetadata: creds.ResourceMetadataURL})
+	return Credentials{}, p.authorize(ctx, challenge{resourceMetadata: creds.ResourceMetadataURL, reason: reason})
 }
 
 // load reads the credentials.

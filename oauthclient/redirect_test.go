@@ -73,7 +73,7 @@ func TestRedirectsOfTheAuthorizationServer(t *testing.T) {
 	resp := w.approve(w.begin(c))
 	require.Len(t, w.as.Requests(authtest.EndpointMetadata), 2)
 	w.as.FailNextWith(authtest.EndpointToken, 1, away)
-	requireTemporary(t, c.FinishAuth(t.Context(), resp))
+	requireServerError(t, c.FinishAuth(t.Context(), resp), "exchanging the code")
 	w.finish(c, w.begin(c))
 	w.as.SetOutage(authtest.EndpointRevoke, away)
 	require.NoError(t, c.Disconnect(t.Context()))

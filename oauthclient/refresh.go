@@ -1,26 +1,58 @@
 package oauthclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
 
-// finalRefusals are the error codes that end a refresh token (RFC 6749 section
-// 5.2); bad_refresh_token is GitHub's spelling of invalid_grant.
-var finalRefusals = []string{"invalid_grant", "invalid_client", "bad_refresh_token"}
+// deadTokenCodes are the error codes that prove a refresh token to be of no
+// more use (RFC 6749 section 5.2); bad_refresh_token is GitHub's spelling of
+// invalid_grant. Any other refusal may be about something else, and so does not
+// cost the refresh token.
+var deadTokenCodes = []string{"invalid_grant", "bad_refresh_token"}
 
 const (
-	// refreshBackoff is how long a failed refresh is not tried again.
+	// refreshBackoff is the pause after a refresh that failed. It doubles with
+	// each refusal in a row.
 	refreshBackoff = time.Second
+	// maxRefreshBackoff is the longest pause between two refreshes.
+	maxRefreshBackoff = time.Minute
+	// maxUnusableAnswers is how many refreshes in a row may get an answer that
+	// is neither a token nor a refusal, such as a page with status 200. From
+	// then on such an answer counts as a refusal, so that the user is asked.
+	maxUnusableAnswers = 10
 	// forcedRefreshInterval is how long a token that a forced refresh brought
 	// is not force-refreshed again: the server that rejects it would reject
 	// the next one too.
 	forcedRefreshInterval = time.Minute
 )
+
+// refusedError says that the authorization server does not renew the
+// authorization. Without a usable access token only the user can help.
+type refusedError struct{ cause error }
+
+func (e *refusedError) Error() string {
+	return "oauthclient: the authorization server does not renew the authorization: " + e.cause.Error()
+}
+
+func (e *refusedError) Unwrap() error { return e.cause }
+
+// errRefusedBefore is the cause where the refusal itself is not at hand.
+var errRefusedBefore = errors.New("it refused a moment ago")
+
+func isRefused(err error) bool {
+	_, refused := errors.AsType[*refusedError](err)
+	return refused
+}
 
 // renew reacts to a 401: it reports true when there is a token other than sent
 // by now, refreshing once per token to get one. False means that only the user
@@ -33,29 +65,23 @@ func (p *OAuthProvider) renew(ctx context.Context, sent Secret) (bool, error) {
 	if !creds.AccessToken.IsZero() && !creds.AccessToken.Equal(sent) {
 		return true, nil
 	}
-	p.mu.Lock()
-	again := p.forced.Equal(sent) && p.cfg.Now().Before(p.forcedAt.Add(forcedRefreshInterval))
-	p.mu.Unlock()
+	again := creds.standing.Renewed && p.cfg.Now().Before(creds.standing.Issued.Add(forcedRefreshInterval))
 	if again || creds.RefreshToken.IsZero() {
 		return false, nil
 	}
-	refreshed, err := p.refresh(ctx, creds, true)
-	if err != nil || refreshed.AccessToken.IsZero() {
-		return false, err
+	_, err = p.refresh(ctx, creds, true)
+	if isRefused(err) {
+		return false, nil
 	}
-	p.mu.Lock()
-	p.forced, p.forcedAt = refreshed.AccessToken, p.cfg.Now()
-	p.mu.Unlock()
-	return true, nil
+	return err == nil, err
 }
 
-// refresh exchanges the refresh token of stale, unless somebody else has done
+// refresh exchanges the refresh token of stale, unless another process has done
 // so already. Unforced, a failure is hidden as long as the access token is
-// valid. Credentials without an access token come back when the server has
-// refused for good.
+// usable. A [*refusedError] says that only the user can help.
 func (p *OAuthProvider) refresh(ctx context.Context, stale Credentials, force bool) (Credentials, error) {
-	usable := !force && !stale.AccessToken.IsZero() && p.cfg.Now().Before(stale.Expiry)
-	if err := p.backingOff(); err != nil {
+	usable := !force && stale.usable(p.cfg.Now())
+	if err := p.backingOff(stale); err != nil {
 		if usable {
 			return stale, nil
 		}
@@ -67,15 +93,13 @@ func (p *OAuthProvider) refresh(ctx context.Context, stale Credentials, force bo
 	}
 	// Keyed by the token: who holds a newer one must not get the result of
 	// a refresh of an older one.
-	result, err := p.detached(ctx, op, stale.AccessToken.fingerprint(), 2, func(ctx context.Context) (any, error) {
+	result, err := p.detached(ctx, op, stale.AccessToken.fingerprint(), 4, func(ctx context.Context) (any, error) {
 		return p.refreshOnce(ctx, stale, force)
 	})
-	_, temporary := errors.AsType[*TemporaryError](err)
-	_, storage := errors.AsType[*StorageError](err)
 	switch {
 	case err == nil:
 		return result.(Credentials), nil
-	case usable && (temporary || storage):
+	case usable && !errors.Is(err, context.Canceled):
 		p.cfg.Logger.WarnContext(ctx, "mcpoauth: refresh failed, the present token goes on being used", "error", err)
 		return stale, nil
 	default:
@@ -83,49 +107,69 @@ func (p *OAuthProvider) refresh(ctx context.Context, stale Credentials, force bo
 	}
 }
 
-// refreshOnce is the part of refresh that runs alone, in this process by
-// single-flight, among all by the store's exclusive Update, which also saves
-// the new tokens before anybody uses them.
+// refreshOnce is the part of refresh that runs once for all callers in this
+// process. A token endpoint that seems to have moved is looked up again.
 func (p *OAuthProvider) refreshOnce(ctx context.Context, stale Credentials, force bool) (Credentials, error) {
+	creds, err := p.refreshAt(ctx, stale, nil, force)
+	if mayHaveMoved(err) {
+		if server := p.movedServer(ctx, stale); server != nil {
+			p.cfg.Logger.InfoContext(ctx, "mcpoauth: the token endpoint has moved", "issuer", stale.Issuer)
+			return p.refreshAt(ctx, stale, server, force)
+		}
+	}
+	return creds, err
+}
+
+// refreshAt refreshes at the stored token endpoint, or at that of moved. It runs
+// alone among all processes by the store's exclusive Update, which also saves
+// the new tokens before any caller uses them.
+func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved *oauthex.AuthServerMeta, force bool) (Credentials, error) {
 	var out Credentials
+	var failure error
 	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
 		out = *c
-		if !c.AccessToken.Equal(stale.AccessToken) || c.RefreshToken.IsZero() {
-			return errKeep // another process was faster
-		}
-		err := p.refreshGrant(ctx, c)
-		var refused *AuthorizationError
 		switch {
-		case err == nil:
-		case errors.As(err, &refused) && slices.Contains(finalRefusals, refused.Code):
-			p.cfg.Logger.InfoContext(ctx, "mcpoauth: the refresh token is no longer valid", "code", refused.Code)
-			if refused.Code == "invalid_client" {
-				p.dropRegistration(ctx, c.Registration)
-			}
-			if force || !p.cfg.Now().Before(c.Expiry) {
-				c.clearTokens()
-			} else {
-				c.RefreshToken, c.RefreshAfter = Secret{}, c.Expiry // the access token lives on
-			}
-		default:
-			return p.backOff(err)
+		case c.RefreshToken.IsZero(), !c.AccessToken.IsZero() && !c.AccessToken.Equal(stale.AccessToken):
+			return errKeep // another process was faster
+		case moved == nil && c.standing.refusing(p.cfg.Now()):
+			failure = &refusedError{errRefusedBefore}
+			return errKeep
+		case moved != nil:
+			c.TokenEndpoint, c.RevocationEndpoint = moved.TokenEndpoint, moved.RevocationEndpoint
+		}
+		// The wait for this Update must not shorten the request: an answer that
+		// is cut off after the server has spent the refresh token is lost.
+		failure = p.refreshGrant(context.WithoutCancel(ctx), c, force)
+		if temporary, ok := errors.AsType[*TemporaryError](failure); ok {
+			p.backOff(temporary, max(refreshBackoff, min(temporary.RetryAfter, maxRefreshBackoff)))
+			return temporary
+		}
+		if failure != nil {
+			failure = p.noteFailure(ctx, c, failure, force)
 		}
 		out = *c
 		return nil
 	})
-	if err != nil && !errors.Is(err, errKeep) {
+	renewed := !out.AccessToken.IsZero() && !out.AccessToken.Equal(stale.AccessToken)
+	switch {
+	case err != nil && !errors.Is(err, errKeep):
 		// A lease that ran out: what another process has stored counts.
 		if now, loadErr := p.load(ctx); loadErr == nil && !now.AccessToken.IsZero() && !now.AccessToken.Equal(stale.AccessToken) {
 			return now, nil
 		}
 		return Credentials{}, storageError(ctx, err)
+	case failure != nil:
+		return Credentials{}, failure
+	case renewed || !force && out.usable(p.cfg.Now()):
+		return out.clone(), nil
+	default:
+		return Credentials{}, &refusedError{errRefusedBefore}
 	}
-	return out.clone(), nil
 }
 
 // refreshGrant sends the refresh_token grant (RFC 6749 section 6) with the
 // resource (RFC 8707 section 2.2) and puts the answer into c.
-func (p *OAuthProvider) refreshGrant(ctx context.Context, c *Credentials) error {
+func (p *OAuthProvider) refreshGrant(ctx context.Context, c *Credentials, forced bool) error {
 	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {c.RefreshToken.Reveal()}}
 	if c.Resource != "" {
 		form.Set("resource", c.Resource)
@@ -138,24 +182,82 @@ func (p *OAuthProvider) refreshGrant(ctx context.Context, c *Credentials) error 
 		return err
 	}
 	token.apply(c, p.cfg.Now(), p.cfg.RefreshAhead, c.Scopes)
+	c.standing.issued(p.cfg.Now(), forced)
 	return nil
+}
+
+// noteFailure notes in c that a refresh brought no token although the server
+// answered, and returns the error for the caller. A refusal deletes the access
+// token if that is of no use any more, and the refresh token only if the server
+// says that it is dead.
+func (p *OAuthProvider) noteFailure(ctx context.Context, c *Credentials, failure error, forced bool) error {
+	c.standing.Failures++
+	pause := c.standing.backoff()
+	code := refusalCode(failure)
+	if code == "" && c.standing.Failures < maxUnusableAnswers {
+		p.backOff(failure, pause)
+		return failure
+	}
+	c.standing.Refusal, c.standing.RetryAt = cmp.Or(code, "unusable_answer"), p.cfg.Now().Add(pause)
+	p.cfg.Logger.WarnContext(ctx, "mcpoauth: the authorization server does not renew the authorization", "issuer", c.Issuer, "error", failure)
+	if code == "invalid_client" {
+		p.dropRegistration(ctx, c.Registration)
+	}
+	if forced || !c.usable(p.cfg.Now()) {
+		c.AccessToken, c.Expiry, c.RefreshAfter = Secret{}, time.Time{}, time.Time{}
+	}
+	if slices.Contains(deadTokenCodes, code) {
+		c.RefreshToken = Secret{}
+	}
+	return &refusedError{failure}
+}
+
+// refusalCode returns the error code of a final refusal: any OAuth error, and
+// any status 4xx, of which 408 and 429 are [TemporaryError]s. It returns "" for
+// an answer that says nothing.
+func refusalCode(err error) string {
+	if refused, ok := errors.AsType[*AuthorizationError](err); ok {
+		return refused.Code
+	}
+	if answer, ok := errors.AsType[*ServerError](err); ok && answer.StatusCode >= 400 {
+		return http.StatusText(answer.StatusCode)
+	}
+	return ""
+}
+
+// mayHaveMoved reports whether an error looks as if there were no token endpoint
+// at its URL any more.
+func mayHaveMoved(err error) bool {
+	if _, answer := errors.AsType[*ServerError](err); answer {
+		return true
+	}
+	network, ok := errors.AsType[*net.OpError](err)
+	return ok && network.Op == "dial"
+}
+
+// movedServer returns the present metadata of the authorization server that
+// issued c, if it names another token endpoint than c, and nil otherwise.
+func (p *OAuthProvider) movedServer(ctx context.Context, c Credentials) *oauthex.AuthServerMeta {
+	found, err := p.discover(ctx, challenge{resourceMetadata: c.ResourceMetadataURL})
+	if err != nil || found.server.Issuer != c.Issuer || found.server.TokenEndpoint == c.TokenEndpoint {
+		return nil
+	}
+	return found.server
 }
 
 // backOff notes a failed refresh, so that many calls do not each repeat it
 // while the server is in trouble.
-func (p *OAuthProvider) backOff(err error) error {
-	var temporary *TemporaryError
-	if !errors.As(err, &temporary) {
-		temporary = &TemporaryError{Op: "refreshing the access token", Err: err}
-	}
+func (p *OAuthProvider) backOff(err error, pause time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.backoff, p.backoffBy = temporary, p.cfg.Now().Add(max(refreshBackoff, min(temporary.RetryAfter, time.Minute)))
-	return temporary
+	p.backoff, p.backoffBy = err, p.cfg.Now().Add(pause)
 }
 
 // backingOff returns the error of a refresh that failed only just now.
-func (p *OAuthProvider) backingOff() error {
+func (p *OAuthProvider) backingOff(c Credentials) error {
+	if c.standing.refusing(p.cfg.Now()) {
+		return &refusedError{errRefusedBefore}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.backoff != nil && p.cfg.Now().Before(p.backoffBy) {

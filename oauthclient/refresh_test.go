@@ -219,35 +219,6 @@ func TestRotatedRefreshTokenIsStored(t *testing.T) {
 	require.Zero(t, w.as.Counts().ReuseDetected)
 }
 
-// Only these are final.
-func TestPain04OnlyFinalErrorsEndCredentials(t *testing.T) {
-	t.Parallel()
-	for _, code := range []string{"invalid_grant", "invalid_client", "bad_refresh_token"} {
-		for _, status := range []int{400, 401, 200} {
-			t.Run(code+" with "+http.StatusText(status), func(t *testing.T) {
-				t.Parallel()
-				w := newWorld(t, authtest.Options{}, mcptest.Options{})
-				c := w.connected()
-				before := w.stored()
-				w.as.SetOutage(authtest.EndpointToken, authtest.OAuthError(status, code, "gone"))
-				w.clock.Advance(time.Hour - 30*time.Second)
-				require.NoError(t, w.call(c), "the access token lives on")
-				require.True(t, w.stored().AccessToken.Equal(before.AccessToken))
-				require.True(t, w.stored().RefreshToken.IsZero())
-				require.NoError(t, w.call(c))
-				require.Len(t, w.as.TokenRequests("refresh_token"), 1, "a refresh token that is no good is not sent again")
-
-				w.clock.Advance(time.Minute)
-				requireAuthorization(t, w.call(c))
-				require.Len(t, w.as.TokenRequests("refresh_token"), 1)
-				w.as.SetOutage(authtest.EndpointToken, nil)
-				w.finish(c, w.begin(c))
-				require.NoError(t, w.call(c))
-			})
-		}
-	}
-}
-
 func TestFinalErrorAfterExpiry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

@@ -2,6 +2,7 @@ package oauthclient
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,17 +17,25 @@ import (
 // errKeep ends an Update without storing anything.
 var errKeep = errors.New("oauthclient: nothing to store")
 
-// resolveRegistration finds the client to use at an authorization server, in
-// the order of MCP 2026-07-28: pre-registered, Client ID Metadata Document,
-// dynamic registration.
-func (p *OAuthProvider) resolveRegistration(ctx context.Context, meta *oauthex.AuthServerMeta, fresh bool) (Registration, error) {
-	for _, c := range p.cfg.PreregisteredClients {
-		if c.Issuer != "" && sameIssuer(c.Issuer, meta.Issuer) || c.Issuer == "" && c.ServerURL == p.cfg.ServerURL {
-			return Registration{
-				Issuer: meta.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, RedirectURI: p.cfg.CallbackURL,
-				TokenEndpointAuthMethod: p.chooseAuthMethod(c.TokenEndpointAuthMethod, !c.ClientSecret.IsZero(), meta),
-			}, nil
-		}
+const (
+	// freshRegistrationInterval is the time in which a client is made anew once
+	// at most, because a user asks for it or the token endpoint does not know
+	// the client. Later requests get the client that was made.
+	freshRegistrationInterval = 10 * time.Minute
+	// maxRegisteredScopes bounds how many scopes a client collects by being
+	// made anew for a further one. Servers choose scopes.
+	maxRegisteredScopes = 100
+)
+
+// resolveRegistration finds the client to ask for scopes with at an
+// authorization server, in the order of MCP 2026-07-28: pre-registered, Client
+// ID Metadata Document, dynamic registration.
+func (p *OAuthProvider) resolveRegistration(ctx context.Context, meta *oauthex.AuthServerMeta, scopes []string, fresh bool) (Registration, error) {
+	if c, found := p.preregistered(meta.Issuer); found {
+		return Registration{
+			Issuer: meta.Issuer, ClientID: c.ClientID, RedirectURI: p.cfg.CallbackURL, Preregistered: true,
+			TokenEndpointAuthMethod: p.chooseAuthMethod(c.TokenEndpointAuthMethod, !c.ClientSecret.IsZero(), meta),
+		}, nil
 	}
 	if p.cfg.ClientMetadataURL != "" && meta.ClientIDMetadataDocumentSupported {
 		return Registration{
@@ -34,9 +43,17 @@ func (p *OAuthProvider) resolveRegistration(ctx context.Context, meta *oauthex.A
 		}, nil
 	}
 	if meta.RegistrationEndpoint == "" || p.cfg.DisableDynamicRegistration {
-		return Registration{}, &RegistrationRequiredError{Issuer: meta.Issuer, RedirectURI: p.cfg.CallbackURL}
+		return Registration{}, p.registrationRequired(ctx, meta)
 	}
-	return p.dynamicRegistration(ctx, meta, fresh)
+	return p.dynamicRegistration(ctx, meta, scopes, fresh)
+}
+
+// registrationRequired logs and returns that a client must be registered by
+// hand.
+func (p *OAuthProvider) registrationRequired(ctx context.Context, meta *oauthex.AuthServerMeta, detail ...any) error {
+	detail = append([]any{"issuer", meta.Issuer, "redirect_uri", p.cfg.CallbackURL}, detail...)
+	p.cfg.Logger.WarnContext(ctx, "mcpoauth: a client must be registered by hand", detail...)
+	return &RegistrationRequiredError{Issuer: meta.Issuer, RedirectURI: p.cfg.CallbackURL}
 }
 
 // chooseAuthMethod picks the client authentication for a client that was
@@ -57,32 +74,35 @@ func (p *OAuthProvider) chooseAuthMethod(configured string, hasSecret bool, meta
 	}
 }
 
-// dynamicRegistration returns the shared registration, and registers when
-// there is none that can be used. The second result of one registration is
-// that every other session and replica uses it too.
-func (p *OAuthProvider) dynamicRegistration(ctx context.Context, meta *oauthex.AuthServerMeta, fresh bool) (Registration, error) {
+// dynamicRegistration returns the registration that all sessions and replicas
+// share, and makes one if there is none that can be used, or if fresh asks for
+// another.
+func (p *OAuthProvider) dynamicRegistration(ctx context.Context, meta *oauthex.AuthServerMeta, scopes []string, fresh bool) (Registration, error) {
 	key := p.registrationKey(meta.Issuer)
 	current, err := p.cfg.Registrations.Load(ctx, key)
 	if err != nil {
 		return Registration{}, storageError(ctx, err)
 	}
-	if !fresh && p.registrationUsable(current) && !current.UnansweredSince.IsZero() {
+	if !fresh && p.registrationAlive(current) && current.covers(scopes) {
 		return current, nil
 	}
-	avoid := current.ClientID
 	var result Registration
 	err = p.cfg.Registrations.Update(ctx, key, func(r *Registration) error {
-		if p.registrationUsable(*r) && !(fresh && r.ClientID == avoid) {
+		alive := p.registrationAlive(*r)
+		wanted := union(strings.Fields(r.Scope), scopes)
+		switch replaced := r.ClientID != current.ClientID || p.replacedLately(*r); {
+		case alive && fresh && replaced, alive && !fresh && (r.covers(scopes) || len(wanted) > maxRegisteredScopes):
 			result = *r
-			if !r.UnansweredSince.IsZero() {
-				return errKeep
-			}
-			r.UnansweredSince = p.cfg.Now()
-			return nil
+			return errKeep
+		case fresh || !alive:
+			wanted = scopes
 		}
-		registered, err := p.register(ctx, meta)
+		registered, err := p.register(ctx, meta, wanted)
 		if err != nil {
 			return err
+		}
+		if fresh || r.ClientID != "" {
+			registered.ReplacedAt = p.cfg.Now()
 		}
 		*r, result = registered, registered
 		return nil
@@ -93,50 +113,39 @@ func (p *OAuthProvider) dynamicRegistration(ctx context.Context, meta *oauthex.A
 	return result, nil
 }
 
-// registrationUsable tells whether a stored registration can be presented to a
-// user: there is one, its secret lives on for longer than the attempt, and no
-// user has been lost on it for the length of an attempt.
-func (p *OAuthProvider) registrationUsable(r Registration) bool {
-	now := p.cfg.Now()
-	if r.ClientID == "" {
-		return false
-	}
-	if !r.SecretExpiry.IsZero() && !now.Add(p.cfg.AttemptTTL).Before(r.SecretExpiry) {
-		return false
-	}
-	return r.UnansweredSince.IsZero() || now.Before(r.UnansweredSince.Add(p.cfg.AttemptTTL))
+// registrationAlive reports whether a stored registration can be presented to a
+// user: the server has not denied it, and its secret lives on for longer than
+// the attempt.
+func (p *OAuthProvider) registrationAlive(r Registration) bool {
+	return r.ClientID != "" && !r.Dead && (r.SecretExpiry.IsZero() || p.cfg.Now().Add(p.cfg.AttemptTTL).Before(r.SecretExpiry))
 }
 
-// registrationAnswered notes that the server sent a user back: it knows the
-// client. Losing this note costs a registration at worst.
-func (p *OAuthProvider) registrationAnswered(ctx context.Context, used Registration) {
-	if !used.Dynamic {
-		return
-	}
-	key := p.registrationKey(used.Issuer)
-	if current, err := p.cfg.Registrations.Load(ctx, key); err == nil && current.UnansweredSince.IsZero() {
-		return
-	}
-	p.updateRegistration(ctx, key, func(r *Registration) error {
-		if r.ClientID != used.ClientID || r.UnansweredSince.IsZero() {
-			return errKeep
-		}
-		r.UnansweredSince = time.Time{}
-		return nil
-	})
+// replacedLately reports whether a registration is too new to be replaced by
+// request.
+func (p *OAuthProvider) replacedLately(r Registration) bool {
+	return p.cfg.Now().Before(r.ReplacedAt.Add(freshRegistrationInterval))
 }
 
-// dropRegistration forgets a client that the server no longer knows
-// (invalid_client), unless it was replaced already.
+// covers reports whether a client was registered for all of scopes.
+func (r Registration) covers(scopes []string) bool {
+	return containsAll(strings.Fields(r.Scope), scopes)
+}
+
+// dropRegistration notes that the token endpoint did not accept a client
+// (invalid_client). A dynamic one is made anew with the next authorization,
+// unless it was replaced already or a moment ago. Of any other client only the
+// log can tell a person that it is wrong.
 func (p *OAuthProvider) dropRegistration(ctx context.Context, dead Registration) {
 	if !dead.Dynamic {
+		p.cfg.Logger.ErrorContext(ctx, "mcpoauth: the authorization server does not accept the client",
+			"issuer", dead.Issuer, "preregistered", dead.Preregistered, "client_id", dead.ClientID)
 		return
 	}
 	p.updateRegistration(ctx, p.registrationKey(dead.Issuer), func(r *Registration) error {
-		if r.ClientID != dead.ClientID {
+		if r.ClientID != dead.ClientID || p.replacedLately(*r) {
 			return errKeep
 		}
-		*r = Registration{}
+		r.Dead = true
 		return nil
 	})
 }
@@ -147,16 +156,46 @@ func (p *OAuthProvider) updateRegistration(ctx context.Context, key Registration
 	}
 }
 
-// register performs dynamic client registration (RFC 7591 section 3).
-func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMeta) (Registration, error) {
-	const op = "registering the client"
-	request := p.cfg.clientMetadata(p.cfg.CallbackURL)
-	if request.TokenEndpointAuthMethod == "" {
-		request.TokenEndpointAuthMethod = p.requestedAuthMethod(meta)
+// register performs dynamic client registration (RFC 7591 section 3). Where the
+// server refuses the metadata, it tries the next authentication method, and in
+// the end without scopes.
+func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMeta, scopes []string) (Registration, error) {
+	configured := p.cfg.clientMetadata(p.cfg.CallbackURL)
+	request := configured
+	request.Scope = strings.Join(union(strings.Fields(configured.Scope), scopes), " ")
+	var first error
+	for _, method := range p.requestedAuthMethods(meta) {
+		request.TokenEndpointAuthMethod = method
+		out, err := p.registerOnce(ctx, meta, request)
+		if !metadataRefused(err) {
+			out.Scope = request.Scope
+			return out, err
+		}
+		first = cmp.Or(first, err)
 	}
+	if request.Scope == configured.Scope {
+		return Registration{}, first
+	}
+	configured.TokenEndpointAuthMethod = p.requestedAuthMethods(meta)[0]
+	out, err := p.registerOnce(ctx, meta, configured)
+	if metadataRefused(err) {
+		return Registration{}, first
+	}
+	out.Scope = request.Scope // to ask for these again would bring nothing else
+	return out, err
+}
+
+// metadataRefused reports whether another registration request might succeed.
+func metadataRefused(err error) bool {
+	refused, ok := errors.AsType[*AuthorizationError](err)
+	return ok && refused.Code == "invalid_client_metadata"
+}
+
+func (p *OAuthProvider) registerOnce(ctx context.Context, meta *oauthex.AuthServerMeta, request oauthex.ClientRegistrationMetadata) (Registration, error) {
+	const op = "registering the client"
 	body, err := json.Marshal(request)
 	if err != nil {
-		return Registration{}, &AuthorizationError{Code: "invalid_client_metadata", Description: "Config.ClientMetadata cannot be encoded"}
+		return Registration{}, &AuthorizationError{Code: "registration_refused", Description: "Config.ClientMetadata cannot be encoded"}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, meta.RegistrationEndpoint, bytes.NewReader(body))
 	if err != nil {
@@ -169,8 +208,16 @@ func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMe
 		return Registration{}, err
 	}
 	if answer.status != http.StatusCreated && answer.status != http.StatusOK {
-		return Registration{}, registrationRefused(answer)
+		return Registration{}, p.registrationRefused(ctx, meta, answer)
 	}
+	return p.readRegistration(ctx, meta, request, answer)
+}
+
+// readRegistration reads a client information response (RFC 7591 section
+// 3.2.1).
+func (p *OAuthProvider) readRegistration(
+	ctx context.Context, meta *oauthex.AuthServerMeta, request oauthex.ClientRegistrationMetadata, answer *authAnswer,
+) (Registration, error) {
 	var r struct {
 		ClientID                string        `json:"client_id"`
 		ClientSecret            string        `json:"client_secret"`
@@ -178,7 +225,7 @@ func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMe
 		TokenEndpointAuthMethod string        `json:"token_endpoint_auth_method"`
 	}
 	if err := json.Unmarshal(answer.body, &r); err != nil || r.ClientID == "" {
-		return Registration{}, &TemporaryError{Op: op, Err: errors.New("the answer is no registration response")}
+		return Registration{}, &ServerError{Op: "registering the client", Reason: "it is no registration response"}
 	}
 	out := Registration{
 		Issuer: meta.Issuer, ClientID: r.ClientID, ClientSecret: NewSecret(r.ClientSecret), RedirectURI: p.cfg.CallbackURL,
@@ -202,26 +249,37 @@ func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMe
 	return out, nil
 }
 
-// requestedAuthMethod picks what to ask for in registration: what the policy
-// says, else the first supported one of a fixed order, else the server's own
-// default (RFC 7591 section 2).
-func (p *OAuthProvider) requestedAuthMethod(meta *oauthex.AuthServerMeta) string {
-	if p.policy.TokenEndpointAuthMethod != "" {
-		return p.policy.TokenEndpointAuthMethod
+// requestedAuthMethods lists what to ask for in registration: what the policy or
+// the configuration says; else the supported ones in a fixed order; else the
+// server's own default (RFC 7591 section 2), then every method.
+func (p *OAuthProvider) requestedAuthMethods(meta *oauthex.AuthServerMeta) []string {
+	if method := cmp.Or(p.policy.TokenEndpointAuthMethod, p.cfg.ClientMetadata.TokenEndpointAuthMethod); method != "" {
+		return []string{method}
 	}
+	var supported []string
 	for _, method := range []string{authMethodBasic, authMethodPost, authMethodNone} {
 		if slices.Contains(meta.TokenEndpointAuthMethodsSupported, method) {
-			return method
+			supported = append(supported, method)
 		}
 	}
-	return ""
+	if supported == nil {
+		return []string{"", authMethodNone, authMethodPost, authMethodBasic}
+	}
+	return supported
 }
 
-// registrationRefused is the error for RFC 7591 section 3.2.2.
-func registrationRefused(answer *authAnswer) error {
+// registrationRefused is the error for RFC 7591 section 3.2.2. A server that
+// lets no stranger register, or has no endpoint there, needs a client that is
+// registered by hand.
+func (p *OAuthProvider) registrationRefused(ctx context.Context, meta *oauthex.AuthServerMeta, answer *authAnswer) error {
+	refused := &AuthorizationError{Code: "registration_refused", Description: strings.ToLower(http.StatusText(answer.status))}
 	var e oauthError
-	if json.Unmarshal(answer.body, &e) != nil || e.Code == "" {
-		return &AuthorizationError{Code: "registration_refused", Description: strings.ToLower(http.StatusText(answer.status))}
+	if json.Unmarshal(answer.body, &e) == nil && e.Code != "" {
+		refused = e.authorizationError()
 	}
-	return e.authorizationError()
+	switch answer.status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return p.registrationRequired(ctx, meta, "status", answer.status, "error", refused)
+	}
+	return refused
 }

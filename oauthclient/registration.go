@@ -33,24 +33,31 @@ type Registration struct {
 	Issuer string
 	// ClientID is the client identifier.
 	ClientID string
-	// ClientSecret is zero for a public client.
+	// ClientSecret is that of a dynamic client; zero for a public one, and for a
+	// pre-registered one, whose secret is in the configuration.
 	ClientSecret Secret
 	// TokenEndpointAuthMethod is "none", "client_secret_basic" or
 	// "client_secret_post".
 	TokenEndpointAuthMethod string
 	// RedirectURI is the registered one.
 	RedirectURI string
-	// Dynamic tells that the client came from dynamic registration and so can
+	// Preregistered reports that the client is one of
+	// [Shared.PreregisteredClients].
+	Preregistered bool
+	// Dynamic reports that the client came from dynamic registration and so can
 	// be replaced when the server has forgotten it.
 	Dynamic bool
+	// Scope holds the scopes that a dynamic client was registered for, separated
+	// by spaces.
+	Scope string
 	// SecretExpiry is when ClientSecret ends (client_secret_expires_at); zero
 	// for never.
 	SecretExpiry time.Time
-	// UnansweredSince is when the oldest attempt began since the server last
-	// sent a user back to us; zero when none is open. Servers often tell only
-	// the browser that they do not know a client, so an attempt that nobody
-	// came back from is the one sign of it.
-	UnansweredSince time.Time
+	// Dead reports that the token endpoint did not know the client.
+	Dead bool
+	// ReplacedAt is when a dynamic registration was made in place of another
+	// one, or because a user asked for a new one; zero for neither.
+	ReplacedAt time.Time
 }
 
 // MarshalJSON always fails; see [Registration.MarshalBinary].
@@ -76,34 +83,50 @@ type registrationWire struct {
 	ClientSecret            string    `json:"client_secret,omitempty"`
 	TokenEndpointAuthMethod string    `json:"token_endpoint_auth_method,omitempty"`
 	RedirectURI             string    `json:"redirect_uri,omitempty"`
+	Preregistered           bool      `json:"preregistered,omitempty"`
 	Dynamic                 bool      `json:"dynamic,omitempty"`
+	Scope                   string    `json:"scope,omitempty"`
 	SecretExpiry            time.Time `json:"secret_expiry,omitzero"`
-	UnansweredSince         time.Time `json:"unanswered_since,omitzero"`
+	Dead                    bool      `json:"dead,omitempty"`
+	ReplacedAt              time.Time `json:"replaced_at,omitzero"`
 }
 
 func (r Registration) wire() registrationWire {
-	return registrationWire{
-		Issuer: r.Issuer, ClientID: r.ClientID, ClientSecret: r.ClientSecret.Reveal(), TokenEndpointAuthMethod: r.TokenEndpointAuthMethod,
-		RedirectURI: r.RedirectURI, Dynamic: r.Dynamic, SecretExpiry: r.SecretExpiry, UnansweredSince: r.UnansweredSince,
+	w := registrationWire{
+		Issuer: r.Issuer, ClientID: r.ClientID, TokenEndpointAuthMethod: r.TokenEndpointAuthMethod, RedirectURI: r.RedirectURI,
+		Preregistered: r.Preregistered, Dynamic: r.Dynamic, Scope: r.Scope, SecretExpiry: r.SecretExpiry, Dead: r.Dead, ReplacedAt: r.ReplacedAt,
 	}
+	if !r.Preregistered {
+		w.ClientSecret = r.ClientSecret.Reveal()
+	}
+	return w
 }
 
+// registration also reads the form of earlier versions, which held the secrets
+// of pre-registered clients: those are passed over.
 func (w registrationWire) registration() Registration {
-	return Registration{
-		Issuer: w.Issuer, ClientID: w.ClientID, ClientSecret: NewSecret(w.ClientSecret), TokenEndpointAuthMethod: w.TokenEndpointAuthMethod,
-		RedirectURI: w.RedirectURI, Dynamic: w.Dynamic, SecretExpiry: w.SecretExpiry, UnansweredSince: w.UnansweredSince,
+	r := Registration{
+		Issuer: w.Issuer, ClientID: w.ClientID, TokenEndpointAuthMethod: w.TokenEndpointAuthMethod, RedirectURI: w.RedirectURI,
+		Preregistered: w.Preregistered || !w.Dynamic && w.ClientSecret != "", Dynamic: w.Dynamic, Scope: w.Scope,
+		SecretExpiry: w.SecretExpiry, Dead: w.Dead, ReplacedAt: w.ReplacedAt,
 	}
+	if !r.Preregistered {
+		r.ClientSecret = NewSecret(w.ClientSecret)
+	}
+	return r
 }
 
 // RegistrationKey names the registration that all connections with the same
 // issuer, redirect URI and client metadata share. It is a hash.
 type RegistrationKey string
 
-// registrationKey derives the key for this configuration at issuer.
+// registrationKey derives the key for this configuration at issuer. What decides
+// whose metadata is believed is a part of it: a connection that trusts more
+// must not choose the client of the others.
 func (p *OAuthProvider) registrationKey(issuer string) RegistrationKey {
 	metadata, _ := json.Marshal(p.cfg.clientMetadata(p.cfg.CallbackURL)) // strings only: cannot fail
 	h := sha256.New()
-	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata), p.policy.TokenEndpointAuthMethod} {
+	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata), p.policy.TokenEndpointAuthMethod, p.policy.TrustedIssuer, p.policy.ServerMetadataURL} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
 	}
 	return RegistrationKey(hex.EncodeToString(h.Sum(nil)))

@@ -1,6 +1,7 @@
 package oauthclient_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -46,27 +47,27 @@ func TestBadRegistrationAnswers(t *testing.T) {
 	t.Parallel()
 	json := func(status int, body string) http.HandlerFunc { return authtest.Body(status, "application/json", body) }
 	rows := []struct {
-		name      string
-		answer    http.HandlerFunc
-		temporary bool
-		code      string // of the AuthorizationError
+		name   string
+		answer http.HandlerFunc
+		means  string
+		code   string // of the AuthorizationError
 	}{
-		{"malformed", authtest.MalformedJSON(), true, ""},
-		{"HTML", authtest.Body(200, "text/html", "<html>"), true, ""},
-		{"empty", json(201, ""), true, ""},
-		{"no client_id", json(201, `{"client_secret":"x"}`), true, ""},
-		{"client_id of another type", json(201, `{"client_id":7}`), true, ""},
-		{"list", json(201, `[]`), true, ""},
-		{"500", authtest.StatusOutage(500), true, ""},
-		{"429", authtest.StatusOutage(429), true, ""},
-		{"cut", authtest.Abort(), true, ""},
-		{"too large", json(201, `{"client_id":"`+strings.Repeat("x", 2<<20)+`"}`), true, ""},
-		{"refused", authtest.OAuthError(400, "invalid_redirect_uri", "no"), false, "invalid_redirect_uri"},
-		{"refused with a control character", json(400, `{"error":"invalid\u0000\u202e_x","error_description":"a\nb"}`), false, "invalid  _x"},
-		{"refused without JSON", authtest.Body(403, "text/plain", "registration is closed"), false, "registration_refused"},
+		{"malformed", authtest.MalformedJSON(), unusable, ""},
+		{"HTML", authtest.Body(200, "text/html", "<html>"), unusable, ""},
+		{"empty", json(201, ""), unusable, ""},
+		{"no client_id", json(201, `{"client_secret":"x"}`), unusable, ""},
+		{"client_id of another type", json(201, `{"client_id":7}`), unusable, ""},
+		{"list", json(201, `[]`), unusable, ""},
+		{"too large", json(201, `{"client_id":"`+strings.Repeat("x", 2<<20)+`"}`), unusable, ""},
+		{"500", authtest.StatusOutage(500), temporary, ""},
+		{"429", authtest.StatusOutage(429), temporary, ""},
+		{"cut", authtest.Abort(), temporary, ""},
+		{"refused", authtest.OAuthError(400, "invalid_redirect_uri", "no"), refused, "invalid_redirect_uri"},
+		{"refused with a control character", json(400, `{"error":"invalid\u0000\u202e_x","error_description":"a\nb"}`), refused, "invalid  _x"},
+		{"refused without JSON", authtest.Body(400, "text/plain", "registration is closed"), refused, "registration_refused"},
 		{"redirected", func(rw http.ResponseWriter, r *http.Request) {
 			http.Redirect(rw, r, "/elsewhere", http.StatusTemporaryRedirect)
-		}, false, "registration_refused"},
+		}, refused, "registration_refused"},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -75,9 +76,12 @@ func TestBadRegistrationAnswers(t *testing.T) {
 			w.as.SetOutage(authtest.EndpointRegister, row.answer)
 			c := w.client()
 			err := c.Connect(t.Context())
-			if row.temporary {
+			switch row.means {
+			case temporary:
 				requireTemporary(t, err)
-			} else {
+			case unusable:
+				requireServerError(t, err, "registering the client")
+			default:
 				var refused *oauthclient.AuthorizationError
 				require.ErrorAs(t, err, &refused)
 				require.Equal(t, row.code, refused.Code)
@@ -143,7 +147,7 @@ func TestPain03DeadClientAtRefresh(t *testing.T) {
 	required := requireAuthorization(t, w.call(c))
 	require.Equal(t, 2, w.as.Counts().Registrations)
 	require.NotEqual(t, dead, query(t, required).Get("client_id"))
-	require.False(t, w.stored().Authorized())
+	require.False(t, w.stored().RefreshToken.IsZero(), "the server may find its client again")
 	w.finish(c, required)
 	require.NoError(t, w.call(c))
 }
@@ -165,61 +169,134 @@ func TestPain03DeadClientAtExchange(t *testing.T) {
 	require.NoError(t, w.call(c))
 }
 
-// … or by sending the browser back with an error that says so.
-func TestPain03DeadClientInTheResponse(t *testing.T) {
+// A callback is in the hands of whoever sits at a browser: what it says about
+// the client costs the others nothing.
+func TestRegistration_ForgedCallbackErrorDropsNothing(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"invalid_client", "unauthorized_client"} {
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{Iss: authtest.IssAbsent}, mcptest.Options{})
 			c := w.client()
-			state := query(t, w.begin(c)).Get("state")
-			err := c.FinishAuth(t.Context(), oauthclient.AuthorizationResponse{State: oauthclient.NewSecret(state), Error: code})
-			var refused *oauthclient.AuthorizationError
-			require.ErrorAs(t, err, &refused)
-			w.begin(c)
-			require.Equal(t, 2, w.as.Counts().Registrations)
+			for range 10 {
+				state := query(t, w.begin(c)).Get("state")
+				err := c.FinishAuth(t.Context(), oauthclient.AuthorizationResponse{State: oauthclient.NewSecret(state), Error: code})
+				var refused *oauthclient.AuthorizationError
+				require.ErrorAs(t, err, &refused)
+			}
+			w.finish(c, w.begin(c))
+			require.Equal(t, 1, w.as.Counts().Registrations)
 		})
 	}
 }
 
-// The trap: many servers tell only the browser, and no callback ever comes.
-func TestPain03DeadClientOnlyInTheBrowser(t *testing.T) {
+// The trap: many servers show a dead client only in the browser, and no callback
+// ever comes. Asking for a new client gets out of it at once.
+func TestRegistration_DeadClientOnlyInTheBrowserIsReplacedOnRequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{UnknownClientJSON: true}, mcptest.Options{})
-	w.connected()
+	w.begin(w.client())
 	w.as.DropClients()
-	w.as.RevokeAll()
-	w.clock.Advance(30 * 24 * time.Hour)
-	required := w.begin(w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil }))
-	_, err := w.as.Approve(t.Context(), required.AuthURL)
+	c := w.client()
+	_, err := w.as.Approve(t.Context(), w.begin(c).AuthURL)
 	require.ErrorContains(t, err, "422", "the user sees an error page")
-	require.Equal(t, 1, w.as.Counts().Registrations)
-
-	w.clock.Advance(9 * time.Minute)
-	w.begin(w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil }))
-	require.Equal(t, 1, w.as.Counts().Registrations, "the user may still come back")
-	w.clock.Advance(2 * time.Minute)
-	again := w.begin(w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil }))
+	w.finish(c, requireAuthorization(t, c.Provider().Reauthorize(t.Context(), true)))
+	require.NoError(t, w.call(c))
 	require.Equal(t, 2, w.as.Counts().Registrations)
-	w.approve(again)
 }
 
-// A user who comes back, even to refuse, proves that the client is alive.
-func TestAnsweredRegistrationIsKept(t *testing.T) {
+// However often users ask for a new client, and however many: there is one in 10
+// minutes, and all get that one.
+func TestRegistration_OneReplacementInTenMinutes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	w.begin(w.client())
+	anew := func() string {
+		c := w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil })
+		return query(t, requireAuthorization(t, c.Provider().Reauthorize(t.Context(), true))).Get("client_id")
+	}
+	first := anew()
+	for range 9 {
+		require.Equal(t, first, anew())
+		w.clock.Advance(time.Minute)
+	}
+	require.Equal(t, first, query(t, w.begin(w.client())).Get("client_id"))
+	require.Equal(t, 2, w.as.Counts().Registrations)
+	w.clock.Advance(time.Minute)
+	require.NotEqual(t, first, anew())
+	require.Equal(t, 3, w.as.Counts().Registrations)
+}
+
+func TestRegistration_FirstClientMadeOnRequestCounts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	for range 10 {
+		c := w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil })
+		requireAuthorization(t, c.Provider().Reauthorize(t.Context(), true))
+	}
+	require.Equal(t, 1, w.as.Counts().Registrations)
+}
+
+// Fifty users press "the sign-in page shows an error" at once.
+func TestRegistration_FiftyRequestsReplaceOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	w.begin(w.client())
+	clients := make(chan *oauthclient.MCPOAuthClient, 50)
+	for range 50 {
+		clients <- w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil })
+	}
+	for _, err := range together(t, 50, func() {}, func(ctx context.Context) error { return (<-clients).Provider().Reauthorize(ctx, true) }) {
+		requireAuthorization(t, err)
+	}
+	require.Equal(t, 2, w.as.Counts().Registrations)
+}
+
+// A token endpoint that accepts no client at all does not fill the server with
+// clients.
+func TestRegistration_TokenEndpointThatKnowsNoClient(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	c := w.client()
-	for i := range 4 {
-		required := w.begin(c)
-		if i%2 == 1 {
-			callback, err := w.as.Deny(t.Context(), required.AuthURL)
-			require.NoError(t, err)
-			require.Error(t, c.FinishAuth(t.Context(), parseCallback(t, callback)))
-		}
-		w.clock.Advance(9 * time.Minute)
+	w.as.SetOutage(authtest.EndpointToken, authtest.OAuthError(401, "invalid_client", "?"))
+	for range 5 {
+		require.Error(t, c.FinishAuth(t.Context(), w.approve(w.begin(c))))
 	}
-	require.Equal(t, 1, w.as.Counts().Registrations)
+	require.Equal(t, 2, w.as.Counts().Registrations)
+}
+
+// Servers answer invalid_client when they cannot fetch a metadata document for a
+// moment, or when a secret was changed: no user's tokens are lost by that.
+func TestRegistration_InvalidClientKeepsTheTokensOfOtherClients(t *testing.T) {
+	t.Parallel()
+	for name, configure := range map[string]func(*world) func(*oauthclient.Config){
+		"metadata document": func(*world) func(*oauthclient.Config) {
+			return func(cfg *oauthclient.Config) { cfg.ClientMetadataURL = documentURL }
+		},
+		"pre-registered": func(w *world) func(*oauthclient.Config) {
+			return func(cfg *oauthclient.Config) {
+				cfg.PreregisteredClients = []oauthclient.PreregisteredClient{{Issuer: w.as.Issuer(), ClientID: "known client/1"}}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{ClientIDMetadataDocuments: true, Clients: []authtest.Client{known(authtest.AuthNone)}}, mcptest.Options{})
+			log := new(lockedBuffer)
+			c := w.connected(configure(w), logTo(log))
+			before := w.stored()
+			w.as.FailNextWith(authtest.EndpointToken, 1, authtest.OAuthError(401, "invalid_client", "the document cannot be fetched"))
+			w.clock.Advance(2 * time.Hour)
+			requireAuthorization(t, w.call(c))
+			require.True(t, before.RefreshToken.Equal(w.stored().RefreshToken))
+			require.Equal(t, before.Registration, w.stored().Registration)
+			require.Contains(t, log.String(), "the document cannot be fetched")
+			require.Contains(t, log.String(), "does not accept the client")
+			w.clock.Advance(time.Second)
+			require.NoError(t, w.call(c))
+			require.Zero(t, w.as.Counts().Registrations)
+		})
+	}
 }
 
 func TestReauthorizeWithFreshRegistration(t *testing.T) {

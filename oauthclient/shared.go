@@ -20,9 +20,9 @@ import (
 // zero value is usable and strict. It is taken by value; changing it afterwards
 // changes nothing.
 type Shared struct {
-	// PreregisteredClients are clients registered by hand, at most one per
-	// authorization server. They take precedence over every other kind of
-	// registration.
+	// PreregisteredClients are clients registered by hand, at most one for the
+	// same Issuer and ServerURL. They take precedence over every other kind of
+	// registration, and among them the one that names the MCP server.
 	PreregisteredClients []PreregisteredClient
 
 	// ClientMetadataURL is the https URL, with a path, of a Client ID
@@ -210,8 +210,8 @@ func (s Shared) validate() error {
 		if client.ClientSecret.IsZero() && client.TokenEndpointAuthMethod != "" && client.TokenEndpointAuthMethod != authMethodNone {
 			bad(field(".ClientSecret"), "is missing for %s", client.TokenEndpointAuthMethod)
 		}
-		if slices.ContainsFunc(s.PreregisteredClients[:i], client.sameServer) {
-			bad(field(""), "is the second for its authorization server")
+		if slices.ContainsFunc(s.PreregisteredClients[:i], client.sameBinding) {
+			bad(field(""), "is the second for its Issuer and ServerURL")
 		}
 	}
 	if err := checkAuthMethod(s.ClientMetadata.TokenEndpointAuthMethod); err != nil {

@@ -35,7 +35,7 @@ func TestPain23StepUp(t *testing.T) {
 			w.finish(c, required)
 			require.NoError(t, w.callAdmin(c))
 			require.ElementsMatch(t, []string{"read", "admin"}, w.stored().Scopes)
-			require.Equal(t, 1, w.as.Counts().Registrations)
+			require.Equal(t, 2, w.as.Counts().Registrations, "a client for the further scope")
 			require.Equal(t, 1, w.mcp.Executed("admin"))
 		})
 	}
@@ -144,7 +144,7 @@ func TestStepUp_CallInFlightIsRetriedWithTheNewToken(t *testing.T) {
 func TestStepUp_ReplacedRefreshTokenIsRevokedAtTheEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	c := w.connected()
+	c := w.connected(func(cfg *oauthclient.Config) { cfg.ClientMetadata.Scope = "admin" }) // one client for both grants
 	first := w.stored().RefreshToken
 	w.finish(c, requireAuthorization(t, w.callAdmin(c)))
 	second := w.stored()
@@ -159,6 +159,19 @@ func TestStepUp_ReplacedRefreshTokenIsRevokedAtTheEnd(t *testing.T) {
 		revoked = append(revoked, req.Form.Get("token"))
 	}
 	require.Equal(t, []string{third.RefreshToken.Reveal(), first.Reveal(), third.AccessToken.Reveal()}, revoked)
+}
+
+// Where the further scope takes a new client, the old one's grant is certainly
+// one of its own.
+func TestStepUp_OldClientsGrantIsRevokedAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	old := w.stored()
+	w.finish(c, requireAuthorization(t, w.callAdmin(c)))
+	require.NotEqual(t, old.Registration.ClientID, w.stored().Registration.ClientID)
+	require.False(t, w.as.RefreshTokenValid(old.RefreshToken.Reveal()))
+	require.NoError(t, w.callAdmin(c))
 }
 
 // The server has moved to another authorization server: the tokens of the old

@@ -69,7 +69,7 @@ func sampleRegistration() oauthclient.Registration {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	return oauthclient.Registration{
 		Issuer: "https://as.example", ClientID: "client", ClientSecret: oauthclient.NewSecret("client-canary"),
-		TokenEndpointAuthMethod: "client_secret_basic", RedirectURI: callbackURL, Dynamic: true, SecretExpiry: now, UnansweredSince: now,
+		TokenEndpointAuthMethod: "client_secret_basic", RedirectURI: callbackURL, Dynamic: true, Scope: "a b", SecretExpiry: now, Dead: true, ReplacedAt: now,
 	}
 }
 
@@ -86,7 +86,9 @@ func sampleAttempt() oauthclient.Attempt {
 func TestBinaryFormsAreComplete(t *testing.T) {
 	t.Parallel()
 	requireNoZeroField(t, sampleCredentials())
-	requireNoZeroField(t, sampleRegistration())
+	registered := sampleRegistration()
+	registered.Preregistered = true // which it is not: its secret would not be stored
+	requireNoZeroField(t, registered)
 	requireNoZeroField(t, sampleAttempt())
 
 	data, err := sampleCredentials().MarshalBinary()

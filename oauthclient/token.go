@@ -1,9 +1,11 @@
 package oauthclient
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -34,16 +36,18 @@ type tokenResponse struct {
 
 // tokenRequest sends a grant to a token endpoint (RFC 6749 sections 4.1.3 and
 // 6), authenticated as client. It knows nothing of the grant: form says it
-// all. A refusal by the server is an [*AuthorizationError], everything else
-// that goes wrong a [*TemporaryError].
+// all. A refusal by the server is an [*AuthorizationError], another answer
+// without a token a [*ServerError], no answer a [*TemporaryError].
 func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*tokenResponse, error) {
+	client = p.withSecret(client)
 	applyParams(form, p.policy.TokenParams)
 	answer, err := p.postForm(ctx, op, endpoint, client, form)
 	if err != nil {
 		return nil, err
 	}
 	body := withoutBOM(answer.body)
-	if mediaType, _, _ := mime.ParseMediaType(answer.contentType); mediaType == "application/x-www-form-urlencoded" {
+	mediaType, _, _ := mime.ParseMediaType(answer.contentType)
+	if mediaType == "application/x-www-form-urlencoded" {
 		body = formToJSON(body) // GitHub's old habit
 	}
 	var refused oauthError
@@ -51,11 +55,11 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 		return nil, refused.authorizationError(secretsOf(client, form)...)
 	}
 	if answer.status != http.StatusOK && answer.status != http.StatusCreated {
-		return nil, &TemporaryError{Op: op, StatusCode: answer.status}
+		return nil, &ServerError{Op: op, StatusCode: answer.status}
 	}
 	token, err := parseTokenResponse(body, p.policy.TokenMember)
 	if err != nil {
-		return nil, &TemporaryError{Op: op, Err: err}
+		return nil, &ServerError{Op: op, Reason: fmt.Sprintf("%s (content type %q)", err, cleanText(mediaType, 100, nil))}
 	}
 	return token, nil
 }
@@ -81,10 +85,14 @@ func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, clien
 	return p.doAuth(ctx, op, req)
 }
 
+// secretParams are the parameters of token and revocation requests whose values
+// are secret.
+var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret"}
+
 // secretsOf lists what a request carried that its answer must not show.
 func secretsOf(client Registration, form url.Values) []string {
 	secrets := []string{client.ClientSecret.Reveal()}
-	for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret"} {
+	for _, name := range secretParams {
 		secrets = append(secrets, form.Get(name))
 	}
 	return secrets
@@ -170,6 +178,34 @@ func formToJSON(body []byte) []byte {
 type oauthError struct {
 	Code        string `json:"error"`
 	Description string `json:"error_description"`
+}
+
+// UnmarshalJSON reads an error that is a text, or an object with a code or type
+// and a message, as some servers send it.
+func (e *oauthError) UnmarshalJSON(data []byte) error {
+	var r struct {
+		Error       json.RawMessage `json:"error"`
+		Description json.RawMessage `json:"error_description"`
+	}
+	if err := json.Unmarshal(data, &r); err != nil {
+		return err
+	}
+	*e = oauthError{}
+	_ = json.Unmarshal(r.Description, &e.Description) // of another type: as if absent
+	var nested struct {
+		Code    any    `json:"code"`
+		Type    string `json:"type"`
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(r.Error, &e.Code) == nil || json.Unmarshal(r.Error, &nested) != nil {
+		return nil
+	}
+	code, _ := nested.Code.(string)
+	e.Code, e.Description = cmp.Or(code, nested.Type), cmp.Or(e.Description, nested.Message)
+	if e.Code == "" && e.Description != "" {
+		e.Code = "error"
+	}
+	return nil
 }
 
 func (e oauthError) authorizationError(secrets ...string) *AuthorizationError {

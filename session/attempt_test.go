@@ -172,9 +172,9 @@ func TestPain10FailedAttempts(t *testing.T) {
 		"server away":            {before: func(w *world) { w.as.FailNext(authtest.EndpointToken, 1, 503) }, reason: "The authorization server could not be reached. Connect again."},
 		"connection cut":         {before: func(w *world) { w.as.FailNextWith(authtest.EndpointToken, 1, authtest.Abort()) }, reason: "The authorization server could not be reached. Connect again."},
 		"answer lost":            {before: func(w *world) { w.as.DropNext(authtest.EndpointToken, 1) }, reason: "The authorization server could not be reached. Connect again."},
-		"no token in the answer": {before: func(w *world) { w.as.FailNextWith(authtest.EndpointToken, 1, authtest.MalformedJSON()) }, reason: "The authorization server could not be reached. Connect again."},
+		"no token in the answer": {before: func(w *world) { w.as.FailNextWith(authtest.EndpointToken, 1, authtest.MalformedJSON()) }, reason: "The authorization server's answer cannot be used. Connect again."},
 		"code refused":           {before: func(w *world) { w.as.RevokeAll() }, reason: "The authorization server refused (invalid_grant)."},
-		"client forgotten":       {before: func(w *world) { w.as.DropClients() }, reason: "The authorization server no longer knows this application. Connect again."},
+		"client forgotten":       {before: func(w *world) { w.as.DropClients() }, reason: "The authorization server does not accept this application. Connect again."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -27,13 +27,7 @@ type cached struct {
 	value  uint64  // the hash of the stored bytes of record
 	record *record // as last seen; nil if only status is known
 	client *oauthclient.MCPOAuthClient
-	status *unsavedStatus
-}
-
-// unsavedStatus is a status that could not be written to the record.
-type unsavedStatus struct {
-	status Status
-	reason string
+	status *standing // that could not be written to the record
 }
 
 func newCache(limit int) *cache {
@@ -103,11 +97,11 @@ func (c *cache) setClient(key string, r *record, made *oauthclient.MCPOAuthClien
 }
 
 // setStatus remembers a status that could not be written; nil forgets it.
-func (c *cache) setStatus(key string, status *unsavedStatus) {
+func (c *cache) setStatus(key string, status *standing) {
 	c.with(key, status != nil, func(entry *cached) { entry.status = status })
 }
 
-func (c *cache) unsaved(key string) (status *unsavedStatus) {
+func (c *cache) unsaved(key string) (status *standing) {
 	c.with(key, false, func(entry *cached) { status = entry.status })
 	return status
 }

@@ -161,7 +161,17 @@ func (t tokenSource) Token() (token *oauth2.Token, err error) {
 		token, err = client.Provider().Token(ctx)
 		return err
 	})
+	if err == nil && s.Status == StatusAuthorizationRequired && renewable(s.AuthorizationReason) {
+		ctx, cancel := t.m.detach(t.ctx)
+		defer cancel()
+		t.m.setStatus(ctx, s, standing{status: StatusConnected}) // the authorization was renewed after all
+	}
 	return token, err
+}
+
+// renewable reports whether a new token ends the need to authorize.
+func renewable(reason oauthclient.Reason) bool {
+	return reason == oauthclient.ReasonExpired || reason == oauthclient.ReasonRevoked
 }
 
 // with runs fn on a caller's session.
@@ -183,7 +193,7 @@ func (m *Manager) use(ctx context.Context, caller Caller, s stored, fn func(cont
 	}
 	ctx, cancel := m.detach(ctx)
 	defer cancel()
-	return m.setStatus(ctx, s, StatusConnected, ""), nil
+	return m.setStatus(ctx, s, standing{status: StatusConnected}), nil
 }
 
 // run runs fn with the client of a session, and records when the user must
@@ -236,23 +246,23 @@ func (m *Manager) noteRequired(ctx context.Context, before stored, required *oau
 		}
 		return nil
 	})
-	return m.noted(ctx, before, now, err, before.requiredStatus(), "")
+	return m.noted(ctx, before, now, err, standing{status: before.requiredStatus(), authorization: required.Reason})
 }
 
 // noted returns the Info after a change of status. What could not be written
 // stays in memory until the next change: the attempt, or the connection, exists
 // all the same.
-func (m *Manager) noted(ctx context.Context, before, now stored, err error, status Status, reason string) Info {
+func (m *Manager) noted(ctx context.Context, before, now stored, err error, status standing) Info {
 	if err == nil {
 		m.cache.setStatus(before.key, nil)
 		return m.info(now)
 	}
 	m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", before.key, "error", err)
 	if !errors.Is(err, ErrNotFound) {
-		m.cache.setStatus(before.key, &unsavedStatus{status, reason})
+		m.cache.setStatus(before.key, &status)
 	}
 	info := m.info(before)
-	info.Status, info.Reason = status, reason
+	info.Status, info.Reason, info.AuthorizationReason = status.status, status.reason, status.authorization
 	return info
 }
 
@@ -266,12 +276,12 @@ func (r *record) requiredStatus() Status {
 
 // require sets what required implies; false if it was set already.
 func (r *record) require(required *oauthclient.AuthorizationRequiredError, now time.Time) (changed bool) {
-	status := r.requiredStatus()
+	status := standing{status: r.requiredStatus(), authorization: required.Reason}
 	known := slices.ContainsFunc(r.Attempts, func(a attemptMark) bool { return a.ID == required.AttemptID })
-	if r.Status == status && known {
+	if r.standing() == status && known {
 		return false
 	}
-	r.Status, r.Reason = status, ""
+	r.setStanding(status)
 	if !known {
 		r.Attempts = append(r.pendingAttempts(now), attemptMark{required.AttemptID, required.Expires})
 	}
@@ -279,15 +289,15 @@ func (r *record) require(required *oauthclient.AuthorizationRequiredError, now t
 }
 
 // setStatus records a status.
-func (m *Manager) setStatus(ctx context.Context, before stored, status Status, reason string) Info {
+func (m *Manager) setStatus(ctx context.Context, before stored, status standing) Info {
 	now, err := m.update(ctx, before.key, func(r *record) error {
-		if r.Status == status && r.Reason == reason {
+		if r.standing() == status {
 			return errUnchanged
 		}
-		r.Status, r.Reason = status, reason
+		r.setStanding(status)
 		return nil
 	})
-	return m.noted(ctx, before, now, err, status, reason)
+	return m.noted(ctx, before, now, err, status)
 }
 
 // unwrapStorage returns this package's error for a failure of the stores that

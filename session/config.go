@@ -60,6 +60,12 @@ type Config struct {
 	// tokens are stored, on the replica that got the callback. A chat back end
 	// resumes the waiting tool call here. It must return soon.
 	OnAuthorized func(ctx context.Context, info Info)
+	// OnAuthorizationFailed, if set, is called after an authorization that ended
+	// without success, on the replica that got the callback: the user or the
+	// authorization server refused ([*oauthclient.AuthorizationError]), or the
+	// tokens could not be had. A chat back end tells the user here. It must
+	// return soon.
+	OnAuthorizationFailed func(ctx context.Context, info Info, err error)
 	// OnAuthorizationRequired, if set, is called when a user must authorize,
 	// once per attempt, on the replica that noticed. It must return soon.
 	OnAuthorizationRequired func(ctx context.Context, info Info, required *oauthclient.AuthorizationRequiredError)

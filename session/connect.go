@@ -114,9 +114,10 @@ const connectAfterAuthorization = 10 * time.Second
 // It fails with [oauthclient.ErrInvalidCallback], changing nothing, unless
 // caller is the owner who began the attempt or comes from the same browser;
 // with [*oauthclient.AuthorizationError] when the user or the server refused;
-// with [*oauthclient.TemporaryError] or [*StoreError]. That the MCP server
-// does not answer is no error here: the authorization is complete, the Info's
-// status tells.
+// with [*oauthclient.TemporaryError], [*oauthclient.ServerError] or
+// [*StoreError]. The Info is valid with every error that ends the attempt. That
+// the MCP server does not answer is no error here: the authorization is
+// complete, and the Info's status says so.
 func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (Info, error) {
 	end, err := m.begin()
 	if err != nil {
@@ -131,13 +132,17 @@ func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID strin
 	// browser does not wait.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*m.cfg.requestTimeout()+m.cfg.LockTTL)
 	defer cancel()
-	if err := m.exchange(ctx, caller, s, resp); err != nil {
-		return Info{}, err
+	if ended, err := m.exchange(ctx, caller, s, resp); err != nil {
+		if !ended {
+			return Info{}, err
+		}
+		return m.failed(ctx, s, resp, err), err
 	}
 	info, err := m.confirm(ctx, caller, s)
 	if errors.Is(err, ErrNotFound) {
 		return Info{}, oauthclient.ErrInvalidCallback // removed in the meantime
 	}
+	info.AttemptID = resp.AttemptID()
 	m.cfg.Logger.InfoContext(ctx, "mcpoauth: authorized", "session", s.key, "status", string(info.Status))
 	if m.cfg.OnAuthorized != nil {
 		m.cfg.OnAuthorized(ctx, info)
@@ -145,23 +150,40 @@ func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID strin
 	return info, nil
 }
 
-// exchange gets and stores the tokens of a callback, or records why not.
-func (m *Manager) exchange(ctx context.Context, caller Caller, s stored, resp oauthclient.AuthorizationResponse) error {
+// exchange gets and stores the tokens of a callback, or records why not. It
+// reports whether an error ends the attempt.
+func (m *Manager) exchange(ctx context.Context, caller Caller, s stored, resp oauthclient.AuthorizationResponse) (ended bool, err error) {
 	client, err := m.client(caller, s)
 	if err != nil {
-		return err
+		return false, err
 	}
 	err = unwrapStorage(client.FinishAuth(ctx, resp))
-	switch {
-	case errors.Is(err, oauthclient.ErrInvalidCallback):
-		return err
-	case m.recordOutcome(ctx, resp.AttemptID(), err) && err != nil:
+	if errors.Is(err, oauthclient.ErrInvalidCallback) {
+		return false, err
+	}
+	ended = m.recordOutcome(ctx, resp.AttemptID(), err)
+	if ended && err != nil {
 		m.noteFailure(ctx, s.key, err)
 	}
 	if errors.Is(err, ErrNotFound) {
-		return oauthclient.ErrInvalidCallback // removed in the meantime
+		return false, oauthclient.ErrInvalidCallback // removed in the meantime
 	}
-	return err
+	return ended, err
+}
+
+// failed describes a session after an attempt that ended without success, and
+// calls the host's hook.
+func (m *Manager) failed(ctx context.Context, before stored, resp oauthclient.AuthorizationResponse, cause error) Info {
+	s, err := m.read(ctx, before.key)
+	if err != nil {
+		s = before
+	}
+	info := m.info(s)
+	info.AttemptID = resp.AttemptID()
+	if m.cfg.OnAuthorizationFailed != nil {
+		m.cfg.OnAuthorizationFailed(ctx, info, cause)
+	}
+	return info
 }
 
 // sessionOfCallback finds the session of a callback and checks the caller's
@@ -201,17 +223,20 @@ func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionI
 // "connected" means what it says, and records the outcome. before is the
 // session before the authorization. The only error is [ErrNotFound].
 func (m *Manager) confirm(ctx context.Context, caller Caller, before stored) (Info, error) {
-	status, reason := StatusConnected, ""
+	status := standing{status: StatusConnected}
 	if err := m.answers(ctx, caller, before.key); err != nil {
-		status, reason = StatusFailed, "Authorized, but the MCP server did not answer. Try again."
-		if _, required := errors.AsType[*oauthclient.AuthorizationRequiredError](err); required {
-			reason = "Authorized, but the MCP server does not accept the authorization."
+		status = standing{status: StatusFailed, reason: "Authorized, but the MCP server did not answer. Try again."}
+		_, required := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
+		_, rejected := errors.AsType[*oauthclient.TokenRejectedError](err)
+		if required || rejected {
+			status.reason = "Authorized, but the MCP server does not accept the authorization."
+			status.authorization = oauthclient.ReasonTokenRejected
 		}
 	}
 	if _, err := m.read(ctx, before.key); errors.Is(err, ErrNotFound) {
 		return Info{}, err
 	}
-	return m.setStatus(ctx, before, status, reason), nil
+	return m.setStatus(ctx, before, status), nil
 }
 
 // answers reports whether the MCP server accepts the session's credentials.
@@ -237,7 +262,7 @@ func (m *Manager) noteFailure(ctx context.Context, key string, cause error) {
 		if r.creds.Authorized() {
 			return errUnchanged
 		}
-		r.Status, r.Reason = StatusFailed, failureReason(cause)
+		r.setStanding(standing{status: StatusFailed, reason: failureReason(cause)})
 		return nil
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -252,12 +277,15 @@ func failureReason(err error) string {
 		case "access_denied":
 			return "Access was denied."
 		case "invalid_client":
-			return "The authorization server no longer knows this application. Connect again."
+			return "The authorization server does not accept this application. Connect again."
 		}
 		return "The authorization server refused (" + refused.Code + ")."
 	}
 	if _, ok := errors.AsType[*StoreError](err); ok {
 		return "The authorization could not be saved. Connect again."
+	}
+	if _, ok := errors.AsType[*oauthclient.ServerError](err); ok {
+		return "The authorization server's answer cannot be used. Connect again."
 	}
 	return "The authorization server could not be reached. Connect again."
 }

@@ -56,7 +56,8 @@
 // Any call may return [*oauthclient.AuthorizationRequiredError] again: users
 // withdraw their consent, and some tools need more scopes. Treat it as you do
 // after Connect, and call again when [Config.OnAuthorized] tells that the user
-// is back. [Manager.RemoveClient] ends a session and revokes its tokens.
+// is back; [Config.OnAuthorizationFailed] tells that the user, or a server, said
+// no. [Manager.RemoveClient] ends a session and revokes its tokens.
 //
 // Other errors to tell apart: [ErrNotFound] (no such session, for this caller),
 // [*StoreError] (try again), [*LimitError], [*InputError], [ErrClosed], and

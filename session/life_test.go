@@ -120,6 +120,8 @@ func TestPain10ConnectedMeansAnswered(t *testing.T) {
 	require.NoError(t, err, "the authorization is complete")
 	require.Equal(t, session.StatusFailed, done.Status)
 	require.Contains(t, done.Reason, "did not answer")
+	require.Equal(t, required.AttemptID, done.AttemptID)
+	done.AttemptID = ""
 	require.Equal(t, done, requireStatus(t, m, id, session.StatusFailed))
 
 	source, err := m.TokenSource(t.Context(), alice, id)

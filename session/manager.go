@@ -117,6 +117,7 @@ func (m *Manager) begun(ctx context.Context, key string, required *oauthclient.A
 		return
 	}
 	info := m.noteRequired(ctx, s, required)
+	info.AttemptID = required.AttemptID
 	if m.cfg.OnAuthorizationRequired != nil {
 		m.cfg.OnAuthorizationRequired(ctx, info, required)
 	}

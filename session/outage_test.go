@@ -293,6 +293,7 @@ func TestCallbackMeetsARefreshOfItsOwnTokens(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, once.Load())
 	require.Equal(t, 1, w.as.Counts().Refreshes)
+	w.advance(2 * time.Minute) // past the interval of forced refreshes
 	w.as.ExpireAccessTokens()
 	requireWorks(t, w.manager(t), alice, id)
 	require.Zero(t, w.as.Counts().ReuseDetected)

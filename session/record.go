@@ -40,8 +40,11 @@ type record struct {
 	Created     time.Time `json:"created"`
 	Status      Status    `json:"status"`
 	Reason      string    `json:"reason,omitempty"`
-	Grants      int       `json:"grants,omitempty"` // how often the user has authorized
-	Grant       string    `json:"grant,omitempty"`  // a random name of the last of these
+	// AuthorizationReason is why the user must authorize, while the status says
+	// so.
+	AuthorizationReason oauthclient.Reason `json:"authorization_reason,omitempty"`
+	Grants              int                `json:"grants,omitempty"` // how often the user has authorized
+	Grant               string             `json:"grant,omitempty"`  // a random name of the last of these
 
 	Attempts []attemptMark `json:"attempts,omitempty"` // begun since the last grant
 
@@ -133,6 +136,19 @@ func (r *record) granted(name string) {
 	r.Grant, r.Attempts = name, nil
 }
 
+// standing is where a session stands.
+type standing struct {
+	status        Status
+	reason        string             // for StatusFailed
+	authorization oauthclient.Reason // for a status that asks the user
+}
+
+func (r *record) standing() standing { return standing{r.Status, r.Reason, r.AuthorizationReason} }
+
+func (r *record) setStanding(s standing) {
+	r.Status, r.Reason, r.AuthorizationReason = s.status, s.reason, s.authorization
+}
+
 // stored is a record as it was found in the store.
 type stored struct {
 	*record
@@ -143,16 +159,17 @@ type stored struct {
 
 // info describes a session as of now.
 func (m *Manager) info(s stored) Info {
-	status, reason, now := s.Status, s.Reason, m.cfg.Now()
+	status, now := s.standing(), m.cfg.Now()
 	if unsaved := m.cache.unsaved(s.key); unsaved != nil {
-		status, reason = unsaved.status, unsaved.reason
+		status = *unsaved
 	}
-	if status == StatusAuthorizing && len(s.pendingAttempts(now)) == 0 && !now.Before(s.Created.Add(m.cfg.Client.AttemptTTL)) {
-		status = StatusExpired
+	if status.status == StatusAuthorizing && len(s.pendingAttempts(now)) == 0 && !now.Before(s.Created.Add(m.cfg.Client.AttemptTTL)) {
+		status.status = StatusExpired
 	}
 	return Info{
 		ID: oauthclient.NewSecret(s.key + s.Secret), Key: s.key, ServerURL: s.ServerURL, ServerName: s.ServerName, CallbackURL: s.CallbackURL,
-		Owner: s.Owner, Status: status, Reason: reason, CreatedAt: s.Created, LastUsed: s.expiry.Add(-m.cfg.TTL).UTC(), ExpiresAt: s.expiry.UTC(),
+		Owner: s.Owner, Status: status.status, Reason: status.reason, AuthorizationReason: status.authorization,
+		CreatedAt: s.Created, LastUsed: s.expiry.Add(-m.cfg.TTL).UTC(), ExpiresAt: s.expiry.UTC(),
 	}
 }
 

@@ -59,7 +59,9 @@ type ConnectParams struct {
 	// CallbackURL is the redirect URI. It comes from the host's own
 	// configuration, never from a request unchecked. Required.
 	CallbackURL string
-	// FreshRegistration makes a new dynamic client registration.
+	// FreshRegistration asks the user to authorize with a new dynamic client
+	// registration, for a user whose sign-in page shows an error; see
+	// [oauthclient.OAuthProvider.Reauthorize].
 	FreshRegistration bool
 }
 
@@ -77,6 +79,14 @@ type Info struct {
 	// secrets.
 	Status Status
 	Reason string
+	// AuthorizationReason says why the user must authorize, for
+	// StatusAuthorizing and StatusAuthorizationRequired, and for StatusFailed
+	// if the MCP server rejects the token that it was just given.
+	AuthorizationReason oauthclient.Reason
+	// AttemptID names the authorization attempt that a hook of [Config] or the
+	// result of [Manager.FinishAuth] is about; see [Manager.Attempt]. Empty
+	// elsewhere.
+	AttemptID string
 	// CreatedAt and ExpiresAt bound the session's life; use moves ExpiresAt.
 	// LastUsed is exact to Config.TouchInterval.
 	CreatedAt, LastUsed, ExpiresAt time.Time

@@ -91,11 +91,17 @@ func TestPain03DeadClientOnlyTheBrowserSees(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, w.as.Counts().Registrations)
 
+	for range 5 {
+		_, err = peer.Connect(t.Context(), alice, params)
+		requireAuthorization(t, err)
+	}
+	require.Equal(t, 2, w.as.Counts().Registrations, "one new client in 10 minutes")
 	w.as.DropClients()
-	w.connect(t, m, alice)
-	w.advance(11 * time.Minute)
-	w.connected(t, peer)
-	require.Equal(t, 3, w.as.Counts().Registrations, "nobody came back in time")
+	w.advance(10 * time.Minute)
+	_, err = peer.Connect(t.Context(), alice, params)
+	_, err = m.FinishAuth(t.Context(), alice, "", w.approve(t, requireAuthorization(t, err).AuthURL))
+	require.NoError(t, err)
+	require.Equal(t, 3, w.as.Counts().Registrations)
 }
 
 // hooks records what a Manager tells its host.

@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,8 +43,9 @@ const user = "alice"
 
 // toolCall is what the model wants done.
 type toolCall struct {
-	name string
-	args json.RawMessage
+	name    string
+	args    json.RawMessage
+	attempt string // the authorization that the call waits for
 }
 
 // agent is one conversation.
@@ -76,7 +78,7 @@ func (a *agent) hear(ctx context.Context, message string) {
 		a.say("The arguments are not JSON.")
 		return
 	}
-	a.useTool(ctx, toolCall{name, json.RawMessage(args)})
+	a.useTool(ctx, toolCall{name: name, args: json.RawMessage(args)})
 }
 
 // useTool makes a call, or keeps it until the user has authorized.
@@ -85,6 +87,7 @@ func (a *agent) useTool(ctx context.Context, call toolCall) {
 	required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
 	switch {
 	case ok:
+		call.attempt = required.AttemptID
 		a.mu.Lock()
 		a.waiting[key] = append(a.waiting[key], call)
 		a.mu.Unlock()
@@ -134,6 +137,22 @@ func (a *agent) authorized(ctx context.Context, info session.Info) {
 	}
 }
 
+// notAuthorized is OnAuthorizationFailed: the user said no, or a server did. The
+// calls that waited for this authorization are given up; asking again is up to
+// the user.
+func (a *agent) notAuthorized(_ context.Context, info session.Info, err error) {
+	waitsForIt := func(call toolCall) bool { return call.attempt == info.AttemptID }
+	a.mu.Lock()
+	calls := a.waiting[info.Key]
+	a.waiting[info.Key] = slices.DeleteFunc(slices.Clone(calls), waitsForIt)
+	a.mu.Unlock()
+	for _, call := range calls {
+		if waitsForIt(call) {
+			a.say("I give up on " + call.name + ": " + err.Error()) // has no secrets
+		}
+	}
+}
+
 // text is a result as a chat shows it.
 func text(result *oauthclient.CallToolResult) string {
 	var parts []string
@@ -152,7 +171,7 @@ func start(serverURL string, policy oauthclient.NetworkPolicy, say func(string))
 		return nil, nil, err
 	}
 	a = &agent{serverURL: serverURL, say: say, waiting: make(map[string][]toolCall)}
-	cfg := session.Config{Store: memstore.New(memstore.Config{}), OnAuthorized: a.authorized}
+	cfg := session.Config{Store: memstore.New(memstore.Config{}), OnAuthorized: a.authorized, OnAuthorizationFailed: a.notAuthorized}
 	cfg.Client.Transport = oauthclient.NewTransport(policy)
 	cfg.Client.ClientMetadata.ClientName = "Agent"
 	if a.manager, err = session.New(cfg); err != nil {

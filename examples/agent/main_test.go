@@ -59,6 +59,7 @@ func TestDenied(t *testing.T) {
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
 	require.Zero(t, server.Executed("whoami"))
+	require.Contains(t, next(t, messages), "I give up on whoami: ")
 
 	a.hear(t.Context(), "whoami")
 	require.Equal(t, http.StatusOK, approve(t, auth, link(t, next(t, messages))))

@@ -109,6 +109,13 @@ func (s *Server) validateAuthorize(form url.Values, req *authorization) *oauthEr
 	if len(req.scopes) == 0 {
 		req.scopes = slices.Clone(s.opts.DefaultScopes)
 	}
+	if s.opts.RegisteredScopesOnly && req.client.Dynamic {
+		for _, scope := range req.scopes {
+			if !slices.Contains(req.client.Scopes, scope) {
+				return refuse("invalid_scope", "scope is not registered: "+scope)
+			}
+		}
+	}
 	if len(s.opts.ScopesSupported) > 0 {
 		for _, scope := range req.scopes {
 			if !slices.Contains(s.opts.ScopesSupported, scope) {

@@ -27,6 +27,8 @@ type Client struct {
 	GrantTypes []string
 	// Name is shown on the consent page.
 	Name string
+	// Scopes are those that a dynamic client registered.
+	Scopes []string
 	// Dynamic is set for a client that registered itself (RFC 7591).
 	Dynamic bool
 }

@@ -87,6 +87,9 @@ type Options struct {
 	// AssignAuthMethod is what dynamic registration assigns whatever the client
 	// asked for. Defaults to what was asked for, else client_secret_basic.
 	AssignAuthMethod string
+	// RegisteredScopesOnly refuses authorization requests of dynamic clients for
+	// scopes that the client did not register, as Hydra does.
+	RegisteredScopesOnly bool
 	// ClientSecretTTL is the life of a registered client's secret.
 	// Defaults to unlimited (client_secret_expires_at 0).
 	ClientSecretTTL time.Duration

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 )
 
 // serveRegister is dynamic client registration, RFC 7591 section 3.
@@ -74,8 +75,10 @@ func (s *Server) newClient(doc map[string]any) (*Client, *oauthError) {
 		return nil, refuse("invalid_client_metadata", "token_endpoint_auth_method is not supported")
 	}
 	name, _ := doc["client_name"].(string)
+	scope, _ := doc["scope"].(string)
 	c := &Client{
-		ID: "client-" + rand.Text(), RedirectURIs: redirects, GrantTypes: grants,
+		Scopes: strings.Fields(scope),
+		ID:     "client-" + rand.Text(), RedirectURIs: redirects, GrantTypes: grants,
 		AuthMethod: method, Name: name, Dynamic: true,
 	}
 	if method != AuthNone {

@@ -127,6 +127,7 @@ func controls(as *authtest.Server, mcp *mcptest.Server) http.Handler {
 			_, _ = io.WriteString(w, callback)
 		})
 	}
+	mux.HandleFunc("/forget", func(http.ResponseWriter, *http.Request) { as.DropClients() })
 	mux.HandleFunc("/revoke", func(http.ResponseWriter, *http.Request) { as.RevokeAll() })
 	mux.HandleFunc("/cancelled", func(w http.ResponseWriter, r *http.Request) {
 		for mcp.Cancelled() == 0 && r.Context().Err() == nil {

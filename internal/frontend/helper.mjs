@@ -84,6 +84,19 @@ test("a popup that only looks closed, because its page isolated itself", async (
   document.hasFocus = () => true;
 });
 
+test("a sign-in page that shows an error: the user says so, and gets a new client", async () => {
+  const mcp = client();
+  await control("forget");
+  const leaving = new AbortController();
+  user.decisions = ["leave open"];
+  const stuck = mcp.connect(MCP, { signal: leaving.signal });
+  while (user.decisions.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  leaving.abort();
+  await assert.rejects(stuck, { name: "AbortError" });
+  const { sessionId } = await mcp.connect(MCP, { fresh: true });
+  assert.ok((await mcp.listTools(sessionId)).length);
+});
+
 test("redirect mode, and a page that comes back without a memory", async () => {
   const opened = [];
   const mcp = client({ onAuthorize: (authUrl, sessionId) => opened.push([authUrl, sessionId]) });

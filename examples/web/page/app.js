@@ -15,19 +15,30 @@ const notice = new Notice($("connect-notice"));
 let presets = [];
 let connecting; // the AbortController of the connect in progress
 
-async function connect(event) {
+function submit(event) {
   event.preventDefault();
-  if (connecting) return;
+  if (!connecting) connect();
+}
+
+// connect connects to the server of the form. A server that has forgotten this
+// application shows an error on its sign-in page and tells nobody but the user:
+// fresh asks for a new client registration.
+async function connect(fresh = false) {
   const attempt = (connecting = new AbortController());
   const { signal } = attempt;
   const serverUrl = $("url").value.trim();
   const serverName = presets.find((preset) => preset.url === serverUrl)?.name;
   const cancel = el("button", { type: "button", class: "small", onclick: () => attempt.abort() }, "Cancel");
+  let again = false;
+  const broken = el("button", { type: "button", class: "small", onclick: () => {
+    again = client.openPopup(); // while the browser knows that the user clicked
+    attempt.abort();
+  } }, "The sign-in page shows an error");
   $("connect-button").disabled = true;
-  notice.say("Connecting. If a window opens, answer there.", "busy", cancel);
+  notice.say("Connecting. If a window opens, answer there.", "busy", cancel, ...(fresh ? [] : [broken]));
   try {
     const { sessionId } = await withPopup(client, notice, signal,
-      () => client.connect(serverUrl, { serverName, signal }), (id) => ({ sessionId: id }));
+      () => client.connect(serverUrl, { serverName, fresh, signal }), (id) => ({ sessionId: id }));
     notice.say("Connected.", "good");
     const view = add({ sessionId, serverUrl, serverName, status: "connected" });
     select(view, true);
@@ -41,6 +52,7 @@ async function connect(event) {
     connecting = undefined;
     $("connect-button").disabled = false;
   }
+  if (again) await connect(true);
 }
 
 // add shows a session, once.
@@ -115,7 +127,7 @@ function showPresets() {
   });
 }
 
-$("connect").addEventListener("submit", connect);
+$("connect").addEventListener("submit", submit);
 try {
   presets = await (await fetch("presets.json")).json();
   showPresets();

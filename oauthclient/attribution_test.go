@@ -1,0 +1,91 @@
+package oauthclient_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+)
+
+// What an authorization server says of its trouble is in the error, and so in
+// the log, and refuses nothing.
+func TestTemporaryError_HasWhatTheAuthorizationServerSaid(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{408, 429, 500, 503} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{AssignAuthMethod: authtest.AuthBasic}, mcptest.Options{})
+			c := w.connected()
+			before := w.stored()
+			w.as.SetOutage(authtest.EndpointToken, func(rw http.ResponseWriter, r *http.Request) {
+				_ = r.ParseForm()
+				_, secret, _ := r.BasicAuth()
+				authtest.OAuthError(status, "server_error", "no database for "+r.Form.Get("refresh_token")+" of "+secret)(rw, r)
+			})
+			w.clock.Advance(2 * time.Hour)
+			failed := requireTemporary(t, w.call(c))
+			require.ErrorContains(t, failed, "server_error: no database for [redacted] of [redacted]")
+			require.NotContains(t, failed.Error(), before.RefreshToken.Reveal())
+			var refused *oauthclient.AuthorizationError
+			require.NotErrorAs(t, failed, &refused)
+		})
+	}
+}
+
+// A certificate does not become valid by waiting.
+func TestServerError_ForABadCertificate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	untrusted := httptest.NewTLSServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = nil
+	t.Cleanup(untrusted.Close)
+
+	var answer *oauthclient.ServerError
+	err := w.client(func(cfg *oauthclient.Config) { cfg.ServerURL = untrusted.URL + "/mcp" }).Connect(t.Context())
+	require.ErrorAs(t, err, &answer)
+	require.Empty(t, answer.Op, "the MCP server's")
+	require.ErrorContains(t, err, "certificate")
+
+	w.mcp.SetMetadata(mcptest.Metadata{AuthorizationServers: []string{untrusted.URL}})
+	err = w.client().Connect(t.Context())
+	require.ErrorAs(t, err, &answer)
+	require.True(t, strings.HasPrefix(answer.Op, "fetching "+untrusted.URL), "not the MCP server's: %v", err)
+	require.ErrorContains(t, err, "certificate")
+}
+
+// A server without revocation is no reason for a warning.
+func TestRevocation_ThatTheServerDoesNotSupportIsDebug(t *testing.T) {
+	t.Parallel()
+	rows := map[string]struct {
+		answer http.HandlerFunc
+		quiet  bool
+	}{
+		"unsupported_token_type": {authtest.OAuthError(400, "unsupported_token_type", ""), true},
+		"404":                    {authtest.StatusOutage(404), true},
+		"405":                    {authtest.StatusOutage(405), true},
+		"501":                    {authtest.StatusOutage(501), true},
+		"500":                    {authtest.StatusOutage(500), false},
+		"401":                    {authtest.OAuthError(401, "invalid_client", ""), false},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			log := new(lockedBuffer)
+			c := w.connected(logTo(log))
+			w.as.SetOutage(authtest.EndpointRevoke, row.answer)
+			require.NoError(t, c.Disconnect(t.Context()))
+			require.Len(t, w.as.Requests(authtest.EndpointRevoke), 2, "each token gets its try")
+			require.Equal(t, row.quiet, !strings.Contains(log.String(), "revocation failed"))
+			require.Equal(t, row.quiet, strings.Contains(log.String(), "level=DEBUG msg=\"mcpoauth: the authorization server revokes no such token\""))
+		})
+	}
+}

@@ -1,0 +1,64 @@
+package oauthclient
+
+import "time"
+
+// standing is what servers have said about credentials. It is stored with
+// them, so that one replica knows what another was told.
+type standing struct {
+	// Issued is when the access token was issued; zero when unknown.
+	Issued time.Time `json:"issued,omitzero"`
+	// Renewed reports that the access token came from a refresh after a 401.
+	Renewed bool `json:"renewed,omitempty"`
+
+	// Failures counts the refreshes since the last success that got an answer
+	// and no token.
+	Failures int `json:"failures,omitempty"`
+	// Refusal is the code of the last final refusal since the last success.
+	Refusal string `json:"refusal,omitempty"`
+	// RetryAt is when the refused refresh token may be sent again.
+	RetryAt time.Time `json:"retry_at,omitzero"`
+
+	// Rejections counts the grants in a row whose tokens the MCP server rejected
+	// although they had just been issued.
+	Rejections int `json:"rejections,omitempty"`
+	// RejectedAt is when the last of these was counted.
+	RejectedAt time.Time `json:"rejected_at,omitzero"`
+	// Rejected reports that it was the present grant.
+	Rejected bool `json:"rejected,omitempty"`
+}
+
+// granted carries over what was known before a new grant.
+func (s *standing) granted(before standing) {
+	s.Rejections, s.RejectedAt, s.Rejected = before.Rejections, before.RejectedAt, false
+}
+
+// rejected counts a grant whose new token the MCP server rejects.
+func (s *standing) rejected(now time.Time) {
+	if s.Rejected || !now.Before(s.RejectedAt.Add(rejectionWindow)) {
+		s.Rejections = 0 // the grant worked in between
+	}
+	s.Rejections++
+	s.RejectedAt, s.Rejected = now, true
+}
+
+// grantRejected reports whether the rejection of the present grant was counted
+// lately.
+func (s standing) grantRejected(now time.Time) bool {
+	return s.Rejected && now.Before(s.RejectedAt.Add(rejectionWindow))
+}
+
+// issued notes a new access token, which forced reports to be the result of a
+// refresh after a 401.
+func (s *standing) issued(now time.Time, forced bool) {
+	s.Issued, s.Renewed = now, forced
+	s.Failures, s.Refusal, s.RetryAt = 0, "", time.Time{}
+}
+
+// refusing reports whether the refresh token was refused too recently to be
+// sent again.
+func (s standing) refusing(now time.Time) bool { return s.Refusal != "" && now.Before(s.RetryAt) }
+
+// backoff returns the pause after the present number of failures.
+func (s standing) backoff() time.Duration {
+	return min(refreshBackoff<<min(max(s.Failures-1, 0), 10), maxRefreshBackoff)
+}
