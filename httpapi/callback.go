@@ -125,6 +125,7 @@ type outcome struct {
 	Title   string
 	Text    string
 	Next    string // what to do about a failure
+	Wait    bool   // the page waits for the store, and nothing has ended yet
 	Nonce   string
 	Origins []string // that the message is for
 }
@@ -139,6 +140,9 @@ func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 		c.logAnswer(a, err)
 		c.unify(a)
 		o.Status, o.Code, o.Title, o.Next = "failed", a.code, "Not connected", nextStep(a.code)
+		if o.Wait = a.code == CodeStoreUnavailable; o.Wait {
+			o.Title = "Not connected yet"
+		}
 		switch body := a.body.(type) {
 		case ErrorResponse:
 			o.Text = body.Error
@@ -170,17 +174,23 @@ func nextStep(code string) string {
 		return "No new access was given. If that was a mistake, go back to the application and connect again."
 	case CodeUnauthenticated:
 		return "Go back to the application, sign in there, and connect again."
-	case CodeStoreUnavailable, CodeShuttingDown, CodeUpstreamUnavailable, CodeUpstreamTimeout:
+	case CodeStoreUnavailable:
+		return "This page tries again by itself. Keep it open."
+	case CodeShuttingDown, CodeUpstreamUnavailable, CodeUpstreamTimeout:
 		return "Go back to the application and connect again in a moment."
 	}
 	return "Go back to the application and connect again. If it happens again, tell whoever runs it."
 }
 
 // tellBrowser shows how the authorization ended, or sends the browser on to
-// Config.AfterCallback.
+// Config.AfterCallback. While the store is away nothing has ended: the attempt is
+// untouched, and the page loads itself again.
 func (c *call) tellBrowser(info session.Info, err error) error {
 	status, o := c.outcome(info, err)
-	if c.h.cfg.AfterCallback == "" {
+	if o.Wait && c.r.Method == http.MethodGet {
+		c.w.Header().Set("Refresh", "2")
+	}
+	if c.h.cfg.AfterCallback == "" || o.Wait {
 		return c.showPage(status, o)
 	}
 	u, err := url.Parse(c.h.cfg.AfterCallback)

@@ -82,6 +82,28 @@ func TestCallbackHeadersOnEveryPath(t *testing.T) {
 	}
 }
 
+// While the store is away nothing has ended: the page keeps its address, tells
+// nobody of an end, and loads itself again, also where it would redirect.
+func TestCallbackPageWaitsForTheStore(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]string{"page": "", "redirect": "/done"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &fake{err: &session.StoreError{Err: errors.New("x")}}
+			h, _ := newFake(t, f, func(c *httpapi.Config) { c.AfterCallback = after })
+			w := request(t, h, "GET", pathCallback+"?code=c&state=s", "", "Accept", "text/html")
+			require.Equal(t, http.StatusServiceUnavailable, w.Code)
+			require.Equal(t, "2", w.Header().Get("Refresh"))
+			require.Contains(t, w.Body.String(), "This page tries again by itself.")
+			require.NotContains(t, w.Body.String(), "<script")
+
+			f.err = oauthclient.ErrInvalidCallback
+			w = request(t, h, "GET", pathCallback+"?code=c&state=s", "", "Accept", "text/html")
+			require.Empty(t, w.Header().Get("Refresh"), "an end is an end")
+		})
+	}
+}
+
 // Pain 12 and xagent#298: whatever a stranger may have a say in is text.
 func TestNoScriptFromStrangersOnThePage(t *testing.T) {
 	t.Parallel()
