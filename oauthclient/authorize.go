@@ -57,8 +57,9 @@ func unescape(s string) string {
 }
 
 // ParseAuthorizationResponse reads the parameters of a callback, as
-// [ParseCallbackQuery] returns them. A response that repeats one of them (OAuth 2.1 section 3.1
-// forbids it) or that has an empty iss belongs to no attempt: it gets no State.
+// [ParseCallbackQuery] returns them. A response that repeats one of them (OAuth
+// 2.1 section 3.1 forbids it) or that has an empty iss belongs to no attempt: it
+// gets no State.
 func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 	for _, name := range []string{"code", "state", "iss", "error", "error_description"} {
 		if len(values[name]) > 1 || name == "iss" && values.Has(name) && values.Get(name) == "" {
@@ -399,8 +400,9 @@ func (p *OAuthProvider) storeGrant(ctx context.Context, granted Credentials) err
 	return ErrNotConnected
 }
 
-// maxReplaced bounds [Credentials.Replaced]. A user steps up a few times.
-const maxReplaced = 8
+// maxReplaced bounds [Credentials.Replaced]: a refresh token can be 2 KiB, and
+// all are in the record of the connection.
+const maxReplaced = 4
 
 // replace notes in c the refresh tokens that it replaces and returns those of
 // another authorization server or client, which can be revoked now.

@@ -27,8 +27,9 @@ import (
 //	}
 //
 // A client has the fields of [oauthclient.PreregisteredClient], a server those
-// of [oauthclient.ServerPolicy] beside its url. A policy holds for every server
-// URL that begins with url; of several, the longest url counts.
+// of [oauthclient.ServerPolicy] beside its url. A policy holds for that URL and
+// all below it; of several, the longest url counts. Servers that the file does
+// not name have the policies of [oauthclient.KnownServers].
 type fileConfig struct {
 	ClientName        string        `json:"clientName"`
 	ClientMetadataURL string        `json:"clientMetadataUrl"`
@@ -52,6 +53,7 @@ type fileServers struct {
 // loadConfig puts the file at path into shared. Its errors name the file and the
 // member that is wrong, and show no value, which may be a secret.
 func loadConfig(path string, shared *oauthclient.Shared) error {
+	shared.PolicyFor = oauthclient.KnownServers
 	if path == "" {
 		return nil
 	}
@@ -76,20 +78,28 @@ func loadConfig(path string, shared *oauthclient.Shared) error {
 		})
 	}
 	for i, server := range file.Servers {
-		if err := oauthclient.CheckServerURL(server.URL); err != nil {
+		normal, err := oauthclient.NormalizeServerURL(server.URL)
+		if err != nil {
 			return fmt.Errorf("%s: servers[%d].url %w", path, i, err)
 		}
+		file.Servers[i].URL = strings.TrimSuffix(normal, "/")
 	}
-	shared.PolicyFor = func(serverURL string) (policy oauthclient.ServerPolicy) {
-		longest := -1
+	shared.PolicyFor = func(serverURL string) oauthclient.ServerPolicy {
+		policy, longest := oauthclient.KnownServers(serverURL), -1
 		for _, server := range file.Servers {
-			if strings.HasPrefix(serverURL, server.URL) && len(server.URL) > longest {
+			if below(serverURL, server.URL) && len(server.URL) > longest {
 				longest, policy = len(server.URL), server.ServerPolicy
 			}
 		}
 		return policy
 	}
 	return nil
+}
+
+// below reports whether a server URL is url, or one with more path or a query.
+func below(serverURL, url string) bool {
+	rest, ok := strings.CutPrefix(serverURL, url)
+	return ok && (rest == "" || rest[0] == '/' || rest[0] == '?')
 }
 
 // logLevel reads LOG_LEVEL.

@@ -27,7 +27,7 @@ func TestConfigFile(t *testing.T) {
 		"clientMetadataUrl": "https://app.example.com/api/mcp/client-metadata.json",
 		"clients": [{"issuer": "https://login.example.com", "clientId": "my-app", "clientSecret": "hush", "tokenEndpointAuthMethod": "client_secret_post"}],
 		"servers": [
-			{"url": "https://mcp.example.com/", "skipResourceParameter": true},
+			{"url": "HTTPS://mcp.Example.com:443/", "skipResourceParameter": true},
 			{"url": "https://mcp.example.com/files", "scopes": ["read"], "allowUnadvertisedPKCE": true}
 		]
 	}`), &shared))
@@ -38,7 +38,13 @@ func TestConfigFile(t *testing.T) {
 	}}, shared.PreregisteredClients)
 	require.Equal(t, oauthclient.ServerPolicy{SkipResourceParameter: true}, shared.PolicyFor("https://mcp.example.com/mcp"))
 	require.Equal(t, oauthclient.ServerPolicy{Scopes: []string{"read"}, AllowUnadvertisedPKCE: true}, shared.PolicyFor("https://mcp.example.com/files/mcp"))
-	require.Equal(t, oauthclient.ServerPolicy{}, shared.PolicyFor("https://other.example.com/"))
+	for _, other := range []string{"https://other.example.com", "https://mcp.example.com.other.example", "https://mcp.example.com:8443/mcp"} {
+		require.Equal(t, oauthclient.ServerPolicy{}, shared.PolicyFor(other), other)
+	}
+	for _, below := range []string{"https://mcp.example.com", "https://mcp.example.com?key=x", "https://mcp.example.com/filesystem"} {
+		require.True(t, shared.PolicyFor(below).SkipResourceParameter, below)
+	}
+	require.NotZero(t, shared.PolicyFor("https://mcp.slack.com/mcp").TokenMember, "a known server")
 	_, err := shared.Prepare()
 	require.NoError(t, err)
 }
@@ -47,7 +53,8 @@ func TestNoConfigFile(t *testing.T) {
 	t.Parallel()
 	var shared oauthclient.Shared
 	require.NoError(t, loadConfig("", &shared))
-	require.Nil(t, shared.PolicyFor)
+	require.Equal(t, oauthclient.ServerPolicy{}, shared.PolicyFor("https://mcp.example.com/mcp"))
+	require.NotZero(t, shared.PolicyFor("https://mcp.slack.com/mcp").TokenMember)
 }
 
 func TestConfigFileMistakes(t *testing.T) {
