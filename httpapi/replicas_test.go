@@ -23,7 +23,7 @@ import (
 // withinAMinute waits for the next minute if this one is about to end: the
 // numbers of these tests are those of one window.
 func withinAMinute() {
-	if left := time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)); left < 5*time.Second {
+	if left := time.Until(time.Now().Truncate(time.Minute).Add(time.Minute)); left < 20*time.Second {
 		time.Sleep(left)
 	}
 }
