@@ -86,7 +86,7 @@ func answerWith[P, R any](ctx context.Context, fn func(context.Context, *P) (*R,
 func (c *MCPOAuthClient) ask(ctx context.Context, op *operation, r wire.Request) (json.RawMessage, error) {
 	original := r.Params
 	for range maxRounds {
-		result, err := c.request(ctx, op, r)
+		result, err := op.request(ctx, r)
 		if err != nil || op.connection.conn().Version < modernVersion || !needsInput(result) {
 			return result, err
 		}

@@ -17,6 +17,7 @@ import (
 // it takes.
 type operation struct {
 	*wire.Op
+	wire       *wire.Client
 	connection Connection
 }
 
@@ -27,15 +28,16 @@ func (c *MCPOAuthClient) do(ctx context.Context, name string, op *wire.Op, fn fu
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.CallTimeout, errCallTimeout)
 	defer cancel()
 	for again := true; ; again = false {
-		connection, err := c.connection(ctx)
+		connection, creds, err := c.connection(ctx)
 		if err != nil {
 			return callError(ctx, name, err)
 		}
-		err = fn(ctx, &operation{op, connection})
+		client := c.authorized(creds)
+		err = fn(ctx, &operation{op, client, connection})
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil && c.wire.Lost(ctx, connection.conn(), op, err) {
+		if ctx.Err() == nil && client.Lost(ctx, connection.conn(), op, err) {
 			c.cfg.Logger.InfoContext(ctx, "mcpoauth: the MCP server has lost the session, the next request begins another")
 			if dropErr := c.drop(ctx, connection); dropErr != nil {
 				return dropErr
@@ -49,14 +51,14 @@ func (c *MCPOAuthClient) do(ctx context.Context, name string, op *wire.Op, fn fu
 }
 
 // request sends one request of an operation.
-func (c *MCPOAuthClient) request(ctx context.Context, op *operation, r wire.Request) ([]byte, error) {
-	return c.wire.Call(ctx, op.connection.conn(), op.Op, r)
+func (op *operation) request(ctx context.Context, r wire.Request) ([]byte, error) {
+	return op.wire.Call(ctx, op.connection.conn(), op.Op, r)
 }
 
 // newOp returns the limits of an operation, with the functions that answer what
 // the server asks.
 func (c *MCPOAuthClient) newOp() *wire.Op {
-	op := c.wire.NewOp()
+	op := &wire.Op{MaxBytes: c.cfg.MaxResponseBytes}
 	if c.cfg.Elicit != nil || c.cfg.CreateMessage != nil || c.cfg.ListRoots != nil {
 		op.OnRequest = c.cfg.answer
 	}

@@ -26,7 +26,6 @@ import (
 type MCPOAuthClient struct {
 	*core
 	provider *OAuthProvider
-	wire     wire.Client
 }
 
 // core is what a client shares with those made by [MCPOAuthClient.Bound].
@@ -48,16 +47,20 @@ func New(cfg Config) (*MCPOAuthClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newClient(&core{cfg: completed}, newOAuthProvider(completed)), nil
+	return &MCPOAuthClient{&core{cfg: completed}, newOAuthProvider(completed)}, nil
 }
 
-func newClient(c *core, provider *OAuthProvider) *MCPOAuthClient {
-	return &MCPOAuthClient{core: c, provider: provider, wire: c.wireClient(&transport{provider: provider, cookies: &c.cookies})}
+// authorized returns the protocol with this client's authorization. Its first
+// request begins with the credentials in read, which may be nil.
+func (c *MCPOAuthClient) authorized(read *Credentials) *wire.Client {
+	t := &transport{provider: c.provider, cookies: &c.cookies}
+	t.read.Store(read)
+	return c.protocol(t)
 }
 
-// wireClient returns the protocol on a transport.
-func (c *core) wireClient(rt http.RoundTripper) wire.Client {
-	return wire.Client{
+// protocol returns the protocol on a transport.
+func (c *core) protocol(rt http.RoundTripper) *wire.Client {
+	return &wire.Client{
 		URL: c.cfg.ServerURL, HTTP: &http.Client{Transport: rt, CheckRedirect: c.cfg.mcpRedirects},
 		Info: &c.cfg.ClientInfo, Capabilities: c.cfg.capabilities,
 		DiscoverTimeout: c.cfg.DiscoverTimeout, MaxBytes: c.cfg.MaxResponseBytes, Log: c.cfg.Logger,
@@ -72,7 +75,7 @@ func (c *MCPOAuthClient) Bound(binding string) *MCPOAuthClient {
 	if binding == c.provider.binding {
 		return c
 	}
-	return newClient(c.core, &OAuthProvider{providerCore: c.provider.providerCore, binding: binding})
+	return &MCPOAuthClient{c.core, &OAuthProvider{providerCore: c.provider.providerCore, binding: binding}}
 }
 
 // Format implements [fmt.Formatter]. A client in use cannot be printed field by
@@ -108,9 +111,9 @@ func (c *MCPOAuthClient) Connect(ctx context.Context) error {
 	c.provider.forgetAttempt()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, errCallTimeout)
 	defer cancel()
-	creds, err := c.provider.fresh(ctx)
+	creds, err := c.provider.fresh(ctx, nil)
 	if err == nil && c.full(creds.Connection).IsZero() {
-		_, err = c.connection(ctx)
+		_, _, err = c.connection(ctx)
 	}
 	return callError(ctx, "connecting to the MCP server", err)
 }
@@ -131,7 +134,7 @@ func (c *MCPOAuthClient) FinishAuth(ctx context.Context, resp AuthorizationRespo
 func (c *MCPOAuthClient) ServerInfo(ctx context.Context) (*mcp.InitializeResult, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, errCallTimeout)
 	defer cancel()
-	connection, err := c.connection(ctx)
+	connection, _, err := c.connection(ctx)
 	if err != nil {
 		return nil, callError(ctx, "connecting to the MCP server", err)
 	}
@@ -147,7 +150,7 @@ func (c *MCPOAuthClient) ServerInfo(ctx context.Context) (*mcp.InitializeResult,
 // methods of this client, whose errors are in the chain of the SDK's. It has an
 // MCP session of its own, which it does not share with other processes.
 func (c *MCPOAuthClient) Transport() mcp.Transport {
-	return &mcp.StreamableClientTransport{Endpoint: c.cfg.ServerURL, HTTPClient: c.wire.HTTP}
+	return &mcp.StreamableClientTransport{Endpoint: c.cfg.ServerURL, HTTPClient: c.authorized(nil).HTTP}
 }
 
 // Disconnect ends the connection for good: it drops the credentials, ends the
@@ -196,8 +199,7 @@ func (c *MCPOAuthClient) end(ctx context.Context, creds Credentials) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 	defer cancel()
-	client := c.wireClient(bearer{c.cfg.Transport, creds})
-	if err := client.End(ctx, conn); err != nil {
+	if err := c.protocol(bearer{c.cfg.Transport, creds}).End(ctx, conn); err != nil {
 		c.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP session was not ended", "error", errorText(err))
 	}
 }

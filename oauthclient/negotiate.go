@@ -7,21 +7,22 @@ import (
 	"time"
 )
 
-// connection returns the connection data, from the store if there are any. If
-// there are none it negotiates, once for all concurrent callers.
-func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, error) {
+// connection returns the connection data, from the store if there are any, and
+// the credentials that were read with them. If there are none it negotiates,
+// once for all concurrent callers.
+func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentials, error) {
 	if c.isDisconnected() {
-		return Connection{}, ErrNotConnected
+		return Connection{}, nil, ErrNotConnected
 	}
 	creds, err := c.provider.load(ctx)
 	if err != nil {
-		return Connection{}, err
+		return Connection{}, nil, err
 	}
 	if connection := c.full(creds.Connection); !connection.IsZero() {
 		if c.isUnsaved(connection) {
-			return c.save(ctx, creds.Connection, connection)
+			connection, err = c.save(ctx, creds.Connection, connection)
 		}
-		return connection, nil
+		return connection, &creds, err
 	}
 	result := c.flight.DoChan("negotiate "+c.provider.binding, func() (any, error) {
 		// One negotiation serves all callers, so it must not end with the first.
@@ -33,11 +34,11 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, error) {
 	select {
 	case r := <-result:
 		if r.Err != nil {
-			return Connection{}, r.Err
+			return Connection{}, nil, r.Err
 		}
-		return r.Val.(Connection), nil
+		return r.Val.(Connection), nil, nil
 	case <-ctx.Done():
-		return Connection{}, ctx.Err()
+		return Connection{}, nil, ctx.Err()
 	}
 }
 
@@ -46,11 +47,8 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, error) {
 func (c *MCPOAuthClient) negotiate(ctx context.Context, old Connection) (Connection, error) {
 	c.cookies.forget()
 	origin := c.cfg.origins.of(c.cfg.ServerURL)
-	legacy := origin.isLegacy(c.cfg.Now())
-	conn, err := c.wire.Negotiate(ctx, c.wire.NewOp(), legacy)
-	if err != nil && legacy && ctx.Err() == nil && ownError(err) == nil {
-		conn, err = c.wire.Negotiate(ctx, c.wire.NewOp(), false) // it may have been updated
-	}
+	client := c.authorized(nil)
+	conn, err := client.Negotiate(ctx, client.NewOp(), origin.isLegacy(c.cfg.Now()))
 	if err != nil {
 		return Connection{}, err
 	}

@@ -79,7 +79,7 @@ func (p *OAuthProvider) TokenSource(ctx context.Context) (oauth2.TokenSource, er
 // answer: without credentials it begins an authorization. Errors are those of
 // [OAuthProvider.Authorize].
 func (p *OAuthProvider) Token(ctx context.Context) (*oauth2.Token, error) {
-	creds, err := p.fresh(ctx)
+	creds, err := p.fresh(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -173,9 +173,11 @@ func stepUpMarks(scopes []string) []string {
 // Credentials without a token come back when the connection was never
 // authorized: the request then goes without. A connection that was authorized
 // once does not fall back to being anonymous.
-func (p *OAuthProvider) fresh(ctx context.Context) (Credentials, error) {
-	creds, err := p.load(ctx)
-	if err != nil {
+// It begins with the credentials in read if these are not nil, or else reads them.
+func (p *OAuthProvider) fresh(ctx context.Context, read *Credentials) (creds Credentials, err error) {
+	if read != nil {
+		creds = *read
+	} else if creds, err = p.load(ctx); err != nil {
 		return Credentials{}, err
 	}
 	now := p.cfg.Now()

@@ -193,7 +193,7 @@ func (c *MCPOAuthClient) listAll(ctx context.Context, op *operation, method, mem
 			}
 			params = encoded
 		}
-		page, err := c.request(ctx, op, wire.Request{Method: method, Params: params})
+		page, err := op.request(ctx, wire.Request{Method: method, Params: params})
 		if err != nil {
 			return nil, err
 		}

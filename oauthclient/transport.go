@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 )
 
 // transport carries the requests of one connection to its MCP server: it adds
@@ -12,6 +13,7 @@ import (
 type transport struct {
 	provider *OAuthProvider
 	cookies  *cookieJar
+	read     atomic.Pointer[Credentials] // just read from the store, for the first request; may be nil
 }
 
 // maxRenewals bounds how often one request is sent again with another token.
@@ -30,11 +32,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return t.send(req, creds)
 	}
+	read := t.read.Swap(nil)
 	for renewals := 0; ; renewals++ {
-		creds, err := t.provider.fresh(ctx)
+		creds, err := t.provider.fresh(ctx, read)
 		if err != nil {
 			return nil, err
 		}
+		read = nil
 		resp, err := t.send(req, creds)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"hash/maphash"
 	"sync"
+	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
@@ -28,6 +29,8 @@ type cached struct {
 	record *record // as last seen; nil if only status is known
 	client *oauthclient.MCPOAuthClient
 	status *standing // that could not be written to the record
+
+	extending time.Time // when a call began to extend the session
 }
 
 func newCache(limit int) *cache {
@@ -94,6 +97,22 @@ func (c *cache) setClient(key string, r *record, made *oauthclient.MCPOAuthClien
 	}
 	c.with(key, true, func(entry *cached) { entry.client = made })
 	return made
+}
+
+// extendingPause is how long after one call has begun to extend a session no
+// other call does.
+const extendingPause = 10 * time.Second
+
+// beginExtending reports whether a call should extend a session that is due. Of
+// calls that come at once, one does.
+func (c *cache) beginExtending(key string, now time.Time) (first bool) {
+	first = true
+	c.with(key, false, func(entry *cached) {
+		if first = now.Sub(entry.extending) >= extendingPause; first {
+			entry.extending = now
+		}
+	})
+	return first
 }
 
 // setStatus remembers a status that could not be written; nil forgets it.

@@ -157,7 +157,7 @@ func (t tokenSource) Token() (token *oauth2.Token, err error) {
 	}
 	t.m.touch(t.ctx, s)
 	// That there is a token says nothing about the MCP server, hence not use.
-	_, err = t.m.run(t.ctx, t.caller, s, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
+	err = t.m.run(t.ctx, t.caller, s, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
 		token, err = client.Provider().Token(ctx)
 		return err
 	})
@@ -181,57 +181,57 @@ func (m *Manager) with(ctx context.Context, caller Caller, sessionID string, fn 
 		return err
 	}
 	m.touch(ctx, s)
-	_, err = m.use(ctx, caller, s, fn)
-	return err
+	return m.use(ctx, caller, s, fn)
 }
 
 // use is run for an fn whose success is an answer of the MCP server.
-func (m *Manager) use(ctx context.Context, caller Caller, s stored, fn func(context.Context, *oauthclient.MCPOAuthClient) error) (Info, error) {
-	info, err := m.run(ctx, caller, s, fn)
+func (m *Manager) use(ctx context.Context, caller Caller, s stored, fn func(context.Context, *oauthclient.MCPOAuthClient) error) error {
+	err := m.run(ctx, caller, s, fn)
 	if err != nil || s.Status == StatusConnected && m.cache.unsaved(s.key) == nil {
-		return info, err
+		return err
 	}
 	ctx, cancel := m.detach(ctx)
 	defer cancel()
-	return m.setStatus(ctx, s, standing{status: StatusConnected}), nil
+	m.setStatus(ctx, s, standing{status: StatusConnected})
+	return nil
 }
 
 // run runs fn with the client of a session, and records when the user must
-// authorize; the Info is valid then and without an error. Closing the Manager
-// cancels fn.
-func (m *Manager) run(ctx context.Context, caller Caller, s stored, fn func(context.Context, *oauthclient.MCPOAuthClient) error) (Info, error) {
+// authorize. Closing the Manager cancels fn.
+func (m *Manager) run(ctx context.Context, caller Caller, s stored, fn func(context.Context, *oauthclient.MCPOAuthClient) error) error {
 	end, err := m.begin()
 	if err != nil {
-		return Info{}, err
+		return err
 	}
 	defer end()
 	client, err := m.client(caller, s)
 	if err != nil {
-		return Info{}, err
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
-	err = unwrapStorage(fn(ctx, client))
+	if err = unwrapStorage(fn(ctx, client)); err == nil {
+		return nil
+	}
 	required, isRequired := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
 	switch {
-	case err == nil:
-		return m.info(s), nil
 	case m.isClosed():
-		return Info{}, ErrClosed
+		return ErrClosed
 	case errors.Is(err, ErrNotFound), errors.Is(err, oauthclient.ErrNotConnected):
 		m.cache.drop(s.key) // removed, or disconnected by the host for good
 	case isRequired:
 		ctx, cancel := m.detach(ctx)
 		defer cancel()
-		return m.noteRequired(ctx, s, required), required
+		m.noteRequired(ctx, s, required)
+		return required
 	default:
 		// The MCP session ends with the record, and with it calls in progress.
 		if _, readErr := m.read(ctx, s.key); errors.Is(readErr, ErrNotFound) {
-			return Info{}, ErrNotFound
+			return ErrNotFound
 		}
 	}
-	return Info{}, err
+	return err
 }
 
 // noteRequired records that the user of a session must authorize. If the user

@@ -33,14 +33,17 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 	if err != nil {
 		return Info{}, err
 	}
-	info, err := m.use(ctx, caller, created, func(ctx context.Context, client *oauthclient.MCPOAuthClient) error {
+	err = m.use(ctx, caller, created, func(ctx context.Context, client *oauthclient.MCPOAuthClient) error {
 		if p.FreshRegistration {
 			return client.Provider().Reauthorize(ctx, true)
 		}
 		return client.Connect(ctx)
 	})
 	if _, required := errors.AsType[*oauthclient.AuthorizationRequiredError](err); err == nil || required {
-		return info, err
+		if now, readErr := m.read(context.WithoutCancel(ctx), key); readErr == nil {
+			created = now
+		}
+		return m.info(created), err
 	}
 	// The caller never learns this session's ID, and may be gone itself.
 	m.abandon(ctx, created)

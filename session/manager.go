@@ -94,11 +94,12 @@ func (m *Manager) lookup(ctx context.Context, caller Caller, sessionID string) (
 func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, error) {
 	client := m.cache.client(s.key, s.record)
 	if client == nil {
+		key := s.key // all that the client keeps of s
 		made, err := oauthclient.New(oauthclient.Config{
 			ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
-			Credentials: credentialStore{m, s.key, s.ServerURL}, Registrations: registrations{m}, Attempts: attempts{m, s.key},
+			Credentials: credentialStore{m, key, s.ServerURL}, Registrations: registrations{m}, Attempts: attempts{m, key},
 			OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
-				m.begun(ctx, s.key, required)
+				m.begun(ctx, key, required)
 			},
 		})
 		if err != nil {
@@ -130,6 +131,9 @@ func (m *Manager) touch(ctx context.Context, s stored) {
 	now := m.cfg.Now()
 	if s.expiry.Sub(now) > m.cfg.TTL-m.cfg.TouchInterval {
 		return
+	}
+	if !m.cache.beginExtending(s.key, now) {
+		return // another call has begun
 	}
 	var err error
 	if m.sealer.isOld(s.value) {
