@@ -218,26 +218,22 @@ func (p *OAuthProvider) registerOnce(ctx context.Context, meta *oauthex.AuthServ
 func (p *OAuthProvider) readRegistration(
 	ctx context.Context, meta *oauthex.AuthServerMeta, request oauthex.ClientRegistrationMetadata, answer *authAnswer,
 ) (Registration, error) {
-	var r struct {
-		ClientID                string        `json:"client_id"`
-		ClientSecret            string        `json:"client_secret"`
-		ClientSecretExpiresAt   lenientNumber `json:"client_secret_expires_at"`
-		TokenEndpointAuthMethod string        `json:"token_endpoint_auth_method"`
-	}
-	if err := json.Unmarshal(answer.body, &r); err != nil || r.ClientID == "" {
+	r, err := parseDocument(answer.body)
+	clientID, secret := r.text("client_id"), r.text("client_secret")
+	if err != nil || clientID == "" {
 		return Registration{}, &ServerError{Op: "registering the client", Reason: "it is no registration response"}
 	}
 	out := Registration{
-		Issuer: meta.Issuer, ClientID: r.ClientID, ClientSecret: NewSecret(r.ClientSecret), RedirectURI: p.cfg.CallbackURL,
-		TokenEndpointAuthMethod: r.TokenEndpointAuthMethod, Dynamic: true,
+		Issuer: meta.Issuer, ClientID: clientID, ClientSecret: NewSecret(secret), RedirectURI: p.cfg.CallbackURL,
+		TokenEndpointAuthMethod: r.text("token_endpoint_auth_method"), Dynamic: true,
 	}
-	if r.ClientSecret != "" && r.ClientSecretExpiresAt > 0 {
-		out.SecretExpiry = time.Unix(int64(min(r.ClientSecretExpiresAt, maxUnixSeconds)), 0)
+	if expires := r.number("client_secret_expires_at"); secret != "" && expires > 0 {
+		out.SecretExpiry = time.Unix(int64(min(expires, maxUnixSeconds)), 0)
 	}
 	switch {
 	case p.policy.TokenEndpointAuthMethod != "":
 		out.TokenEndpointAuthMethod = p.policy.TokenEndpointAuthMethod
-	case r.ClientSecret == "":
+	case secret == "":
 		out.TokenEndpointAuthMethod = authMethodNone
 	case out.TokenEndpointAuthMethod == "":
 		out.TokenEndpointAuthMethod = p.chooseAuthMethod(request.TokenEndpointAuthMethod, true, meta)

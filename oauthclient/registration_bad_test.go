@@ -43,6 +43,24 @@ func TestPain03SecretExpiredAtRefresh(t *testing.T) {
 	require.NoError(t, w.call(c))
 }
 
+// Members that are not used, and those that are optional, may be anything.
+func TestRegistration_OddAnswers(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"members of odd types":     `{"client_id":"by-server","redirect_uris":"x","client_id_issued_at":"now","contacts":{},"scope":[]}`,
+		"optional of odd types":    `{"client_id":"by-server","client_secret":null,"client_secret_expires_at":{},"token_endpoint_auth_method":7}`,
+		"byte order mark":          "\xef\xbb\xbf" + `{"client_id":"by-server"}`,
+		"an expiry without secret": `{"client_id":"by-server","client_secret_expires_at":"1"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			w.as.SetOutage(authtest.EndpointRegister, authtest.Body(http.StatusCreated, "application/json", body))
+			require.Equal(t, "by-server", query(t, w.begin(w.client())).Get("client_id"))
+		})
+	}
+}
+
 func TestBadRegistrationAnswers(t *testing.T) {
 	t.Parallel()
 	json := func(status int, body string) http.HandlerFunc { return authtest.Body(status, "application/json", body) }

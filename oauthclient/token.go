@@ -148,18 +148,6 @@ func (t *tokenResponse) apply(c *Credentials, now time.Time, ahead time.Duration
 	}
 }
 
-// lenientNumber reads a JSON number, or a string with one; anything else is 0.
-type lenientNumber float64
-
-func (n *lenientNumber) UnmarshalJSON(data []byte) error {
-	*n = 0
-	f, err := strconv.ParseFloat(strings.Trim(string(data), `"`), 64)
-	if err == nil && f == f {
-		*n = lenientNumber(f)
-	}
-	return nil
-}
-
 // formToJSON rewrites a form-encoded answer as JSON.
 func formToJSON(body []byte) []byte {
 	values, err := url.ParseQuery(string(body))
