@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -149,6 +150,16 @@ func (p *OAuthProvider) forgetAttempt() {
 	delete(p.pending, p.binding)
 }
 
+// attemptEnded forgets an attempt that was taken.
+func (p *OAuthProvider) attemptEnded(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.pending, func(_ string, pending pendingAttempt) bool { return pending.required.AttemptID == id })
+	if len(p.pending) == 0 {
+		p.pending = nil // an idle connection keeps no map
+	}
+}
+
 // beginAttempt discovers, registers and stores an attempt, and makes its URL.
 func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshRegistration bool) (*AuthorizationRequiredError, error) {
 	creds, err := p.load(ctx)
@@ -187,8 +198,8 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	}
 	required := &AuthorizationRequiredError{AuthURL: authURL, Scopes: attempt.Scopes, AttemptID: attempt.ID, Expires: attempt.Expires, Reason: cmp.Or(ch.reason, creds.reason())}
 	p.mu.Lock()
-	if len(p.pending) >= maxPending {
-		clear(p.pending)
+	if p.pending == nil || len(p.pending) >= maxPending {
+		p.pending = make(map[string]pendingAttempt)
 	}
 	p.pending[p.binding] = pendingAttempt{required, union(stepUpMarks(nil), ch.scopes)}
 	p.mu.Unlock()
@@ -291,6 +302,7 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 	if attempt, err = p.cfg.Attempts.Take(ctx, attempt.ID); err != nil {
 		return invalidCallback(ctx, err)
 	}
+	p.attemptEnded(attempt.ID)
 	_, err = p.detached(ctx, "exchanging the code", attempt.ID, 4, func(ctx context.Context) (any, error) {
 		// An error in the browser's hands proves nothing about the client that
 		// all share: whoever begins an attempt can make one up.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
@@ -30,9 +29,8 @@ type MCPOAuthClient struct {
 
 // core is what a client shares with those made by [MCPOAuthClient.Bound].
 type core struct {
-	cfg     config
+	cfg     *config
 	cookies cookieJar
-	flight  singleflight.Group
 
 	mu           sync.Mutex
 	local        Connection  // a connection that the store has not, or not whole

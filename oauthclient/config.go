@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 )
 
@@ -51,6 +52,7 @@ type Config struct {
 // config is a completed [Config].
 type config struct {
 	*shared
+	id                      string // tells the connections of one shared apart
 	ServerURL, CallbackURL  string
 	OnRedirect              func(authURL string)
 	OnAuthorizationRequired func(context.Context, *AuthorizationRequiredError)
@@ -62,16 +64,16 @@ type config struct {
 }
 
 // complete returns the config completed, or all mistakes at once.
-func (c Config) complete() (config, error) {
+func (c Config) complete() (*config, error) {
 	if normal, err := NormalizeServerURL(c.ServerURL); err == nil {
 		c.ServerURL = normal
 	}
 	shared, sharedErr := c.prepared()
 	if err := errors.Join(c.validate(), sharedErr); err != nil {
-		return config{}, err
+		return nil, err
 	}
-	out := config{
-		shared: shared, ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
+	out := &config{
+		shared: shared, id: strconv.FormatUint(shared.connections.Add(1), 36), ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
 		Credentials: c.Credentials, Registrations: c.Registrations, Attempts: c.Attempts, Logger: c.Logger, Now: c.Now,
 	}
 	if out.Now == nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 )
 
 // Credentials are what one user's connection to one MCP server needs to go on
@@ -116,7 +117,25 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: w.Registration.registration(),
 		standing: w.Standing,
 	}
+	c.share()
 	return c.Connection.UnmarshalBinary(w.Connection)
+}
+
+// share makes c use one copy of the texts that many connections have: those of
+// one server differ in little but their secrets.
+func (c *Credentials) share() {
+	r := &c.Registration
+	for _, text := range []*string{
+		&c.TokenType, &c.Issuer, &c.TokenEndpoint, &c.RevocationEndpoint, &c.Resource, &c.ResourceMetadataURL,
+		&r.Issuer, &r.ClientID, &r.TokenEndpointAuthMethod, &r.RedirectURI, &r.Scope,
+	} {
+		*text = unique.Make(*text).Value()
+	}
+	for _, list := range [][]string{c.Scopes, c.StepUp} {
+		for i, scope := range list {
+			list[i] = unique.Make(scope).Value()
+		}
+	}
 }
 
 // credentialsWire is the persistent form of [Credentials].

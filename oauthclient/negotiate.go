@@ -24,7 +24,7 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 		}
 		return connection, &creds, err
 	}
-	result := c.flight.DoChan("negotiate "+c.provider.binding, func() (any, error) {
+	result := c.cfg.flight.DoChan(c.cfg.id+" negotiate "+c.provider.binding, func() (any, error) {
 		// One negotiation serves all callers, so it must not end with the first.
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
 		defer cancel()

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/auth"
 	"golang.org/x/oauth2"
-	"golang.org/x/sync/singleflight"
 )
 
 // OAuthProvider obtains, refreshes and revokes the tokens of one connection.
@@ -27,9 +27,8 @@ type OAuthProvider struct {
 
 // providerCore is what the providers of one connection share.
 type providerCore struct {
-	cfg    config
-	policy ServerPolicy
-	flight singleflight.Group
+	cfg    *config
+	policy *ServerPolicy
 
 	mu        sync.Mutex
 	pending   map[string]pendingAttempt // by binding: the attempt begun last here, while it is open
@@ -50,8 +49,12 @@ func NewOAuthProvider(cfg Config) (*OAuthProvider, error) {
 }
 
 // newOAuthProvider makes a provider of a completed config.
-func newOAuthProvider(cfg config) *OAuthProvider {
-	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: cfg.PolicyFor(cfg.ServerURL).clone(), pending: make(map[string]pendingAttempt)}}
+func newOAuthProvider(cfg *config) *OAuthProvider {
+	policy := &cfg.strict
+	if own := cfg.PolicyFor(cfg.ServerURL).clone(); !reflect.ValueOf(own).IsZero() {
+		policy = &own
+	}
+	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: policy}}
 }
 
 // Format implements [fmt.Formatter]. A provider in use cannot be printed field
@@ -208,7 +211,7 @@ func (p *OAuthProvider) load(ctx context.Context) (Credentials, error) {
 // with a context that outlives them: a refresh or registration that one caller
 // gave up on has still happened at the server, and its result must be kept.
 func (p *OAuthProvider) detached(ctx context.Context, op, key string, steps int, fn func(context.Context) (any, error)) (any, error) {
-	result := p.flight.DoChan(op+" "+key, func() (any, error) {
+	result := p.cfg.flight.DoChan(p.cfg.id+" "+op+" "+key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(steps)*p.cfg.RequestTimeout)
 		defer cancel()
 		return fn(ctx)

@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
@@ -110,6 +112,11 @@ type shared struct {
 	mcpRedirects func(*http.Request, []*http.Request) error
 	capabilities json.RawMessage // declared to MCP servers
 	origins      originMemory
+
+	// What a connection would have of its own costs memory in each idle session.
+	connections atomic.Uint64      // made so far
+	flight      singleflight.Group // of all connections, each by its id
+	strict      ServerPolicy       // the zero policy, which most connections have
 }
 
 // Prepare validates and completes s. Clients made from the result share

@@ -43,7 +43,8 @@ type Config struct {
 	LockTTL time.Duration
 	// CacheSize is how many sessions this Manager remembers decoded, the least
 	// recently used of which make room. A session that is not among them costs
-	// one Get and decoding its record. Defaults to 10,000.
+	// one Get and decoding its record, about a tenth of a tool call. Defaults
+	// to 4,000.
 	CacheSize int
 	// MaxSessionsPerOwner bounds the sessions of one owner. The empty owner is
 	// no one in particular, and has no such bound: there it is package
@@ -84,7 +85,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.TTL, 24*time.Hour)
 	setDefault(&c.TouchInterval, min(5*time.Minute, c.TTL/4))
 	setDefault(&c.LockTTL, max(45*time.Second, 3*c.requestTimeout()))
-	setDefault(&c.CacheSize, 10_000)
+	setDefault(&c.CacheSize, 4000)
 	setDefault(&c.MaxSessionsPerOwner, 100)
 	setDefault(&c.MaxAttemptsPerSession, 20)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unique"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/store"
@@ -109,6 +110,7 @@ func (r *record) UnmarshalJSON(data []byte) error {
 	if err := r.creds.UnmarshalBinary(members[credentialsMember]); err != nil {
 		return err
 	}
+	r.ServerURL, r.ServerName, r.CallbackURL = unique.Make(r.ServerURL).Value(), unique.Make(r.ServerName).Value(), unique.Make(r.CallbackURL).Value()
 	for name, value := range members {
 		if !recordMembers[name] {
 			if r.unknown == nil {
