@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -233,15 +234,21 @@ type call struct {
 	newCookie bool   // the browser does not have it yet
 }
 
+// protections are the headers of every answer. The values are shared: no code
+// changes a value in place.
+var protections = http.Header{
+	"Cache-Control":           {"no-store"},
+	"X-Content-Type-Options":  {"nosniff"},
+	"Referrer-Policy":         {"no-referrer"}, // session IDs and codes are in some URLs
+	"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
+}
+
 // serve runs an endpoint behind the protections that all share.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	c := &call{h: h, w: w, r: r, endpoint: e.name, requestID: rand.Text()}
 	header := w.Header()
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "no-referrer") // session IDs and codes are in some URLs
-	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	header.Set("X-Request-Id", c.requestID)
+	maps.Copy(header, protections)
+	header["X-Request-Id"] = []string{c.requestID}
 	if e.methods != nil && !slices.Contains(e.methods, r.Method) {
 		header.Set("Allow", strings.Join(e.methods, ", "))
 		c.fail(errMethod)

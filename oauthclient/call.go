@@ -125,6 +125,8 @@ func callError(ctx context.Context, name string, err error) error {
 		return &ResponseLimitError{Limit: "MaxResponseBytes"}
 	case errors.Is(err, wire.ErrTooDeep):
 		return &ResponseLimitError{Limit: "nesting"}
+	case errors.Is(err, wire.ErrRedirect):
+		return errRedirect
 	case errors.Is(err, wire.ErrOldTransport):
 		return ErrOldTransport
 	case errors.Is(err, wire.ErrBroken):

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -25,6 +26,7 @@ import (
 type MCPOAuthClient struct {
 	*core
 	provider *OAuthProvider
+	read     atomic.Pointer[Credentials] // see Reading; nil otherwise
 }
 
 // core is what a client shares with those made by [MCPOAuthClient.Bound].
@@ -45,7 +47,7 @@ func New(cfg Config) (*MCPOAuthClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &MCPOAuthClient{&core{cfg: completed}, newOAuthProvider(completed)}, nil
+	return &MCPOAuthClient{core: &core{cfg: completed}, provider: newOAuthProvider(completed)}, nil
 }
 
 // authorized returns the protocol with this client's authorization. Its first
@@ -73,7 +75,17 @@ func (c *MCPOAuthClient) Bound(binding string) *MCPOAuthClient {
 	if binding == c.provider.binding {
 		return c
 	}
-	return &MCPOAuthClient{c.core, &OAuthProvider{providerCore: c.provider.providerCore, binding: binding}}
+	return &MCPOAuthClient{core: c.core, provider: &OAuthProvider{providerCore: c.provider.providerCore, binding: binding}}
+}
+
+// Reading returns a client for the same connection whose first operation begins
+// with creds, which the caller has just read from the store itself: that spares
+// the operation a Load. It must not be used for more than this operation. creds
+// must not be changed any more.
+func (c *MCPOAuthClient) Reading(creds *Credentials) *MCPOAuthClient {
+	reading := &MCPOAuthClient{core: c.core, provider: c.provider}
+	reading.read.Store(creds)
+	return reading
 }
 
 // Format implements [fmt.Formatter]. A client in use cannot be printed field by

@@ -14,15 +14,20 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 	if c.isDisconnected() {
 		return Connection{}, nil, ErrNotConnected
 	}
-	creds, err := c.provider.load(ctx)
-	if err != nil {
-		return Connection{}, nil, err
+	creds := c.read.Swap(nil)
+	if creds == nil {
+		loaded, err := c.provider.load(ctx)
+		if err != nil {
+			return Connection{}, nil, err
+		}
+		creds = &loaded
 	}
 	if connection := c.full(creds.Connection); !connection.IsZero() {
+		var err error
 		if c.isUnsaved(connection) {
 			connection, err = c.save(ctx, creds.Connection, connection)
 		}
-		return connection, &creds, err
+		return connection, creds, err
 	}
 	result := c.cfg.flight.DoChan(c.cfg.id+" negotiate "+c.provider.binding, func() (any, error) {
 		// One negotiation serves all callers, so it must not end with the first.

@@ -118,13 +118,15 @@ func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return b.base.RoundTrip(out)
 }
 
+var errRedirect = &ServerError{Reason: "it redirects to another origin, too often, or in a way that loses the request"}
+
 // redirectWithinOrigin is the CheckRedirect of requests to an MCP server. It
 // follows 307 and 308 within the server's origin, so that a token never leaves
 // for another host, and a POST never becomes a GET.
 func redirectWithinOrigin(maxRedirects int) func(*http.Request, []*http.Request) error {
 	return func(req *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects || req.Method != via[0].Method || req.URL.Scheme != via[0].URL.Scheme || !strings.EqualFold(req.URL.Host, via[0].URL.Host) {
-			return &ServerError{Reason: "it redirects to another origin, too often, or in a way that loses the request"}
+			return errRedirect
 		}
 		return nil
 	}

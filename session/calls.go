@@ -211,7 +211,7 @@ func (m *Manager) run(ctx context.Context, caller Caller, s stored, fn func(cont
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
-	if err = unwrapStorage(fn(ctx, client)); err == nil {
+	if err = unwrapStorage(fn(ctx, client.Reading(&s.creds))); err == nil {
 		return nil
 	}
 	required, isRequired := errors.AsType[*oauthclient.AuthorizationRequiredError](err)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync/atomic"
 
@@ -104,22 +103,56 @@ func (c *Client) send(ctx context.Context, method string, header http.Header, bo
 		req.GetBody = open
 		req.ContentLength = int64(len(body))
 	}
-	resp, err := c.HTTP.Do(req)
+	resp, err := c.follow(req)
 	if err != nil {
-		if wrapped, ok := errors.AsType[*url.Error](err); ok {
-			err = wrapped.Err
-		}
 		if !read.Load() {
 			err = &unsentError{cause: err}
 		}
 		return nil, err
 	}
-	turned := resp.Request != nil && resp.Request.Method != method
-	if turned || resp.StatusCode >= 300 && resp.StatusCode < 400 {
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		_ = resp.Body.Close()
 		return nil, ErrRedirect
 	}
 	return resp, nil
+}
+
+// follow sends a request with the transport of [Client.HTTP], whose own Do costs
+// a copy of the header, and follows the redirects that keep a request as it is
+// (307 and 308) as far as CheckRedirect allows.
+func (c *Client) follow(req *http.Request) (*http.Response, error) {
+	transport := c.HTTP.Transport
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	for via := []*http.Request(nil); ; {
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			return nil, err
+		}
+		if resp.StatusCode != http.StatusTemporaryRedirect && resp.StatusCode != http.StatusPermanentRedirect || c.HTTP.CheckRedirect == nil {
+			return resp, nil
+		}
+		location, err := req.URL.Parse(resp.Header.Get("Location"))
+		if err != nil {
+			return resp, nil
+		}
+		via = append(via, req)
+		next := req.Clone(req.Context())
+		next.URL, next.Host = location, location.Host
+		err = c.HTTP.CheckRedirect(next, via)
+		if errors.Is(err, http.ErrUseLastResponse) {
+			return resp, nil
+		}
+		drain(resp)
+		if err != nil {
+			return nil, err
+		}
+		if req.GetBody != nil {
+			next.Body, _ = req.GetBody() // of a payload, which cannot fail
+		}
+		req = next
+	}
 }
 
 // request makes the body of a JSON-RPC request. The text of r.Params is kept as

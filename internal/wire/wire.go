@@ -20,8 +20,9 @@ import (
 type Client struct {
 	// URL is the MCP endpoint.
 	URL string
-	// HTTP sends the requests. It adds authorization and cookies, and decides
-	// about redirects. Its errors are returned without the [*url.Error].
+	// HTTP has the transport that sends the requests, which adds authorization
+	// and cookies, and CheckRedirect, which decides about redirects; without it
+	// none is followed. The other fields are not used.
 	HTTP *http.Client
 	// Info is the client's name and version.
 	Info *mcp.Implementation
