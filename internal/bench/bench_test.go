@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -58,6 +59,14 @@ func (w *world) bare(b *testing.B, client *mcp.Client, transport http.RoundTripp
 	}, nil)
 	require.NoError(b, err)
 	return s
+}
+
+// relay returns the floor of a tool call.
+func (w *world) relay(b *testing.B, version string, transport http.RoundTripper) *relay {
+	b.Helper()
+	r := &relay{transport: transport, url: w.mcp.URL(), token: w.as.Issue("bench", w.mcp.URL()), version: version}
+	require.NoError(b, r.connect())
+	return r
 }
 
 type bearerTransport struct {
@@ -163,8 +172,15 @@ func BenchmarkToolCall(b *testing.B) {
 				}
 			}
 		})
-		handler := bareHandler(bare)
 		body := mustJSON(b, map[string]any{"sessionId": "x", "toolName": "echo", "toolArgs": args})
+		relay := w.relay(b, strings.TrimPrefix(wire.name, "wire="), transport)
+		b.Run(wire.name+"/floor=relay", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				serve(b, relay, http.MethodPost, "/api/mcp/tool/call", body)
+			}
+		})
+		handler := bareHandler(bare)
 		b.Run(wire.name+"/floor=handler", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,9 +25,15 @@ func BenchmarkBesideHandler(b *testing.B) {
 		require.NoError(b, err)
 		id := w.adopt(b, m)
 		body := mustJSON(b, map[string]any{"sessionId": id, "toolName": "echo", "toolArgs": map[string]any{"text": "hello", "n": 42}})
+		relay := w.relay(b, strings.TrimPrefix(wire.name, "wire="), oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true}))
 		b.Run(wire.name+"/tool=call", func(b *testing.B) {
 			inTurns(b,
 				func() { serve(b, floor, http.MethodPost, "/api/mcp/tool/call", body) },
+				func() { serve(b, api, http.MethodPost, "/api/mcp/tool/call", body) })
+		})
+		b.Run(wire.name+"/tool=call/floor=relay", func(b *testing.B) {
+			inTurns(b,
+				func() { serve(b, relay, http.MethodPost, "/api/mcp/tool/call", body) },
 				func() { serve(b, api, http.MethodPost, "/api/mcp/tool/call", body) })
 		})
 		b.Run(wire.name+"/tool=list", func(b *testing.B) {
