@@ -160,7 +160,7 @@ func (p *OAuthProvider) updateRegistration(ctx context.Context, key Registration
 // server refuses the metadata, it tries the next authentication method, and in
 // the end without scopes.
 func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMeta, scopes []string) (Registration, error) {
-	configured := p.cfg.clientMetadata(p.cfg.CallbackURL)
+	configured := p.cfg.RegistrationMetadata(p.cfg.CallbackURL)
 	request := configured
 	request.Scope = strings.Join(union(strings.Fields(configured.Scope), scopes), " ")
 	var first error

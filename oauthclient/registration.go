@@ -124,7 +124,7 @@ type RegistrationKey string
 // whose metadata is believed is a part of it: a connection that trusts more
 // must not choose the client of the others.
 func (p *OAuthProvider) registrationKey(issuer string) RegistrationKey {
-	metadata, _ := json.Marshal(p.cfg.clientMetadata(p.cfg.CallbackURL)) // strings only: cannot fail
+	metadata, _ := json.Marshal(p.cfg.RegistrationMetadata(p.cfg.CallbackURL)) // strings only: cannot fail
 	h := sha256.New()
 	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata), p.policy.TokenEndpointAuthMethod, p.policy.TrustedIssuer, p.policy.ServerMetadataURL} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)

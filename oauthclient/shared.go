@@ -34,9 +34,9 @@ type Shared struct {
 
 	// ClientMetadata is sent in dynamic client registration (RFC 7591
 	// section 2). RedirectURIs is always CallbackURL. GrantTypes defaults to
-	// authorization_code and refresh_token, ApplicationType to "web", or to
-	// "native" for a loopback or private-use CallbackURL, ClientName to
-	// "mcpoauth".
+	// authorization_code and refresh_token, ResponseTypes to code,
+	// ApplicationType to "web", or to "native" for a loopback or private-use
+	// CallbackURL, ClientName to "mcpoauth".
 	ClientMetadata oauthex.ClientRegistrationMetadata
 
 	// DisableDynamicRegistration leaves only the registrations above.
@@ -242,10 +242,12 @@ func cloneMetadata(m oauthex.ClientRegistrationMetadata) oauthex.ClientRegistrat
 	return m
 }
 
-// clientMetadata completes [Shared.ClientMetadata] for one callback URL.
-func (s Shared) clientMetadata(callbackURL string) oauthex.ClientRegistrationMetadata {
+// RegistrationMetadata returns [Shared.ClientMetadata], completed for the
+// callback URLs of a client, as dynamic registration sends it and a Client ID
+// Metadata Document shows it.
+func (s Shared) RegistrationMetadata(callbackURLs ...string) oauthex.ClientRegistrationMetadata {
 	m := cloneMetadata(s.ClientMetadata)
-	m.RedirectURIs = []string{callbackURL}
+	m.RedirectURIs = slices.Clone(callbackURLs)
 	if m.ClientName == "" {
 		m.ClientName = "mcpoauth"
 	}
@@ -256,10 +258,28 @@ func (s Shared) clientMetadata(callbackURL string) oauthex.ClientRegistrationMet
 		m.ResponseTypes = []string{"code"}
 	}
 	if m.ApplicationType == "" {
-		m.ApplicationType = "web"
-		if u, err := url.Parse(callbackURL); err == nil && (netguard.IsLoopback(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
-			m.ApplicationType = "native"
-		}
+		m.ApplicationType = applicationType(callbackURLs)
 	}
 	return m
+}
+
+// applicationType returns the type of a client (OpenID Connect Registration
+// section 2): "native" if its callback URLs are on loopback or have a
+// private-use scheme, "web" if they are elsewhere. No type allows both kinds: it
+// is then "", so that the server decides.
+func applicationType(callbackURLs []string) string {
+	var native int
+	for _, callbackURL := range callbackURLs {
+		if u, err := url.Parse(callbackURL); err == nil && (netguard.IsLoopback(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
+			native++
+		}
+	}
+	switch native {
+	case 0:
+		return "web"
+	case len(callbackURLs):
+		return "native"
+	default:
+		return ""
+	}
 }
