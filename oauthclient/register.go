@@ -101,7 +101,8 @@ func (p *OAuthProvider) dynamicRegistration(ctx context.Context, meta *oauthex.A
 		if err != nil {
 			return err
 		}
-		if fresh || r.ClientID != "" {
+		registered.ReplacedAt = r.ReplacedAt
+		if fresh || r.ClientID != "" && !alive {
 			registered.ReplacedAt = p.cfg.Now()
 		}
 		*r, result = registered, registered
