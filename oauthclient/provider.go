@@ -130,15 +130,10 @@ func (p *OAuthProvider) hasEnded() bool {
 // unauthorized handles a 401 to a request that carried the token sent, which
 // may be zero. Nil means: send it again.
 func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challenge) error {
-	switch renewed, err := p.renew(ctx, sent); {
-	case err != nil:
+	renewed, err := p.renew(ctx, sent)
+	if err != nil || renewed {
 		return err
-	case renewed:
-		return nil
-	case sent.IsZero():
-		return p.authorize(ctx, ch)
 	}
-	ch.description = cleanText(ch.description, 200, []string{sent.Reveal()})
 	return p.rejected(ctx, sent, ch)
 }
 
