@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -106,6 +104,7 @@ func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool)
 	}
 	ch := challenge{resourceMetadata: creds.ResourceMetadataURL, reason: ReasonRequested}
 	if creds.Issuer == "" {
+		ch = p.askChallenge(ctx)
 		ch.reason = ReasonFirstTime
 	}
 	result, err := p.beginAttempt(ctx, ch, freshRegistration)
@@ -428,56 +427,4 @@ func (c *Credentials) replace(old Credentials) (revocable Credentials) {
 		}
 	}
 	return Credentials{}
-}
-
-// revokeLogged is revoke where a failure changes nothing.
-func (p *OAuthProvider) revokeLogged(ctx context.Context, c Credentials) {
-	if err := p.revoke(ctx, c); err != nil {
-		p.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", err)
-	}
-}
-
-// revoke tells the authorization server that the tokens are no longer needed
-// (RFC 7009): the refresh tokens first, the access token in a try of its own.
-// It is best effort; the error is for the log.
-func (p *OAuthProvider) revoke(ctx context.Context, c Credentials) error {
-	if c.RevocationEndpoint == "" {
-		return nil
-	}
-	var errs []error
-	for i, token := range append(append([]Secret{c.RefreshToken}, c.Replaced...), c.AccessToken) {
-		if token.IsZero() {
-			continue
-		}
-		hint := "refresh_token"
-		if i > len(c.Replaced) {
-			hint = "access_token"
-		}
-		form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
-		op := "revoking the " + strings.ReplaceAll(hint, "_", " ")
-		answer, err := p.postForm(ctx, op, c.RevocationEndpoint, p.withSecret(c.Registration), form)
-		if revocationUnsupported(answer, err) {
-			p.cfg.Logger.DebugContext(ctx, "mcpoauth: the authorization server revokes no such token", "issuer", c.Issuer, "token", hint)
-			continue
-		}
-		if err == nil && answer.status >= 300 {
-			err = &ServerError{Op: op, StatusCode: answer.status}
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// revocationUnsupported reports whether a server has no revocation for a kind of
-// token (RFC 7009 section 2.2.1), or none at all although it announces one.
-func revocationUnsupported(answer *authAnswer, err error) bool {
-	if temporary, ok := errors.AsType[*TemporaryError](err); ok {
-		return temporary.StatusCode == http.StatusNotImplemented
-	}
-	if err != nil {
-		return false
-	}
-	var refused oauthError
-	_ = json.Unmarshal(answer.body, &refused) // most answers have no body
-	return refused.Code == "unsupported_token_type" || answer.status == http.StatusNotFound || answer.status == http.StatusMethodNotAllowed
 }

@@ -3,6 +3,7 @@ package oauthclient
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,9 +81,15 @@ func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, clien
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	if client.TokenEndpointAuthMethod == authMethodBasic {
-		req.SetBasicAuth(url.QueryEscape(client.ClientID), url.QueryEscape(client.ClientSecret.Reveal()))
+		req.Header.Set("Authorization", "Basic "+basicAuth(client))
 	}
 	return p.doAuth(ctx, op, req)
+}
+
+// basicAuth returns the credentials of client_secret_basic (RFC 6749 section
+// 2.3.1).
+func basicAuth(client Registration) string {
+	return base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(client.ClientID) + ":" + url.QueryEscape(client.ClientSecret.Reveal())))
 }
 
 // secretParams are the parameters of token and revocation requests whose values
@@ -92,6 +99,9 @@ var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "
 // secretsOf lists what a request carried that its answer must not show.
 func secretsOf(client Registration, form url.Values) []string {
 	secrets := []string{client.ClientSecret.Reveal()}
+	if !client.ClientSecret.IsZero() {
+		secrets = append(secrets, basicAuth(client))
+	}
 	for _, name := range secretParams {
 		secrets = append(secrets, form.Get(name))
 	}
