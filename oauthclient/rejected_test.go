@@ -87,6 +87,26 @@ func TestRejected_TokensThatOthersRenew(t *testing.T) {
 	require.Empty(t, w.as.TokenRequests("refresh_token"))
 }
 
+// The authorization server ends two authorizations in 10 minutes. It says so at
+// the refresh, so the MCP server that rejects the token is not to blame.
+func TestRejected_RefusedAtARefreshAheadIsRevoked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{AccessTokenTTL: 4 * time.Minute}, mcptest.Options{})
+	c := w.connected()
+	w.mcp.RejectNext(1000)
+	required := requireAuthorization(t, w.call(c))
+	w.mcp.RejectNext(0)
+	w.finish(c, required)
+	require.NoError(t, w.call(c))
+	w.clock.Advance(200 * time.Second) // the refresh is due, the token is usable
+	w.as.DropClients()
+	w.as.RevokeAll()
+	required = requireAuthorization(t, w.call(c))
+	require.Equal(t, oauthclient.ReasonRevoked, required.Reason)
+	w.finish(c, required)
+	require.NoError(t, w.call(c))
+}
+
 // A token that brought a minute of work may be refreshed by force again.
 func TestForcedRefreshIsAllowedAgainLater(t *testing.T) {
 	t.Parallel()

@@ -32,8 +32,10 @@ func (p *OAuthProvider) revoke(ctx context.Context, c Credentials) error {
 		if i > len(c.Replaced) {
 			hint = "access_token"
 		}
-		switch err := p.revokeToken(ctx, c, token, hint); {
-		case nothingToRevoke(err, c.Registration):
+		err := p.revokeToken(ctx, c, token, hint)
+		replaced := i > 0 && i <= len(c.Replaced) // the server may have ended it long ago
+		switch {
+		case nothingToRevoke(err, c.Registration), replaced && isRefusal(err):
 			p.cfg.Logger.DebugContext(ctx, "mcpoauth: the authorization server revokes no such token", "issuer", c.Issuer, "token", hint, "error", err)
 		case err != nil:
 			errs = append(errs, err)
@@ -56,6 +58,11 @@ func (p *OAuthProvider) revokeToken(ctx context.Context, c Credentials, token Se
 		return refused.authorizationError(secretsOf(client, form)...)
 	}
 	return &ServerError{Op: op, StatusCode: answer.status}
+}
+
+func isRefusal(err error) bool {
+	_, refused := errors.AsType[*AuthorizationError](err)
+	return refused
 }
 
 // nothingToRevoke reports whether a revocation failed because there is nothing
