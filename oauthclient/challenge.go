@@ -134,7 +134,7 @@ func union(a, b []string) []string {
 	return out
 }
 
-// containsAll tells whether every scope of sub is in set.
+// containsAll reports whether every scope of sub is in set.
 func containsAll(set, sub []string) bool {
 	known := make(map[string]bool, len(set))
 	for _, scope := range set {

@@ -51,17 +51,17 @@ type Shared struct {
 	// share one share connections. Defaults to a new [NewTransport] with the
 	// zero [NetworkPolicy], which reaches public addresses over https only. A
 	// transport that a host puts around that one needs a method Unwrap()
-	// [http.RoundTripper], or the policy is not seen for the one URL that the
-	// user's browser visits: the authorization endpoint.
+	// [http.RoundTripper]. Without it, the policy does not hold for the URL that
+	// the user's browser visits: the authorization endpoint.
 	Transport http.RoundTripper
 
-	// ClientInfo is what servers are told of the client. Defaults to the name
-	// "mcpoauth" and version "1".
+	// ClientInfo is the client's name and version, for MCP servers. Defaults to
+	// the name "mcpoauth" and version "1".
 	ClientInfo mcp.Implementation
 	// Elicit, CreateMessage and ListRoots answer what a server asks during a
 	// call (elicitation, sampling, roots), each in the context of that call.
-	// What has no function is not declared to servers, and refused. Results are
-	// waited for as long as the call lasts. Default to none.
+	// A request without a function is not declared to servers, and refused. A
+	// function may take as long as the call lasts. Default to none.
 	Elicit func(context.Context, *mcp.ElicitParams) (*mcp.ElicitResult, error)
 	//lint:ignore SA1019 servers before revision 2026-07-28 ask for it
 	CreateMessage func(context.Context, *mcp.CreateMessageParams) (*mcp.CreateMessageResult, error)
@@ -92,10 +92,10 @@ type Shared struct {
 	// MaxAuthResponseBytes bounds each answer of an authorization server and
 	// each metadata document, decompressed. Defaults to 1 MiB.
 	MaxAuthResponseBytes int64
-	// MaxRedirects bounds the redirects that one request follows: those of
-	// metadata requests to anywhere that Transport reaches, those of the MCP
-	// server within its origin, all others never. Negative: none.
-	// Defaults to 3.
+	// MaxRedirects bounds the redirects that one request follows. Metadata
+	// requests follow redirects to wherever Transport reaches, MCP requests only
+	// within the server's origin, and all others never. Negative: none. Defaults
+	// to 3.
 	MaxRedirects int
 	// MaxTools bounds the elements of a list, over all pages. Defaults to
 	// 10,000.

@@ -36,9 +36,9 @@ type tokenResponse struct {
 }
 
 // tokenRequest sends a grant to a token endpoint (RFC 6749 sections 4.1.3 and
-// 6), authenticated as client. It knows nothing of the grant: form says it
-// all. A refusal by the server is an [*AuthorizationError], another answer
-// without a token a [*ServerError], no answer a [*TemporaryError].
+// 6), authenticated as client. form has all parameters of the grant. A refusal by
+// the server is an [*AuthorizationError], another answer without a token a
+// [*ServerError], no answer a [*TemporaryError].
 func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*tokenResponse, error) {
 	client = p.withSecret(client)
 	applyParams(form, p.policy.TokenParams)
@@ -96,7 +96,7 @@ func basicAuth(client Registration) string {
 // are secret.
 var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret"}
 
-// secretsOf lists what a request carried that its answer must not show.
+// secretsOf lists the secrets of a request, which its answer must not show.
 func secretsOf(client Registration, form url.Values) []string {
 	secrets := []string{client.ClientSecret.Reveal()}
 	if !client.ClientSecret.IsZero() {
@@ -108,14 +108,14 @@ func secretsOf(client Registration, form url.Values) []string {
 	return secrets
 }
 
-// proofTypes are the registered types of tokens that are good for nothing
-// without a proof (RFC 8693 section 3, RFC 9449, RFC 9200, the MAC draft).
+// proofTypes are the registered types of tokens that need a proof of possession
+// (RFC 8693 section 3, RFC 9449, RFC 9200, the MAC draft).
 var proofTypes = []string{"dpop", "mac", "n_a", "pop"}
 
-// parseTokenResponse reads RFC 6749 section 5.1 leniently where servers differ
-// and harm is out of the question: numbers as strings, scopes in a list or with
-// commas, no token type or a home-made one. Where there is an object with a
-// token in the member inner, it is the answer.
+// parseTokenResponse reads RFC 6749 section 5.1. It is lenient where servers
+// differ and nothing is at risk: numbers as strings, scopes in a list or with
+// commas, no token type or a private one. If the member inner is an object with a
+// token, that object is the answer.
 func parseTokenResponse(body []byte, inner string) (*tokenResponse, error) {
 	r, err := parseDocument(body)
 	if err != nil {
