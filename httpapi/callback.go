@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	_ "embed" // callback.html
-	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -44,19 +43,15 @@ func (c *call) callback() error {
 // issuer, browser and owner fit, and in which order to look at them, is the
 // manager's to decide: checking here would be a second opinion.
 func (c *call) finishAuth() (session.Info, error) {
-	req, err := c.callbackRequest()
+	response, err := c.callbackResponse()
 	if err != nil {
 		return session.Info{}, err
 	}
-	c.sessionID = req.SessionID
 	caller, err := c.caller()
 	if err != nil {
 		return session.Info{}, err
 	}
-	return c.h.manager.FinishAuth(c.r.Context(), caller, req.SessionID, oauthclient.AuthorizationResponse{
-		Code: oauthclient.NewSecret(req.Code), State: oauthclient.NewSecret(req.State), Iss: req.Iss,
-		Error: req.Error, ErrorDescription: req.ErrorDescription,
-	})
+	return c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
 }
 
 // repeatAsGet sends a browser that posted an authorization response
@@ -92,29 +87,37 @@ func (c *call) form() (url.Values, error) {
 	return oauthclient.ParseCallbackQuery(buf.String()), nil
 }
 
-// callbackRequest reads the authorization response, from the query of a GET
-// and from the body alone of a POST.
-func (c *call) callbackRequest() (req CallbackRequest, err error) {
-	var values url.Values
+// callbackResponse reads the authorization response, from the query of a GET
+// and from the body alone of a POST, and the session ID beside it.
+func (c *call) callbackResponse() (oauthclient.AuthorizationResponse, error) {
+	values, err := c.callbackValues()
+	if err != nil {
+		return oauthclient.AuthorizationResponse{}, err
+	}
+	c.sessionID = values.Get("sessionId")
+	return oauthclient.ParseAuthorizationResponse(values), nil
+}
+
+func (c *call) callbackValues() (url.Values, error) {
 	switch {
 	case c.r.Method == http.MethodGet:
-		values = oauthclient.ParseCallbackQuery(c.r.URL.RawQuery)
+		return oauthclient.ParseCallbackQuery(c.r.URL.RawQuery), nil
 	case mediaType(c.r) == formType:
-		if values, err = c.form(); err != nil {
-			return req, err
-		}
-	default:
-		return req, c.decode(&req)
+		return c.form()
 	}
-	for _, name := range callbackParameters {
-		if len(values[name]) > 1 { // RFC 6749 section 3.1
-			return req, invalid(fmt.Sprintf("The parameter %s is there more than once.", name))
+	var req CallbackRequest
+	if err := c.decode(&req); err != nil {
+		return nil, err
+	}
+	values := make(url.Values)
+	for name, value := range map[string]string{
+		"code": req.Code, "state": req.State, "iss": req.Iss, "error": req.Error, "error_description": req.ErrorDescription, "sessionId": req.SessionID,
+	} {
+		if value != "" { // in JSON, an empty member is one that the response did not have
+			values.Set(name, value)
 		}
 	}
-	return CallbackRequest{
-		Code: values.Get("code"), State: values.Get("state"), Iss: values.Get("iss"),
-		Error: values.Get("error"), ErrorDescription: values.Get("error_description"), SessionID: values.Get("sessionId"),
-	}, nil
+	return values, nil
 }
 
 // outcome is how an authorization ended, as a browser is told: one word, and

@@ -204,12 +204,35 @@ func TestForgedCallbacks(t *testing.T) {
 		"another issuer":      with(func(q url.Values) { q.Set("iss", "https://evil.example") }),
 		"no issuer":           with(func(q url.Values) { q.Del("iss") }),
 		"another session":     with(func(q url.Values) { q.Set("sessionId", session.GenerateSessionID()) }),
+		"two codes":           with(func(q url.Values) { q.Add("code", "other") }),
 	} {
 		a := b.send("GET", forged, "")
 		require.Equal(t, 400, a.status, name)
 		require.Equal(t, httpapi.CodeInvalidCallback, a.ErrorResponse.Code, name)
 	}
 	require.Equal(t, 200, b.send("GET", callback, "").status)
+}
+
+// An iss without a value is no issuer's (RFC 9207 section 2.4), also where the
+// server did not promise one. A front end that posts the response as JSON may
+// write an absent iss so.
+func TestCallback_EmptyIss(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{Iss: authtest.IssAbsent}, mcptest.Options{})
+	w.replica(t)
+	b := w.browser(t, "")
+	callback, err := url.Parse(b.approve(b.connect()))
+	require.NoError(t, err)
+	query := callback.Query()
+	for name, a := range map[string]answer{
+		"query": b.send("GET", callback.Path+"?"+callback.RawQuery+"&iss=", ""),
+		"form":  b.send("POST", callback.Path, callback.RawQuery+"&iss=", "Content-Type", form),
+	} {
+		require.Equal(t, 400, a.status, name)
+		require.Equal(t, httpapi.CodeInvalidCallback, a.ErrorResponse.Code, name)
+	}
+	a := b.send("POST", callback.Path, fmt.Sprintf(`{"code":%q,"state":%q,"iss":""}`, query.Get("code"), query.Get("state")))
+	require.Equal(t, 200, a.status, a.body)
 }
 
 func TestCallbackByFormPost(t *testing.T) {

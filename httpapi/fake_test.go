@@ -114,8 +114,8 @@ func (f *fake) Sessions(_ context.Context, caller session.Caller) ([]session.Inf
 	return f.infos, f.err
 }
 
-func (f *fake) ClientMetadata() (string, oauthex.ClientRegistrationMetadata) {
-	return f.clientID, f.metadata
+func (f *fake) ClientMetadata(callbackURLs ...string) (string, oauthex.ClientRegistrationMetadata) {
+	return f.clientID, oauthclient.Shared{ClientMetadata: f.metadata}.RegistrationMetadata(callbackURLs...)
 }
 
 func (f *fake) Counter() store.Counter { return f.counter }

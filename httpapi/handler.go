@@ -54,7 +54,7 @@ type manager interface {
 	Status(context.Context, session.Caller, string) (session.Info, error)
 	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
 	Sessions(context.Context, session.Caller) ([]session.Info, error)
-	ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata)
+	ClientMetadata(callbackURLs ...string) (clientID string, metadata oauthex.ClientRegistrationMetadata)
 	Counter() store.Counter
 }
 

@@ -49,9 +49,9 @@ type AuthRequired struct {
 	Error string `json:"error,omitempty"`
 }
 
-// CallbackRequest is the body of POST auth/callback as JSON; in the query and
-// in a form the parameters have the names of RFC 6749 section 4.1.2, which
-// these are.
+// CallbackRequest is the body of POST auth/callback as JSON. The names are those
+// of the parameters in a query or a form (RFC 6749 section 4.1.2). An empty
+// member is as if absent.
 type CallbackRequest struct {
 	Code             string `json:"code,omitempty"`
 	State            string `json:"state,omitempty"`

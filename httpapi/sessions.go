@@ -151,29 +151,15 @@ type clientMetadataDocument struct {
 }
 
 // clientMetadata serves the document from the same configuration that sends
-// its URL as the client_id, completed with the defaults that package
-// oauthclient would register with. Authorization servers fetch it; there is
-// nobody to identify.
+// its URL as the client_id, with the defaults of dynamic registration.
+// Authorization servers fetch it, without a user.
 func (c *call) clientMetadata() error {
-	clientID, metadata := c.h.manager.ClientMetadata()
+	clientID, metadata := c.h.manager.ClientMetadata(append([]string{c.h.callbackURL}, c.h.cfg.AllowedCallbackURLs...)...)
 	if clientID == "" {
 		return errNoRoute
 	}
 	doc := clientMetadataDocument{clientID, metadata}
-	doc.RedirectURIs = append([]string{c.h.callbackURL}, c.h.cfg.AllowedCallbackURLs...)
 	doc.TokenEndpointAuthMethod = "none" // a public document has no shared secret
-	if doc.ClientName == "" {
-		doc.ClientName = "mcpoauth"
-	}
-	if len(doc.GrantTypes) == 0 {
-		doc.GrantTypes = []string{"authorization_code", "refresh_token"}
-	}
-	if len(doc.ResponseTypes) == 0 {
-		doc.ResponseTypes = []string{"code"}
-	}
-	if doc.ApplicationType == "" {
-		doc.ApplicationType = "web"
-	}
 	c.w.Header().Set("Cache-Control", metadataCaching)
 	return c.writeJSON(http.StatusOK, doc)
 }

@@ -98,6 +98,29 @@ func TestClientMetadata(t *testing.T) {
 	require.NotContains(t, doc["redirect_uris"], "https://wrong.example")
 }
 
+// Authorization servers refuse a "web" client with a loopback redirect URI (OpenID
+// Connect Registration section 2).
+func TestClientMetadata_ApplicationType(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		publicURL string
+		allowed   []string
+		want      any // nil for none
+	}{
+		"a web application":               {"https://app.example", nil, "web"},
+		"a host on loopback":              {"http://127.0.0.1:8080", nil, "native"},
+		"loopback and a private scheme":   {"http://localhost:8080", []string{"com.example.app:/callback"}, "native"},
+		"a web application and a desktop": {"https://app.example", []string{"http://127.0.0.1:9999/callback"}, nil},
+	} {
+		h, _ := newFake(t, &fake{clientID: "https://app.example/client-metadata.json"}, func(c *httpapi.Config) {
+			c.PublicURL, c.AllowedCallbackURLs = tt.publicURL, tt.allowed
+		})
+		var doc map[string]any
+		require.NoError(t, json.Unmarshal(request(t, h, "GET", pathMetadata, "").Body.Bytes(), &doc))
+		require.Equal(t, tt.want, doc["application_type"], name)
+	}
+}
+
 // A metadata document that no server may keep is fetched at each step, until
 // the server refuses with 429.
 func TestClientMetadata_IsCacheable(t *testing.T) {

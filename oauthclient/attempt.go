@@ -25,11 +25,11 @@ type Attempt struct {
 	Verifier Secret
 	// Issuer is the authorization server's, exactly as its metadata states it.
 	Issuer string
-	// IssParameterSupported tells that the server promised an iss in its
+	// IssParameterSupported means that the server promised an iss in its
 	// responses (RFC 9207 section 3).
 	IssParameterSupported bool
-	// TokenEndpoint and RevocationEndpoint are those of the metadata that the
-	// authorization URL was made from.
+	// TokenEndpoint and RevocationEndpoint come from the same metadata as the
+	// authorization URL.
 	TokenEndpoint      string
 	RevocationEndpoint string
 	// Registration is the client that asked.
@@ -109,8 +109,8 @@ type AttemptStore interface {
 	Take(ctx context.Context, id string) (Attempt, error)
 }
 
-// maxMemoryAttempts bounds the memory store; the attempt that would expire
-// first makes room.
+// maxMemoryAttempts bounds the memory store. Beyond it, a new attempt evicts the
+// one that would expire first.
 const maxMemoryAttempts = 1000
 
 // NewMemoryAttemptStore returns an [AttemptStore] for one process. The clock now

@@ -61,8 +61,9 @@ func TestServerError_ForABadCertificate(t *testing.T) {
 	require.ErrorContains(t, err, "certificate")
 }
 
-// A server without revocation is no reason for a warning.
-func TestRevocation_ThatTheServerDoesNotSupportIsDebug(t *testing.T) {
+// Where there is nothing to revoke, there is nothing to warn of. Another refusal
+// is the authorization server's, with its own words.
+func TestRevocation_WithNothingToRevokeIsDebug(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct {
 		answer http.HandlerFunc
@@ -73,7 +74,8 @@ func TestRevocation_ThatTheServerDoesNotSupportIsDebug(t *testing.T) {
 		"405":                    {authtest.StatusOutage(405), true},
 		"501":                    {authtest.StatusOutage(501), true},
 		"500":                    {authtest.StatusOutage(500), false},
-		"401":                    {authtest.OAuthError(401, "invalid_client", ""), false},
+		"a forgotten client":     {authtest.OAuthError(401, "invalid_client", ""), true},
+		"another refusal":        {authtest.OAuthError(400, "invalid_request", "the hint is odd"), false},
 	}
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +88,20 @@ func TestRevocation_ThatTheServerDoesNotSupportIsDebug(t *testing.T) {
 			require.Len(t, w.as.Requests(authtest.EndpointRevoke), 2, "each token gets its try")
 			require.Equal(t, row.quiet, !strings.Contains(log.String(), "revocation failed"))
 			require.Equal(t, row.quiet, strings.Contains(log.String(), "level=DEBUG msg=\"mcpoauth: the authorization server revokes no such token\""))
+			require.Equal(t, name == "another refusal", strings.Contains(log.String(), "the authorization server answered invalid_request: the hint is odd"))
 		})
 	}
+}
+
+// Of a client that was registered by hand, a wrong secret is worth a warning.
+func TestRevocation_ClientByHandThatIsRefusedIsAWarning(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{NoRegistration: true, Clients: []authtest.Client{{ID: "app", RedirectURIs: []string{callbackURL}}}}, mcptest.Options{})
+	log := new(lockedBuffer)
+	c := w.connected(logTo(log), func(cfg *oauthclient.Config) {
+		cfg.PreregisteredClients = []oauthclient.PreregisteredClient{{Issuer: w.as.Issuer(), ClientID: "app"}}
+	})
+	w.as.SetOutage(authtest.EndpointRevoke, authtest.OAuthError(401, "invalid_client", ""))
+	require.NoError(t, c.Disconnect(t.Context()))
+	require.Contains(t, log.String(), "level=WARN msg=\"mcpoauth: revocation failed\"")
 }

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"maps"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -74,9 +72,9 @@ func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 }
 
 // authorize begins an authorization attempt and returns it as an
-// [*AuthorizationRequiredError], or the error that prevented it. All callers
-// that ask at one time, and those that ask for nothing more while the attempt
-// is open, get the same attempt.
+// [*AuthorizationRequiredError], or the error that prevented it. Concurrent
+// callers share one attempt. While it is open, later callers that need no further
+// scopes share it, too.
 func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
 	result, err := p.detached(ctx, "starting an authorization", p.binding+" "+strings.Join(ch.scopes, " "), 4, func(ctx context.Context) (any, error) {
 		if open := p.openAttempt(ctx, ch); open != nil {
@@ -94,11 +92,11 @@ func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
 	return &required
 }
 
-// Reauthorize begins a new attempt whatever the state of the connection, with
-// a new dynamic registration if freshRegistration is set: many servers tell
-// only the user's browser that they no longer know a client. A registration is
-// replaced so once in 10 minutes at most; later requests get the new one. It
-// returns [*AuthorizationRequiredError], or the error that prevented it.
+// Reauthorize begins a new attempt in any state of the connection. With
+// freshRegistration, it registers a new dynamic client first: many servers that no
+// longer know a client show that only to the user. A registration is replaced at
+// most once in 10 minutes; later requests get the new one. Reauthorize returns
+// [*AuthorizationRequiredError], or the error that prevented it.
 func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool) error {
 	creds, err := p.load(ctx)
 	if err != nil {
@@ -106,6 +104,7 @@ func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool)
 	}
 	ch := challenge{resourceMetadata: creds.ResourceMetadataURL, reason: ReasonRequested}
 	if creds.Issuer == "" {
+		ch = p.askChallenge(ctx)
 		ch.reason = ReasonFirstTime
 	}
 	result, err := p.beginAttempt(ctx, ch, freshRegistration)
@@ -213,11 +212,11 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	return required, nil
 }
 
-// selectScopes picks the scopes to ask for: those of the challenge, else those
-// the resource supports, else none (MCP "Scope Selection Strategy"), joined
-// with what the same server has granted already, so that a step-up loses
-// nothing; and offline_access where the server offers it, which asks for a
-// refresh token (SEP-2207).
+// selectScopes returns the scopes to ask for: the challenge's, else the scopes
+// that the resource supports, else none (MCP "Scope Selection Strategy"). It adds
+// the scopes that the same server has granted already, so that a step-up loses
+// none, and offline_access if the server offers it, which asks for a refresh token
+// (SEP-2207).
 func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Credentials) []string {
 	var granted []string
 	if creds.Issuer == found.server.Issuer {
@@ -271,20 +270,18 @@ func authorizationURL(endpoint string, a Attempt, state Secret, params url.Value
 	return u.String(), nil
 }
 
-// maxAuthQueryBytes bounds the query of an authorization URL. Most servers take
-// 8 KiB at most; a server that announces a megabyte of scopes would have it
-// stored and sent to browsers.
+// maxAuthQueryBytes bounds the query of an authorization URL, because MCP servers
+// choose the scopes in it. Most authorization servers take 8 KiB at most.
 const maxAuthQueryBytes = 16 << 10
 
 // FinishAuth completes the attempt that the response belongs to: it checks
-// state and iss, ends the attempt, and exchanges the code for tokens. An attempt
-// of another server or redirect URI is none of its own.
+// state and iss, ends the attempt, and exchanges the code for tokens. It does not
+// finish an attempt of another server or redirect URI.
 //
-// Errors: [ErrInvalidCallback] for a response that must not be acted on;
-// [*AuthorizationError] when the user or the server refused;
-// [*TemporaryError] when the token endpoint could not be reached, and
-// [*ServerError] when its answer cannot be used, which end the attempt all the
-// same, because a code must not be sent twice.
+// Errors: [ErrInvalidCallback] for a response that belongs to no attempt here;
+// [*AuthorizationError] if the user or the server refused; [*TemporaryError] if the
+// token endpoint could not be reached; [*ServerError] if its answer cannot be used.
+// All but the first end the attempt, because a code must not be sent twice.
 func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationResponse) error {
 	if resp.State.IsZero() {
 		return ErrInvalidCallback
@@ -304,8 +301,8 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 	}
 	p.attemptEnded(attempt.ID)
 	_, err = p.detached(ctx, "exchanging the code", attempt.ID, 4, func(ctx context.Context) (any, error) {
-		// An error in the browser's hands proves nothing about the client that
-		// all share: whoever begins an attempt can make one up.
+		// An error that the browser brings proves nothing about the shared
+		// client: any user who begins an attempt can make one up.
 		if resp.Error == "invalid_scope" {
 			p.forgetScopes(ctx)
 		}
@@ -317,8 +314,8 @@ func (p *OAuthProvider) FinishAuth(ctx context.Context, resp AuthorizationRespon
 	return err
 }
 
-// forgetScopes makes an authorization from scratch ask for no more than what
-// is asked of it: the server refused a scope that it may once have granted.
+// forgetScopes forgets the granted scopes, so that the next authorization does not
+// ask for them: the server refused a scope that it may once have granted.
 func (p *OAuthProvider) forgetScopes(ctx context.Context) {
 	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
 		if c.usable(p.cfg.Now()) {
@@ -332,7 +329,8 @@ func (p *OAuthProvider) forgetScopes(ctx context.Context) {
 	}
 }
 
-// invalidCallback keeps an outage of the store apart from a bad callback.
+// invalidCallback returns [ErrInvalidCallback] for an attempt that does not exist,
+// and a storage error for an outage of the store.
 func invalidCallback(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNoAttempt) {
 		return ErrInvalidCallback
@@ -374,7 +372,7 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	}
 	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
 	granted.standing.issued(p.cfg.Now(), false)
-	old, _ := p.load(ctx) // whatever is wrong, storing will tell
+	old, _ := p.load(ctx) // if the store is away, storing the grant fails too
 	granted.standing.granted(old.standing)
 	next := granted
 	revocable := next.replace(old)
@@ -416,8 +414,8 @@ func (p *OAuthProvider) storeGrant(ctx context.Context, granted Credentials) err
 // all are in the record of the connection.
 const maxReplaced = 4
 
-// replace notes in c the refresh tokens that it replaces and returns those of
-// another authorization server or client, which can be revoked now.
+// replace notes in c the refresh tokens that c replaces. If they belong to another
+// authorization server or client, it returns them instead, to be revoked now.
 func (c *Credentials) replace(old Credentials) (revocable Credentials) {
 	if old.Issuer != c.Issuer || old.Registration.ClientID != c.Registration.ClientID {
 		return old
@@ -428,56 +426,4 @@ func (c *Credentials) replace(old Credentials) (revocable Credentials) {
 		}
 	}
 	return Credentials{}
-}
-
-// revokeLogged is revoke where a failure changes nothing.
-func (p *OAuthProvider) revokeLogged(ctx context.Context, c Credentials) {
-	if err := p.revoke(ctx, c); err != nil {
-		p.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", err)
-	}
-}
-
-// revoke tells the authorization server that the tokens are no longer needed
-// (RFC 7009): the refresh tokens first, the access token in a try of its own.
-// It is best effort; the error is for the log.
-func (p *OAuthProvider) revoke(ctx context.Context, c Credentials) error {
-	if c.RevocationEndpoint == "" {
-		return nil
-	}
-	var errs []error
-	for i, token := range append(append([]Secret{c.RefreshToken}, c.Replaced...), c.AccessToken) {
-		if token.IsZero() {
-			continue
-		}
-		hint := "refresh_token"
-		if i > len(c.Replaced) {
-			hint = "access_token"
-		}
-		form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
-		op := "revoking the " + strings.ReplaceAll(hint, "_", " ")
-		answer, err := p.postForm(ctx, op, c.RevocationEndpoint, p.withSecret(c.Registration), form)
-		if revocationUnsupported(answer, err) {
-			p.cfg.Logger.DebugContext(ctx, "mcpoauth: the authorization server revokes no such token", "issuer", c.Issuer, "token", hint)
-			continue
-		}
-		if err == nil && answer.status >= 300 {
-			err = &ServerError{Op: op, StatusCode: answer.status}
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-// revocationUnsupported reports whether a server has no revocation for a kind of
-// token (RFC 7009 section 2.2.1), or none at all although it announces one.
-func revocationUnsupported(answer *authAnswer, err error) bool {
-	if temporary, ok := errors.AsType[*TemporaryError](err); ok {
-		return temporary.StatusCode == http.StatusNotImplemented
-	}
-	if err != nil {
-		return false
-	}
-	var refused oauthError
-	_ = json.Unmarshal(answer.body, &refused) // most answers have no body
-	return refused.Code == "unsupported_token_type" || answer.status == http.StatusNotFound || answer.status == http.StatusMethodNotAllowed
 }

@@ -1,6 +1,7 @@
 package oauthclient
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,6 +40,30 @@ func parseChallenge(h http.Header) challenge {
 		})
 	}
 	return out
+}
+
+// askChallenge sends the MCP server a ping without a token, and returns the
+// challenge of its 401. Any other answer, or none, is the zero challenge: the
+// well-known locations remain.
+func (p *OAuthProvider) askChallenge(ctx context.Context) challenge {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.cfg.ServerURL, strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"ping"}`))
+	if err != nil {
+		return challenge{}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	resp, err := (&http.Client{Transport: p.cfg.Transport, CheckRedirect: p.cfg.mcpRedirects}).Do(req)
+	if err != nil {
+		p.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP server was not asked for its challenge", "error", errorText(err))
+		return challenge{}
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		return challenge{}
+	}
+	return parseChallenge(resp.Header)
 }
 
 // eachParam calls fn for every auth-param of a list of challenges (RFC 9110
@@ -109,7 +134,7 @@ func union(a, b []string) []string {
 	return out
 }
 
-// containsAll tells whether every scope of sub is in set.
+// containsAll reports whether every scope of sub is in set.
 func containsAll(set, sub []string) bool {
 	known := make(map[string]bool, len(set))
 	for _, scope := range set {

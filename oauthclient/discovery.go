@@ -52,8 +52,8 @@ func (p *OAuthProvider) discoverPinned(ctx context.Context, issuer string) (*dis
 	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, nil
 }
 
-// requiredServerMetadata is serverMetadata of a server that was named: having
-// none is an error.
+// requiredServerMetadata returns the metadata of a server that was named. It is an
+// error if there is none.
 func (p *OAuthProvider) requiredServerMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
 	server, err := p.serverMetadata(ctx, issuer)
 	if err == nil && server == nil {
@@ -63,9 +63,9 @@ func (p *OAuthProvider) requiredServerMetadata(ctx context.Context, issuer strin
 }
 
 // discoverWithoutResourceMetadata is the fallback of MCP 2025-03-26: the MCP
-// server's origin is the authorization server. With no metadata there either,
-// the endpoints are at fixed places, where a policy does without the promise of
-// PKCE.
+// server's origin is the authorization server. If there is no metadata there, and
+// the policy does not ask for the promise of PKCE, the endpoints are at fixed
+// places.
 func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*discovered, error) {
 	u, _ := url.Parse(p.cfg.ServerURL) // validated by New
 	origin := u.Scheme + "://" + u.Host
@@ -75,7 +75,7 @@ func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*d
 	}
 	if server == nil {
 		if !p.policy.AllowUnadvertisedPKCE {
-			return nil, &DiscoveryError{Source: origin, Reason: "there is no metadata, and so no promise of PKCE with S256", Policy: "AllowUnadvertisedPKCE"}
+			return nil, &DiscoveryError{Source: origin, Reason: "there is no metadata, so the server does not promise PKCE with S256", Policy: "AllowUnadvertisedPKCE"}
 		}
 		server = &oauthex.AuthServerMeta{
 			Issuer:                origin,
@@ -187,8 +187,8 @@ func serverMetadataURLs(issuer string) []string {
 	return urls
 }
 
-// isEndpoint reports whether a code, a token or a user may be sent to a URL: it
-// is https, or http on loopback, whatever the host's transport could reach.
+// isEndpoint reports whether a code, a token or a user may be sent to a URL. It
+// must be https, or http on loopback, even if the transport allows more.
 func isEndpoint(raw string) bool {
 	u, err := url.Parse(raw)
 	return err == nil && CheckServerURL(raw) == nil && (u.Scheme == "https" || netguard.IsLoopback(u.Hostname()))
@@ -197,10 +197,10 @@ func isEndpoint(raw string) bool {
 // errNoDocument says that there is no metadata document at a URL.
 var errNoDocument = errors.New("oauthclient: no metadata document")
 
-// fetchMetadata gets a JSON object, or errNoDocument for a 4xx and for an answer
-// that is no JSON: many sites answer every path with their front page. JSON
-// that is no object is an error. A server that fails is a [TemporaryError], so
-// that an outage cannot pass for an absence.
+// fetchMetadata gets a JSON object. It returns errNoDocument for a 4xx, and for an
+// answer that is not JSON: many sites answer every path with their front page. JSON
+// that is not an object is an error. A server that fails is a [TemporaryError], so
+// that an outage is not taken for an absent document.
 func (p *OAuthProvider) fetchMetadata(ctx context.Context, source string) (document, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
 	if err != nil {
@@ -224,7 +224,7 @@ func (p *OAuthProvider) fetchMetadata(ctx context.Context, source string) (docum
 	return doc, nil
 }
 
-// isJSON reports whether a content type is one of JSON, whatever its parameters.
+// isJSON reports whether a content type is JSON. It ignores parameters.
 func isJSON(contentType string) bool {
 	t, _, _ := strings.Cut(strings.ToLower(contentType), ";")
 	t = strings.TrimSpace(t)

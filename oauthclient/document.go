@@ -10,11 +10,10 @@ import (
 )
 
 // document is a JSON object of an authorization server or a metadata URL. Each
-// member is decoded by itself when it is used: what a server writes elsewhere
-// costs nothing.
+// member is decoded when it is used, so that a malformed member breaks no other.
 type document map[string]json.RawMessage
 
-var errNoObject = errors.New("is no JSON object")
+var errNoObject = errors.New("is not a JSON object")
 
 // parseDocument reads an object, after a byte order mark if there is one.
 func parseDocument(body []byte) (document, error) {
@@ -27,7 +26,7 @@ func parseDocument(body []byte) (document, error) {
 
 func withoutBOM(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) }
 
-// text returns a member that is a string; anything else is as if absent.
+// text returns a member that is a string, and "" for any other.
 func (d document) text(name string) string {
 	var s string
 	_ = json.Unmarshal(d[name], &s)
@@ -58,8 +57,8 @@ func (d document) flag(name string) bool {
 	return string(bytes.Trim(d[name], `"`)) == "true"
 }
 
-// number returns a member that is a number, or a string with one; anything else
-// is 0.
+// number returns a member that is a number, or a string with one, and 0 for any
+// other.
 func (d document) number(name string) float64 {
 	f, err := strconv.ParseFloat(string(bytes.Trim(d[name], `"`)), 64)
 	if err != nil || f != f {

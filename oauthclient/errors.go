@@ -16,8 +16,8 @@ var (
 
 	// ErrInvalidCallback is returned by FinishAuth for a response that
 	// belongs to no pending attempt, or must not be acted on: an unknown,
-	// expired or already used state, or an iss that fails RFC 9207. What
-	// exactly was wrong is not told apart, so that a prober learns nothing.
+	// expired or already used state, or an iss that fails RFC 9207. The error
+	// does not say which, so that an attacker learns nothing.
 	ErrInvalidCallback = errors.New("oauthclient: invalid authorization callback")
 
 	// ErrNoAttempt is returned by an [AttemptStore] for an attempt that does
@@ -95,10 +95,9 @@ type TemporaryError struct {
 	StatusCode int
 	// RetryAfter is what the server asked for, or 0.
 	RetryAfter time.Duration
-	// Timeout tells that the time for the operation ran out.
+	// Timeout means that the time for the operation ran out.
 	Timeout bool
-	// Err is the cause, which may be what the server said of its problem, as a
-	// text; may be nil.
+	// Err is the cause, such as the server's own error text; may be nil.
 	Err error
 }
 
@@ -142,7 +141,7 @@ func (e *AuthorizationError) Error() string {
 // which the user has just authorized: asking once more would loop. The account
 // lacks a permission.
 type InsufficientScopeError struct {
-	// Scopes are those of the repeated challenge; may be empty.
+	// Scopes are the scopes of the repeated challenge; may be empty.
 	Scopes []string
 }
 
@@ -218,9 +217,9 @@ func (e *StorageError) Error() string { return "oauthclient: storage: " + e.Err.
 
 func (e *StorageError) Unwrap() error { return e.Err }
 
-// storageError wraps what a store returned, unless it is an error of this
-// package, which an Update only passes on, or that of a caller who has given
-// up. A time limit of the store's own is a failure of the store.
+// storageError wraps the error of a store. It returns an error of this package,
+// which an Update only passes on, and the error of a caller that has given up, as
+// they are. A time limit of the store's own is a failure of the store.
 func storageError(ctx context.Context, err error) error {
 	gaveUp := ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 	if err == nil || gaveUp || ownError(err) != nil || errors.Is(err, errKeep) || errors.Is(err, ErrNoAttempt) || errors.Is(err, ErrNotConnected) || errors.Is(err, ErrForbiddenAddress) {

@@ -50,8 +50,8 @@ type knownServer struct {
 	policy     ServerPolicy
 }
 
-// knownServers lists the servers of which a deviation is known, the more
-// specific path first.
+// knownServers lists the servers that are known to deviate, the more specific path
+// first.
 func knownServers() []knownServer {
 	entra := ServerPolicy{
 		SkipResourceParameter: true, AllowUnadvertisedPKCE: true, RefreshScope: true,

@@ -15,8 +15,8 @@ type PreregisteredClient struct {
 	// with another. Required, unless ServerURL is set.
 	Issuer string
 	// ServerURL binds the client to one MCP server, in any spelling of its URL.
-	// Without Issuer, that MCP server is trusted with the client secret,
-	// whatever authorization server it names. With both, both must match:
+	// Without Issuer, the client secret is sent to any authorization server that
+	// this MCP server names. With both, both must match:
 	// clients for several MCP servers may be registered at one authorization
 	// server.
 	ServerURL string
@@ -59,7 +59,7 @@ type ServerPolicy struct {
 	// it would get the secret of a client preregistered for that issuer.
 	TrustedIssuer string
 	// AuthorizationServer is the issuer of the authorization server to use,
-	// whatever the MCP server's metadata says, which is then not read.
+	// in place of the MCP server's metadata, which is then not read.
 	AuthorizationServer string
 	// ServerMetadataURL is where the metadata of the authorization server is,
 	// in place of the well-known URLs of its issuer.

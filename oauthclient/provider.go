@@ -78,9 +78,8 @@ func (p *OAuthProvider) TokenSource(ctx context.Context) (oauth2.TokenSource, er
 	return tokenSource{ctx, p}, nil
 }
 
-// Token returns an access token, refreshed if due, and never an anonymous
-// answer: without credentials it begins an authorization. Errors are those of
-// [OAuthProvider.Authorize].
+// Token returns an access token, refreshed if due. Without credentials it begins
+// an authorization. It returns the errors of [OAuthProvider.Authorize].
 func (p *OAuthProvider) Token(ctx context.Context) (*oauth2.Token, error) {
 	creds, err := p.fresh(ctx, nil)
 	if err != nil {
@@ -130,15 +129,10 @@ func (p *OAuthProvider) hasEnded() bool {
 // unauthorized handles a 401 to a request that carried the token sent, which
 // may be zero. Nil means: send it again.
 func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challenge) error {
-	switch renewed, err := p.renew(ctx, sent); {
-	case err != nil:
+	renewed, err := p.renew(ctx, sent)
+	if err != nil || renewed {
 		return err
-	case renewed:
-		return nil
-	case sent.IsZero():
-		return p.authorize(ctx, ch)
 	}
-	ch.description = cleanText(ch.description, 200, []string{sent.Reveal()})
 	return p.rejected(ctx, sent, ch)
 }
 
@@ -164,7 +158,7 @@ func (p *OAuthProvider) forbidden(ctx context.Context, sent Secret, ch challenge
 	return p.authorize(ctx, ch)
 }
 
-// stepUpMarks is what [Credentials.StepUp] remembers of a challenge.
+// stepUpMarks returns the entries of [Credentials.StepUp] for a challenge.
 func stepUpMarks(scopes []string) []string {
 	if len(scopes) == 0 {
 		return []string{""}
@@ -172,11 +166,10 @@ func stepUpMarks(scopes []string) []string {
 	return scopes
 }
 
-// fresh returns credentials whose access token can be sent, refreshed if due.
-// Credentials without a token come back when the connection was never
-// authorized: the request then goes without. A connection that was authorized
-// once does not fall back to being anonymous.
-// It begins with the credentials in read if these are not nil, or else reads them.
+// fresh returns credentials whose access token can be sent, refreshed if due. If
+// the connection was never authorized, they have no token, and the request is sent
+// without one. A connection that was authorized once does not become anonymous.
+// It uses the credentials in read, or reads them if read is nil.
 func (p *OAuthProvider) fresh(ctx context.Context, read *Credentials) (creds Credentials, err error) {
 	if read != nil {
 		creds = *read
@@ -208,8 +201,8 @@ func (p *OAuthProvider) load(ctx context.Context) (Credentials, error) {
 }
 
 // detached runs fn once for all concurrent callers with the same op and key,
-// with a context that outlives them: a refresh or registration that one caller
-// gave up on has still happened at the server, and its result must be kept.
+// with a context that outlives them: if the caller gives up, a refresh or
+// registration has still happened at the server, and its result must be kept.
 func (p *OAuthProvider) detached(ctx context.Context, op, key string, steps int, fn func(context.Context) (any, error)) (any, error) {
 	result := p.cfg.flight.DoChan(p.cfg.id+" "+op+" "+key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(steps)*p.cfg.RequestTimeout)

@@ -14,10 +14,9 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 )
 
-// deadTokenCodes are the error codes that prove a refresh token to be of no
-// more use (RFC 6749 section 5.2); bad_refresh_token is GitHub's spelling of
-// invalid_grant. Any other refusal may be about something else, and so does not
-// cost the refresh token.
+// deadTokenCodes are the error codes after which a refresh token is deleted (RFC
+// 6749 section 5.2). GitHub writes bad_refresh_token for invalid_grant. Any other
+// refusal may have another cause, so the refresh token is kept.
 var deadTokenCodes = []string{"invalid_grant", "bad_refresh_token"}
 
 const (
@@ -26,18 +25,17 @@ const (
 	refreshBackoff = time.Second
 	// maxRefreshBackoff is the longest pause between two refreshes.
 	maxRefreshBackoff = time.Minute
-	// maxUnusableAnswers is how many refreshes in a row may get an answer that
-	// is neither a token nor a refusal, such as a page with status 200. From
-	// then on such an answer counts as a refusal, so that the user is asked.
+	// maxUnusableAnswers is the number of answers in a row that are neither a
+	// token nor a refusal, such as a page with status 200, after which such an
+	// answer counts as a refusal, so that the user is asked.
 	maxUnusableAnswers = 10
-	// forcedRefreshInterval is how long a token that a forced refresh brought
-	// is not force-refreshed again: the server that rejects it would reject
-	// the next one too.
+	// forcedRefreshInterval is the minimum time between two forced refreshes: a
+	// server that rejects the new token would reject the next one too.
 	forcedRefreshInterval = time.Minute
 )
 
-// refusedError says that the authorization server does not renew the
-// authorization. Without a usable access token only the user can help.
+// refusedError means that the authorization server does not renew the
+// authorization. Without a usable access token, the user must authorize.
 type refusedError struct{ cause error }
 
 func (e *refusedError) Error() string {
@@ -46,17 +44,16 @@ func (e *refusedError) Error() string {
 
 func (e *refusedError) Unwrap() error { return e.cause }
 
-// errRefusedBefore is the cause where the refusal itself is not at hand.
-var errRefusedBefore = errors.New("it refused a moment ago")
+// errRefusedBefore is the cause for callers that did not get the refusal itself.
+var errRefusedBefore = errors.New("it refused less than a minute ago")
 
 func isRefused(err error) bool {
 	_, refused := errors.AsType[*refusedError](err)
 	return refused
 }
 
-// renew reacts to a 401: it reports true when there is a token other than sent
-// by now, refreshing once per token to get one. False means that only the user
-// can help.
+// renew handles a 401. It reports whether there is a token other than sent, and
+// refreshes once per token to get one. If there is none, the user must authorize.
 func (p *OAuthProvider) renew(ctx context.Context, sent Secret) (bool, error) {
 	creds, err := p.load(ctx)
 	if err != nil {
@@ -77,8 +74,8 @@ func (p *OAuthProvider) renew(ctx context.Context, sent Secret) (bool, error) {
 }
 
 // refresh exchanges the refresh token of stale, unless another process has done
-// so already. Unforced, a failure is hidden as long as the access token is
-// usable. A [*refusedError] says that only the user can help.
+// so already. If it is not forced, and the access token is usable, a failure is
+// only logged. After a [*refusedError] the user must authorize.
 func (p *OAuthProvider) refresh(ctx context.Context, stale Credentials, force bool) (Credentials, error) {
 	usable := !force && stale.usable(p.cfg.Now())
 	if err := p.backingOff(stale); err != nil {
@@ -91,8 +88,8 @@ func (p *OAuthProvider) refresh(ctx context.Context, stale Credentials, force bo
 	if force {
 		op = "renewing the access token"
 	}
-	// Keyed by the token: who holds a newer one must not get the result of
-	// a refresh of an older one.
+	// The key has the token: a caller with a newer token must not get the
+	// result for an older one.
 	result, err := p.detached(ctx, op, stale.AccessToken.fingerprint(), 4, func(ctx context.Context) (any, error) {
 		return p.refreshOnce(ctx, stale, force)
 	})
@@ -120,9 +117,9 @@ func (p *OAuthProvider) refreshOnce(ctx context.Context, stale Credentials, forc
 	return creds, err
 }
 
-// refreshAt refreshes at the stored token endpoint, or at that of moved. It runs
-// alone among all processes by the store's exclusive Update, which also saves
-// the new tokens before any caller uses them.
+// refreshAt refreshes at the stored token endpoint, or at the one of moved. The
+// store's Update excludes all other processes, and saves the new tokens before
+// any caller uses them.
 func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved *oauthex.AuthServerMeta, force bool) (Credentials, error) {
 	var out Credentials
 	var failure error
@@ -137,8 +134,9 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 		case moved != nil:
 			c.TokenEndpoint, c.RevocationEndpoint = moved.TokenEndpoint, moved.RevocationEndpoint
 		}
-		// The wait for this Update must not shorten the request: an answer that
-		// is cut off after the server has spent the refresh token is lost.
+		// The wait for this Update must not shorten the request: if the time
+		// runs out after the server has spent the refresh token, the user is
+		// logged out.
 		failure = p.refreshGrant(context.WithoutCancel(ctx), c, force)
 		if temporary, ok := errors.AsType[*TemporaryError](failure); ok {
 			p.backOff(temporary, max(refreshBackoff, min(temporary.RetryAfter, maxRefreshBackoff)))
@@ -153,7 +151,7 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 	renewed := !out.AccessToken.IsZero() && !out.AccessToken.Equal(stale.AccessToken)
 	switch {
 	case err != nil && !errors.Is(err, errKeep):
-		// A lease that ran out: what another process has stored counts.
+		// The lease ran out: use the tokens that another process has stored.
 		if now, loadErr := p.load(ctx); loadErr == nil && !now.AccessToken.IsZero() && !now.AccessToken.Equal(stale.AccessToken) {
 			return now, nil
 		}
@@ -186,10 +184,9 @@ func (p *OAuthProvider) refreshGrant(ctx context.Context, c *Credentials, forced
 	return nil
 }
 
-// noteFailure notes in c that a refresh brought no token although the server
-// answered, and returns the error for the caller. A refusal deletes the access
-// token if that is of no use any more, and the refresh token only if the server
-// says that it is dead.
+// noteFailure notes in c that the server answered a refresh without a token, and
+// returns the error for the caller. A refusal deletes an access token that is not
+// usable, and the refresh token only if the server says that it is dead.
 func (p *OAuthProvider) noteFailure(ctx context.Context, c *Credentials, failure error, forced bool) error {
 	c.standing.Failures++
 	pause := c.standing.backoff()
@@ -213,8 +210,8 @@ func (p *OAuthProvider) noteFailure(ctx context.Context, c *Credentials, failure
 }
 
 // refusalCode returns the error code of a final refusal: any OAuth error, and
-// any status 4xx, of which 408 and 429 are [TemporaryError]s. It returns "" for
-// an answer that says nothing.
+// any status 4xx but 408 and 429, which are [TemporaryError]s. It returns "" for
+// any other answer.
 func refusalCode(err error) string {
 	if refused, ok := errors.AsType[*AuthorizationError](err); ok {
 		return refused.Code
@@ -225,8 +222,8 @@ func refusalCode(err error) string {
 	return ""
 }
 
-// mayHaveMoved reports whether an error looks as if there were no token endpoint
-// at its URL any more.
+// mayHaveMoved reports whether an error may mean that the token endpoint is no
+// longer at its URL.
 func mayHaveMoved(err error) bool {
 	if _, answer := errors.AsType[*ServerError](err); answer {
 		return true
@@ -245,15 +242,14 @@ func (p *OAuthProvider) movedServer(ctx context.Context, c Credentials) *oauthex
 	return found.server
 }
 
-// backOff notes a failed refresh, so that many calls do not each repeat it
-// while the server is in trouble.
+// backOff notes a failed refresh, so that calls do not repeat it during the pause.
 func (p *OAuthProvider) backOff(err error, pause time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.backoff, p.backoffBy = err, p.cfg.Now().Add(pause)
 }
 
-// backingOff returns the error of a refresh that failed only just now.
+// backingOff returns the error of the last refresh until its pause is over.
 func (p *OAuthProvider) backingOff(c Credentials) error {
 	if c.standing.refusing(p.cfg.Now()) {
 		return &refusedError{errRefusedBefore}

@@ -18,12 +18,12 @@ import (
 var errKeep = errors.New("oauthclient: nothing to store")
 
 const (
-	// freshRegistrationInterval is the time in which a client is made anew once
-	// at most, because a user asks for it or the token endpoint does not know
-	// the client. Later requests get the client that was made.
+	// freshRegistrationInterval is the minimum time between two replacements of
+	// a client that a user asks for, or that the token endpoint does not know.
+	// Until then, requests get the client that was made last.
 	freshRegistrationInterval = 10 * time.Minute
-	// maxRegisteredScopes bounds how many scopes a client collects by being
-	// made anew for a further one. Servers choose scopes.
+	// maxRegisteredScopes bounds the scopes of a client that is replaced for
+	// further scopes, because MCP servers choose the scopes.
 	maxRegisteredScopes = 100
 )
 
@@ -101,7 +101,8 @@ func (p *OAuthProvider) dynamicRegistration(ctx context.Context, meta *oauthex.A
 		if err != nil {
 			return err
 		}
-		if fresh || r.ClientID != "" {
+		registered.ReplacedAt = r.ReplacedAt
+		if fresh || r.ClientID != "" && !alive {
 			registered.ReplacedAt = p.cfg.Now()
 		}
 		*r, result = registered, registered
@@ -132,9 +133,8 @@ func (r Registration) covers(scopes []string) bool {
 }
 
 // dropRegistration notes that the token endpoint did not accept a client
-// (invalid_client). A dynamic one is made anew with the next authorization,
-// unless it was replaced already or a moment ago. Of any other client only the
-// log can tell a person that it is wrong.
+// (invalid_client). The next authorization replaces a dynamic client, unless it
+// was replaced in the last 10 minutes. For any other client, it logs an error.
 func (p *OAuthProvider) dropRegistration(ctx context.Context, dead Registration) {
 	if !dead.Dynamic {
 		p.cfg.Logger.ErrorContext(ctx, "mcpoauth: the authorization server does not accept the client",
@@ -160,7 +160,7 @@ func (p *OAuthProvider) updateRegistration(ctx context.Context, key Registration
 // server refuses the metadata, it tries the next authentication method, and in
 // the end without scopes.
 func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMeta, scopes []string) (Registration, error) {
-	configured := p.cfg.clientMetadata(p.cfg.CallbackURL)
+	configured := p.cfg.RegistrationMetadata(p.cfg.CallbackURL)
 	request := configured
 	request.Scope = strings.Join(union(strings.Fields(configured.Scope), scopes), " ")
 	var first error
@@ -181,7 +181,7 @@ func (p *OAuthProvider) register(ctx context.Context, meta *oauthex.AuthServerMe
 	if metadataRefused(err) {
 		return Registration{}, first
 	}
-	out.Scope = request.Scope // to ask for these again would bring nothing else
+	out.Scope = request.Scope // the server would refuse these scopes again
 	return out, err
 }
 
@@ -221,7 +221,7 @@ func (p *OAuthProvider) readRegistration(
 	r, err := parseDocument(answer.body)
 	clientID, secret := r.text("client_id"), r.text("client_secret")
 	if err != nil || clientID == "" {
-		return Registration{}, &ServerError{Op: "registering the client", Reason: "it is no registration response"}
+		return Registration{}, &ServerError{Op: "registering the client", Reason: "not a registration response"}
 	}
 	out := Registration{
 		Issuer: meta.Issuer, ClientID: clientID, ClientSecret: NewSecret(secret), RedirectURI: p.cfg.CallbackURL,
@@ -264,9 +264,9 @@ func (p *OAuthProvider) requestedAuthMethods(meta *oauthex.AuthServerMeta) []str
 	return supported
 }
 
-// registrationRefused is the error for RFC 7591 section 3.2.2. A server that
-// lets no stranger register, or has no endpoint there, needs a client that is
-// registered by hand.
+// registrationRefused returns the error for a refusal (RFC 7591 section 3.2.2). A
+// server that does not let strangers register, or has no such endpoint, needs a
+// client that is registered by hand.
 func (p *OAuthProvider) registrationRefused(ctx context.Context, meta *oauthex.AuthServerMeta, answer *authAnswer) error {
 	refused := &AuthorizationError{Code: "registration_refused", Description: strings.ToLower(http.StatusText(answer.status))}
 	var e oauthError

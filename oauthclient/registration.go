@@ -33,8 +33,8 @@ type Registration struct {
 	Issuer string
 	// ClientID is the client identifier.
 	ClientID string
-	// ClientSecret is that of a dynamic client; zero for a public one, and for a
-	// pre-registered one, whose secret is in the configuration.
+	// ClientSecret is the secret of a dynamic client. It is zero for a public
+	// client, and for a pre-registered one, whose secret is in the configuration.
 	ClientSecret Secret
 	// TokenEndpointAuthMethod is "none", "client_secret_basic" or
 	// "client_secret_post".
@@ -55,8 +55,8 @@ type Registration struct {
 	SecretExpiry time.Time
 	// Dead reports that the token endpoint did not know the client.
 	Dead bool
-	// ReplacedAt is when a dynamic registration was made in place of another
-	// one, or because a user asked for a new one; zero for neither.
+	// ReplacedAt is when a user's request, or the death of the client before,
+	// last led to a new dynamic registration; zero for never.
 	ReplacedAt time.Time
 }
 
@@ -102,8 +102,8 @@ func (r Registration) wire() registrationWire {
 	return w
 }
 
-// registration also reads the form of earlier versions, which held the secrets
-// of pre-registered clients: those are passed over.
+// registration also reads the form of earlier versions. It ignores the secrets of
+// pre-registered clients that they stored.
 func (w registrationWire) registration() Registration {
 	r := Registration{
 		Issuer: w.Issuer, ClientID: w.ClientID, TokenEndpointAuthMethod: w.TokenEndpointAuthMethod, RedirectURI: w.RedirectURI,
@@ -120,11 +120,11 @@ func (w registrationWire) registration() Registration {
 // issuer, redirect URI and client metadata share. It is a hash.
 type RegistrationKey string
 
-// registrationKey derives the key for this configuration at issuer. What decides
-// whose metadata is believed is a part of it: a connection that trusts more
-// must not choose the client of the others.
+// registrationKey derives the key for this configuration at issuer. It includes
+// the policies that decide which metadata is trusted: a connection that trusts
+// more must not choose the client of the others.
 func (p *OAuthProvider) registrationKey(issuer string) RegistrationKey {
-	metadata, _ := json.Marshal(p.cfg.clientMetadata(p.cfg.CallbackURL)) // strings only: cannot fail
+	metadata, _ := json.Marshal(p.cfg.RegistrationMetadata(p.cfg.CallbackURL)) // strings only: cannot fail
 	h := sha256.New()
 	for _, part := range []string{issuer, p.cfg.CallbackURL, string(metadata), p.policy.TokenEndpointAuthMethod, p.policy.TrustedIssuer, p.policy.ServerMetadataURL} {
 		fmt.Fprintf(h, "%d:%s", len(part), part)
@@ -150,8 +150,8 @@ func NewMemoryRegistrationStore() RegistrationStore {
 	return &memoryRegistrations{registrations: make(map[RegistrationKey]Registration), updates: make(map[RegistrationKey]*registrationUpdates)}
 }
 
-// maxMemoryRegistrations bounds the memory store; any other registration makes
-// room, which costs its users a new one.
+// maxMemoryRegistrations bounds the memory store. Beyond it, a new registration
+// evicts another one, whose users then need a new one.
 const maxMemoryRegistrations = 10_000
 
 type memoryRegistrations struct {

@@ -223,6 +223,19 @@ func TestRegistration_DeadClientOnlyInTheBrowserIsReplacedOnRequest(t *testing.T
 	require.Equal(t, 2, w.as.Counts().Registrations)
 }
 
+// A new client on a new connection heeds the server's challenge: its scopes, and
+// metadata at a place that only the challenge names.
+func TestReauthorize_NewConnectionHeedsTheChallenge(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{
+		Challenge: mcptest.Challenge{Scope: "read"},
+		Metadata:  mcptest.Metadata{Locations: []mcptest.MetadataLocation{mcptest.MetadataAtCustom}, CustomPath: "/metadata"},
+	})
+	required := requireAuthorization(t, w.client().Provider().Reauthorize(t.Context(), true))
+	require.Equal(t, oauthclient.ReasonFirstTime, required.Reason)
+	require.Equal(t, []string{"read"}, required.Scopes)
+}
+
 // However often users ask for a new client, and however many: there is one in 10
 // minutes, and all get that one.
 func TestRegistration_OneReplacementInTenMinutes(t *testing.T) {

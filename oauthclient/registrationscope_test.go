@@ -38,6 +38,22 @@ func TestRegistration_CarriesTheScopesToBeAskedFor(t *testing.T) {
 	require.Len(t, registered(w), 2, "a client that may do more serves who asks for less")
 }
 
+// A client made anew for a further scope can die like any other: it must not
+// keep its users out for 10 minutes.
+func TestRegistration_ClientOfAFurtherScopeThatDies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{RegisteredScopesOnly: true, ScopesSupported: []string{"read", "admin"}}, mcptest.Options{RequiredScopes: []string{"read"}})
+	c := w.connected()
+	w.finish(c, requireAuthorization(t, w.callAdmin(c)))
+	require.NoError(t, w.callAdmin(c))
+	require.Len(t, registered(w), 2)
+	w.as.DropClients()
+	w.as.ExpireAccessTokens()
+	w.finish(c, requireAuthorization(t, w.callAdmin(c)))
+	require.NoError(t, w.callAdmin(c))
+	require.Len(t, registered(w), 3)
+}
+
 func TestRegistration_ConfiguredScopesStay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Challenge: mcptest.Challenge{Scope: "read"}})

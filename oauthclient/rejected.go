@@ -15,17 +15,21 @@ const (
 	rejectionWindow = 10 * time.Minute
 )
 
-// rejected handles a 401 to the token sent where no other token can be had: it
-// asks the user, unless the server has rejected the tokens of two grants in a
-// row, which a third one would not mend.
+// rejected handles a 401 to a request that carried the token sent, which may be
+// zero, when no other token is left to try. It asks the user, unless the server
+// has rejected the tokens of two grants in a row: a third one would not help.
 func (p *OAuthProvider) rejected(ctx context.Context, sent Secret, ch challenge) error {
+	if sent.IsZero() {
+		return p.authorize(ctx, ch)
+	}
+	ch.description = cleanText(ch.description, 200, []string{sent.Reveal()})
 	creds, err := p.load(ctx)
 	if err != nil {
 		return err
 	}
 	now := p.cfg.Now()
 	switch current := creds.AccessToken.Equal(sent); {
-	case !current:
+	case !current, creds.standing.Refusal != "": // the authorization server has ended the authorization
 		ch.reason = creds.reason()
 	case now.Before(creds.standing.Issued.Add(freshTokenAge)) && !creds.standing.grantRejected(now):
 		creds = p.noteRejection(ctx, creds)

@@ -56,6 +56,57 @@ func TestPain21RejectedAgainIsForTheUser(t *testing.T) {
 	require.Equal(t, 2, w.mcp.Executed("echo"))
 }
 
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+// Other replicas renew the token while a call is tried again, and the server
+// rejects every token: the user learns why to authorize.
+func TestRejected_TokensThatOthersRenew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected(func(cfg *oauthclient.Config) {
+		left := 2
+		cfg.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+			resp, err := w.http.Transport.RoundTrip(req)
+			if err == nil && resp.StatusCode == http.StatusUnauthorized && req.Header.Get("Authorization") != "" && left > 0 {
+				left--
+				err = w.creds.Update(req.Context(), func(creds *oauthclient.Credentials) error {
+					creds.AccessToken = oauthclient.NewSecret(w.as.Issue("alice", w.mcp.URL()))
+					return nil
+				})
+			}
+			return resp, err
+		})
+	})
+	require.NoError(t, w.call(c))
+	w.mcp.Reset()
+	w.mcp.RejectNext(1000)
+	require.Equal(t, oauthclient.ReasonTokenRejected, requireAuthorization(t, w.call(c)).Reason)
+	require.Equal(t, 3, w.mcp.Count("tools/call"))
+	require.Empty(t, w.as.TokenRequests("refresh_token"))
+}
+
+// The authorization server ends two authorizations in 10 minutes. It says so at
+// the refresh, so the MCP server that rejects the token is not to blame.
+func TestRejected_RefusedAtARefreshAheadIsRevoked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{AccessTokenTTL: 4 * time.Minute}, mcptest.Options{})
+	c := w.connected()
+	w.mcp.RejectNext(1000)
+	required := requireAuthorization(t, w.call(c))
+	w.mcp.RejectNext(0)
+	w.finish(c, required)
+	require.NoError(t, w.call(c))
+	w.clock.Advance(200 * time.Second) // the refresh is due, the token is usable
+	w.as.DropClients()
+	w.as.RevokeAll()
+	required = requireAuthorization(t, w.call(c))
+	require.Equal(t, oauthclient.ReasonRevoked, required.Reason)
+	w.finish(c, required)
+	require.NoError(t, w.call(c))
+}
+
 // A token that brought a minute of work may be refreshed by force again.
 func TestForcedRefreshIsAllowedAgainLater(t *testing.T) {
 	t.Parallel()

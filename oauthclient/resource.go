@@ -20,8 +20,8 @@ type resourceMetadata struct {
 // challenge's URL, the well-known URL of the server's path, or that of its
 // root. It returns nil when there is none and none was announced. A document
 // that was found but is invalid is an error: skipping it could lead to another
-// authorization server. An announced URL without a document is passed over: the
-// well-known URLs are the same server's word.
+// authorization server. An announced URL without a document is skipped: the
+// well-known URLs belong to the same server.
 func (p *OAuthProvider) resourceMetadata(ctx context.Context, announced string) (*resourceMetadata, error) {
 	urls := resourceMetadataURLs(p.cfg.ServerURL)
 	if isEndpoint(announced) {

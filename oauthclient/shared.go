@@ -34,9 +34,9 @@ type Shared struct {
 
 	// ClientMetadata is sent in dynamic client registration (RFC 7591
 	// section 2). RedirectURIs is always CallbackURL. GrantTypes defaults to
-	// authorization_code and refresh_token, ApplicationType to "web", or to
-	// "native" for a loopback or private-use CallbackURL, ClientName to
-	// "mcpoauth".
+	// authorization_code and refresh_token, ResponseTypes to code,
+	// ApplicationType to "web", or to "native" for a loopback or private-use
+	// CallbackURL, ClientName to "mcpoauth".
 	ClientMetadata oauthex.ClientRegistrationMetadata
 
 	// DisableDynamicRegistration leaves only the registrations above.
@@ -51,17 +51,17 @@ type Shared struct {
 	// share one share connections. Defaults to a new [NewTransport] with the
 	// zero [NetworkPolicy], which reaches public addresses over https only. A
 	// transport that a host puts around that one needs a method Unwrap()
-	// [http.RoundTripper], or the policy is not seen for the one URL that the
-	// user's browser visits: the authorization endpoint.
+	// [http.RoundTripper]. Without it, the policy does not hold for the URL that
+	// the user's browser visits: the authorization endpoint.
 	Transport http.RoundTripper
 
-	// ClientInfo is what servers are told of the client. Defaults to the name
-	// "mcpoauth" and version "1".
+	// ClientInfo is the client's name and version, for MCP servers. Defaults to
+	// the name "mcpoauth" and version "1".
 	ClientInfo mcp.Implementation
 	// Elicit, CreateMessage and ListRoots answer what a server asks during a
 	// call (elicitation, sampling, roots), each in the context of that call.
-	// What has no function is not declared to servers, and refused. Results are
-	// waited for as long as the call lasts. Default to none.
+	// A request without a function is not declared to servers, and refused. A
+	// function may take as long as the call lasts. Default to none.
 	Elicit func(context.Context, *mcp.ElicitParams) (*mcp.ElicitResult, error)
 	//lint:ignore SA1019 servers before revision 2026-07-28 ask for it
 	CreateMessage func(context.Context, *mcp.CreateMessageParams) (*mcp.CreateMessageResult, error)
@@ -92,10 +92,10 @@ type Shared struct {
 	// MaxAuthResponseBytes bounds each answer of an authorization server and
 	// each metadata document, decompressed. Defaults to 1 MiB.
 	MaxAuthResponseBytes int64
-	// MaxRedirects bounds the redirects that one request follows: those of
-	// metadata requests to anywhere that Transport reaches, those of the MCP
-	// server within its origin, all others never. Negative: none.
-	// Defaults to 3.
+	// MaxRedirects bounds the redirects that one request follows. Metadata
+	// requests follow redirects to wherever Transport reaches, MCP requests only
+	// within the server's origin, and all others never. Negative: none. Defaults
+	// to 3.
 	MaxRedirects int
 	// MaxTools bounds the elements of a list, over all pages. Defaults to
 	// 10,000.
@@ -242,10 +242,12 @@ func cloneMetadata(m oauthex.ClientRegistrationMetadata) oauthex.ClientRegistrat
 	return m
 }
 
-// clientMetadata completes [Shared.ClientMetadata] for one callback URL.
-func (s Shared) clientMetadata(callbackURL string) oauthex.ClientRegistrationMetadata {
+// RegistrationMetadata returns [Shared.ClientMetadata], completed for the
+// callback URLs of a client, as dynamic registration sends it and a Client ID
+// Metadata Document shows it.
+func (s Shared) RegistrationMetadata(callbackURLs ...string) oauthex.ClientRegistrationMetadata {
 	m := cloneMetadata(s.ClientMetadata)
-	m.RedirectURIs = []string{callbackURL}
+	m.RedirectURIs = slices.Clone(callbackURLs)
 	if m.ClientName == "" {
 		m.ClientName = "mcpoauth"
 	}
@@ -256,10 +258,28 @@ func (s Shared) clientMetadata(callbackURL string) oauthex.ClientRegistrationMet
 		m.ResponseTypes = []string{"code"}
 	}
 	if m.ApplicationType == "" {
-		m.ApplicationType = "web"
-		if u, err := url.Parse(callbackURL); err == nil && (netguard.IsLoopback(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
-			m.ApplicationType = "native"
-		}
+		m.ApplicationType = applicationType(callbackURLs)
 	}
 	return m
+}
+
+// applicationType returns the type of a client (OpenID Connect Registration
+// section 2): "native" if its callback URLs are on loopback or have a
+// private-use scheme, "web" if they are elsewhere. No type allows both kinds: it
+// is then "", so that the server decides.
+func applicationType(callbackURLs []string) string {
+	var native int
+	for _, callbackURL := range callbackURLs {
+		if u, err := url.Parse(callbackURL); err == nil && (netguard.IsLoopback(u.Hostname()) || u.Scheme != "http" && u.Scheme != "https") {
+			native++
+		}
+	}
+	switch native {
+	case 0:
+		return "web"
+	case len(callbackURLs):
+		return "native"
+	default:
+		return ""
+	}
 }

@@ -2,8 +2,8 @@ package oauthclient
 
 import "time"
 
-// standing is what servers have said about credentials. It is stored with
-// them, so that one replica knows what another was told.
+// standing records the servers' answers about credentials. It is stored with
+// them, so that all replicas know them.
 type standing struct {
 	// Issued is when the access token was issued; zero when unknown.
 	Issued time.Time `json:"issued,omitzero"`

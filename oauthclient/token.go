@@ -3,6 +3,7 @@ package oauthclient
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,9 +36,9 @@ type tokenResponse struct {
 }
 
 // tokenRequest sends a grant to a token endpoint (RFC 6749 sections 4.1.3 and
-// 6), authenticated as client. It knows nothing of the grant: form says it
-// all. A refusal by the server is an [*AuthorizationError], another answer
-// without a token a [*ServerError], no answer a [*TemporaryError].
+// 6), authenticated as client. form has all parameters of the grant. A refusal by
+// the server is an [*AuthorizationError], another answer without a token a
+// [*ServerError], no answer a [*TemporaryError].
 func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*tokenResponse, error) {
 	client = p.withSecret(client)
 	applyParams(form, p.policy.TokenParams)
@@ -80,32 +81,41 @@ func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, clien
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	if client.TokenEndpointAuthMethod == authMethodBasic {
-		req.SetBasicAuth(url.QueryEscape(client.ClientID), url.QueryEscape(client.ClientSecret.Reveal()))
+		req.Header.Set("Authorization", "Basic "+basicAuth(client))
 	}
 	return p.doAuth(ctx, op, req)
+}
+
+// basicAuth returns the credentials of client_secret_basic (RFC 6749 section
+// 2.3.1).
+func basicAuth(client Registration) string {
+	return base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(client.ClientID) + ":" + url.QueryEscape(client.ClientSecret.Reveal())))
 }
 
 // secretParams are the parameters of token and revocation requests whose values
 // are secret.
 var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret"}
 
-// secretsOf lists what a request carried that its answer must not show.
+// secretsOf lists the secrets of a request, which its answer must not show.
 func secretsOf(client Registration, form url.Values) []string {
 	secrets := []string{client.ClientSecret.Reveal()}
+	if !client.ClientSecret.IsZero() {
+		secrets = append(secrets, basicAuth(client))
+	}
 	for _, name := range secretParams {
 		secrets = append(secrets, form.Get(name))
 	}
 	return secrets
 }
 
-// proofTypes are the registered types of tokens that are good for nothing
-// without a proof (RFC 8693 section 3, RFC 9449, RFC 9200, the MAC draft).
+// proofTypes are the registered types of tokens that need a proof of possession
+// (RFC 8693 section 3, RFC 9449, RFC 9200, the MAC draft).
 var proofTypes = []string{"dpop", "mac", "n_a", "pop"}
 
-// parseTokenResponse reads RFC 6749 section 5.1 leniently where servers differ
-// and harm is out of the question: numbers as strings, scopes in a list or with
-// commas, no token type or a home-made one. Where there is an object with a
-// token in the member inner, it is the answer.
+// parseTokenResponse reads RFC 6749 section 5.1. It is lenient where servers
+// differ and nothing is at risk: numbers as strings, scopes in a list or with
+// commas, no token type or a private one. If the member inner is an object with a
+// token, that object is the answer.
 func parseTokenResponse(body []byte, inner string) (*tokenResponse, error) {
 	r, err := parseDocument(body)
 	if err != nil {

@@ -48,7 +48,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			ch := parseChallenge(resp.Header)
 			drain(resp)
 			if renewals == maxRenewals {
-				return nil, t.provider.authorize(ctx, ch)
+				return nil, t.provider.rejected(ctx, creds.AccessToken, ch)
 			}
 			if err := t.provider.unauthorized(ctx, creds.AccessToken, ch); err != nil {
 				return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
@@ -50,13 +49,10 @@ func (m *Manager) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session.M
 func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("session.Config")) }
 
 // ClientMetadata returns the client_id and the registration metadata of the
-// template, for the Client ID Metadata Document. The client_id is empty when
-// the template has no ClientMetadataURL.
-func (m *Manager) ClientMetadata() (clientID string, metadata oauthex.ClientRegistrationMetadata) {
-	metadata = m.cfg.Client.ClientMetadata
-	metadata.RedirectURIs, metadata.GrantTypes = slices.Clone(metadata.RedirectURIs), slices.Clone(metadata.GrantTypes)
-	metadata.ResponseTypes, metadata.Contacts = slices.Clone(metadata.ResponseTypes), slices.Clone(metadata.Contacts)
-	return m.cfg.Client.ClientMetadataURL, metadata
+// template, completed for callbackURLs, for the Client ID Metadata Document. The
+// client_id is empty when the template has no ClientMetadataURL.
+func (m *Manager) ClientMetadata(callbackURLs ...string) (clientID string, metadata oauthex.ClientRegistrationMetadata) {
+	return m.cfg.Client.ClientMetadataURL, m.cfg.Client.RegistrationMetadata(callbackURLs...)
 }
 
 // Counter returns what counts for all replicas, for limits such as requests per

@@ -44,6 +44,12 @@ func (h *host) connect(t *testing.T, serverURL string) answer {
 	return h.mustSend(t, http.MethodPost, "/auth/connect", map[string]any{"serverUrl": serverURL})
 }
 
+// connectFresh is connect for a user whose sign-in page shows an error.
+func (h *host) connectFresh(t *testing.T, serverURL string) answer {
+	t.Helper()
+	return h.mustSend(t, http.MethodPost, "/auth/connect", map[string]any{"serverUrl": serverURL, "fresh": true})
+}
+
 // status returns where an authorization stands.
 func (h *host) status(t *testing.T, begun answer) answer {
 	t.Helper()

@@ -90,3 +90,10 @@ func TestHydraDefaultScopes(t *testing.T) {
 	s := hydra(t, "default scopes", "OIDC_DYNAMIC_CLIENT_REGISTRATION_DEFAULT_SCOPE=tools,admin,offline_access")
 	s.journey(t, exampleServer(t, settings{}))
 }
+
+// By default, a client may ask for the scopes that it has registered.
+func TestHydraRegisteredScopes(t *testing.T) {
+	t.Parallel()
+	s := hydra(t, "registered scopes")
+	s.journey(t, exampleServer(t, settings{}))
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,9 @@ type stack struct {
 	reject func(token string)
 	// restart makes the authorization server forget everything.
 	restart func()
+	// silent means that the server shows only the user that it does not know a
+	// client: the browser never comes back.
+	silent bool
 	// form is what the user enters at the authorization server.
 	form url.Values
 	// denial is what the user enters to say no; nil where there is no such button.
@@ -71,7 +75,7 @@ func (s *stack) journey(t *testing.T, h *host) {
 		j.passed("authorize again after a revocation elsewhere")
 	}
 	if s.restart != nil {
-		s.authorizeAnew(t, h, session)
+		session = s.authorizeAnew(t, h, session)
 		j.passed("authorize again after a loss of data")
 	}
 	tokens := s.server.issued()
@@ -89,7 +93,22 @@ func (s *stack) journey(t *testing.T, h *host) {
 	for _, secret := range s.server.secrets() {
 		require.NotContains(t, h.log.String(), secret)
 	}
+	requireNoWarnings(t, h.log.String())
 	j.finished()
+}
+
+// provoked are the warnings that a journey brings about.
+var provoked = []string{"no Redis configured", "rejects a token that was just issued", "does not renew the authorization"}
+
+// requireNoWarnings checks that a log warns of nothing else.
+func requireNoWarnings(t *testing.T, log string) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "level=WARN") && !strings.Contains(line, "level=ERROR") {
+			continue
+		}
+		require.True(t, slices.ContainsFunc(provoked, func(text string) bool { return strings.Contains(line, text) }), line)
+	}
 }
 
 // deny connects, and lets the user say no. The front end is told so.
@@ -225,10 +244,21 @@ func (s *stack) authorizeAgain(t *testing.T, h *host, sessionID string) {
 
 // authorizeAnew restarts the authorization server, which then knows neither
 // tokens nor clients.
-func (s *stack) authorizeAnew(t *testing.T, h *host, sessionID string) {
+func (s *stack) authorizeAnew(t *testing.T, h *host, sessionID string) string {
 	t.Helper()
 	s.restart()
-	s.requireAuthorization(t, h, sessionID)
+	if !s.silent {
+		s.requireAuthorization(t, h, sessionID)
+		return sessionID
+	}
+	refused := h.call(t, sessionID, s.whoami)
+	require.True(t, refused.RequiresAuth, "%+v", refused)
+	// The user sees an error, and says so: the front end asks for a new client.
+	begun := h.connectFresh(t, s.mcpURL)
+	require.True(t, begun.RequiresAuth, "%+v", begun)
+	h.user.authorize(t, begun.AuthURL, h.callback())
+	s.requireCall(t, h, begun.SessionID)
+	return begun.SessionID
 }
 
 // requireAuthorization calls, lets the user approve, and calls again.

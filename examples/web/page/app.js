@@ -35,7 +35,8 @@ async function connect(fresh = false) {
     attempt.abort();
   } }, "The sign-in page shows an error");
   $("connect-button").disabled = true;
-  notice.say("Connecting. If a window opens, answer there.", "busy", cancel, ...(fresh ? [] : [broken]));
+  if (fresh) notice.say("Connecting anew. Answer in the new window, and close the one with the error.", "busy", cancel);
+  else notice.say("Connecting. If a window opens, answer there.", "busy", cancel, broken);
   try {
     const { sessionId } = await withPopup(client, notice, signal,
       () => client.connect(serverUrl, { serverName, fresh, signal }), (id) => ({ sessionId: id }));
