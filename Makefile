@@ -65,7 +65,7 @@ sql: ## sqlstore on PostgreSQL and SQLite, with the race detector
 	go test -C internal/sqltest -race -shuffle=on -timeout 10m ./...
 
 e2e: ## examples/web in a real browser; pictures go to results/e2e
-	@scripts/need chromium
+	@scripts/need chromium redis-server
 	go test -C internal/e2e -count=1 -timeout 10m ./...
 
 screenshots: ## the pictures in docs/images

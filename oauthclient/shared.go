@@ -92,6 +92,9 @@ type Shared struct {
 	// MaxAuthResponseBytes bounds each answer of an authorization server and
 	// each metadata document, decompressed. Defaults to 1 MiB.
 	MaxAuthResponseBytes int64
+	// MaxTokenBytes bounds an access token and a refresh token. The record of a
+	// session holds both. Defaults to 16 KiB.
+	MaxTokenBytes int
 	// MaxRedirects bounds the redirects that one request follows. Metadata
 	// requests follow redirects to wherever Transport reaches, MCP requests only
 	// within the server's origin, and all others never. Negative: none. Defaults
@@ -166,6 +169,7 @@ func (s Shared) prepared() (*shared, error) {
 	setDefault(&c.CallTimeout, 5*time.Minute)
 	setDefault(&c.MaxResponseBytes, 32<<20)
 	setDefault(&c.MaxAuthResponseBytes, 1<<20)
+	setDefault(&c.MaxTokenBytes, 16<<10)
 	setDefault(&c.MaxRedirects, 3)
 	c.MaxRedirects = max(c.MaxRedirects, 0)
 	setDefault(&c.MaxTools, 10_000)
@@ -227,7 +231,7 @@ func (s Shared) validate() error {
 	for name, value := range map[string]int64{
 		"RefreshAhead": int64(s.RefreshAhead), "AttemptTTL": int64(s.AttemptTTL), "RequestTimeout": int64(s.RequestTimeout),
 		"ConnectTimeout": int64(s.ConnectTimeout), "DiscoverTimeout": int64(s.DiscoverTimeout), "CallTimeout": int64(s.CallTimeout), "MaxResponseBytes": s.MaxResponseBytes,
-		"MaxAuthResponseBytes": s.MaxAuthResponseBytes, "MaxTools": int64(s.MaxTools),
+		"MaxAuthResponseBytes": s.MaxAuthResponseBytes, "MaxTools": int64(s.MaxTools), "MaxTokenBytes": int64(s.MaxTokenBytes),
 	} {
 		if value < 0 {
 			bad(name, "must not be negative")

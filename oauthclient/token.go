@@ -59,6 +59,9 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 		return nil, &ServerError{Op: op, StatusCode: answer.status}
 	}
 	token, err := parseTokenResponse(body, p.policy.TokenMember)
+	if err == nil {
+		err = token.check(p.cfg.MaxTokenBytes)
+	}
 	if err != nil {
 		return nil, &ServerError{Op: op, Reason: fmt.Sprintf("%s (content type %q)", err, cleanText(mediaType, 100, nil))}
 	}
@@ -138,6 +141,14 @@ func parseTokenResponse(body []byte, inner string) (*tokenResponse, error) {
 		out.lifetime = time.Duration(min(seconds, maxLifetime.Seconds()) * float64(time.Second))
 	}
 	return out, nil
+}
+
+// check reports whether a token is longer than [Shared.MaxTokenBytes].
+func (t *tokenResponse) check(maxBytes int) error {
+	if n := max(len(t.accessToken.Reveal()), len(t.refreshToken.Reveal())); n > maxBytes {
+		return fmt.Errorf("a token of %d bytes, MaxTokenBytes allows %d", n, maxBytes)
+	}
+	return nil
 }
 
 // apply makes the answer the present tokens of c. requested are the scopes

@@ -21,8 +21,9 @@ type Config struct {
 	// SealKeys encrypt the records (AES-256-GCM): 32 random bytes each. The
 	// first seals, all open, so a new key is rolled out by adding it at the
 	// end everywhere, then moving it to the front, and an old one is removed
-	// when the records it sealed have expired. Required for a store that
-	// outlives the process.
+	// when the records it sealed have expired: a registration that no session
+	// used since may need it for 90 days. Required for a store that outlives
+	// the process.
 	SealKeys [][]byte
 	// InsecurePlaintext stores records unencrypted in a durable store:
 	// whoever reads the store can use the tokens. Defaults to false.

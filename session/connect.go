@@ -66,6 +66,12 @@ func (m *Manager) abandon(ctx context.Context, s stored) {
 	m.cache.drop(s.key)
 }
 
+// The limits of what Connect stores.
+const (
+	maxURLBytes        = 2048
+	maxServerNameBytes = 200
+)
+
 // newRecord validates the arguments of Connect.
 func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 	serverURL, err := oauthclient.NormalizeServerURL(p.ServerURL)
@@ -76,7 +82,7 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil {
 		return nil, &InputError{Field: "CallbackURL", Reason: err.Error()}
 	}
-	if len(p.ServerURL) > 2048 || len(p.CallbackURL) > 2048 || len(p.ServerName) > 200 {
+	if len(p.ServerURL) > maxURLBytes || len(p.CallbackURL) > maxURLBytes || len(p.ServerName) > maxServerNameBytes {
 		return nil, &InputError{Field: "ServerURL, CallbackURL or ServerName", Reason: "is too long"}
 	}
 	if p.ServerName == "" {

@@ -166,8 +166,10 @@ func (m *Manager) retry(ctx context.Context, op string, save func() error) error
 	for wait := savePause; ; {
 		err := save()
 		switch {
-		case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, errReplaced), errors.Is(err, store.ErrInvalid), isUnreadable(err):
+		case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, errReplaced), isUnreadable(err):
 			return err
+		case errors.Is(err, store.ErrInvalid): // a record that is too large stays too large
+			return storeError(ctx, op, err)
 		case errors.Is(err, store.ErrConflict):
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
@@ -25,6 +26,8 @@ type Manager struct {
 	end  context.CancelFunc
 
 	mu     sync.Mutex // orders work.Add before work.Wait
+	owners turns      // to change an owner's list
+
 	closed bool
 	work   sync.WaitGroup // what Close waits for
 }
@@ -37,7 +40,7 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, sealer: newSealer(keys), cache: newCache(cfg.CacheSize)}
+	m := &Manager{cfg: cfg, sealer: newSealer(keys), cache: newCache(cfg.CacheSize), owners: turns{held: make(map[string]chan struct{})}}
 	m.life, m.end = context.WithCancel(context.Background())
 	return m, nil
 }
@@ -135,7 +138,7 @@ func (m *Manager) touch(ctx context.Context, s stored) {
 	if m.sealer.isOld(s.value) {
 		_, err = m.update(ctx, s.key, func(*record) error { return nil }) // seals it with the new key
 	} else {
-		err = m.cfg.Store.Extend(ctx, sessionStoreKey(s.key), now.Add(m.cfg.TTL))
+		err = m.cfg.Store.Extend(ctx, sessionStoreKey(s.key), m.extension(m.cfg.TTL))
 	}
 	if err == nil {
 		err = m.extendOwner(ctx, s.Owner, s.key)
@@ -143,6 +146,12 @@ func (m *Manager) touch(ctx context.Context, s stored) {
 	if err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot extend a session", "session", s.key, "error", err)
 	}
+}
+
+// extension is the expiry of what is extended by life now. Replicas that extend
+// a record in the same second ask for the same expiry, so the store writes one.
+func (m *Manager) extension(life time.Duration) time.Time {
+	return m.cfg.Now().Add(life).Truncate(min(time.Second, m.cfg.TouchInterval/10))
 }
 
 // deleteRecord removes a session's record and takes it off its owner's list.

@@ -17,6 +17,8 @@ import (
 type ownerRecord struct {
 	Format   int      `json:"format"`
 	Sessions []string `json:"sessions"`
+
+	expiry time.Time // in the store
 }
 
 // maxParallelReads is how many sessions of an owner are read at a time.
@@ -74,7 +76,7 @@ var errNoList = errors.New("session: the owner has no list")
 // the value that takes its place.
 func (m *Manager) readOwner(ctx context.Context, owner string) (r ownerRecord, value []byte, err error) {
 	storeKey := ownerStoreKey(owner)
-	value, _, err = m.cfg.Store.Get(ctx, storeKey)
+	value, r.expiry, err = m.cfg.Store.Get(ctx, storeKey)
 	if errors.Is(err, store.ErrNotFound) {
 		return r, nil, errNoList
 	}
@@ -99,6 +101,11 @@ func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(r *owne
 		return nil
 	}
 	storeKey := ownerStoreKey(owner)
+	end, err := m.owners.take(ctx, storeKey)
+	if err != nil {
+		return err
+	}
+	defer end()
 	for wait := time.Millisecond; ; wait = min(2*wait, maxConflictPause) {
 		r, old, err := m.readOwner(ctx, owner)
 		if err != nil && !errors.Is(err, errNoList) && !errors.Is(err, store.ErrUnsure) {
@@ -125,7 +132,7 @@ func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(r *owne
 		if !errors.Is(err, store.ErrConflict) {
 			return storeError(ctx, "writing an owner's sessions", err)
 		}
-		// Others are changing the list: a random pause keeps them apart.
+		// Another replica is changing the list: a random pause keeps the two apart.
 		if !pause(ctx, rand.N(wait)) {
 			return ctx.Err()
 		}
@@ -137,7 +144,7 @@ const maxConflictPause = 100 * time.Millisecond
 
 // ownerExpiry is the life of an owner's list, at least that of each session in
 // it.
-func (m *Manager) ownerExpiry() time.Time { return m.cfg.Now().Add(m.cfg.TTL + m.cfg.TouchInterval) }
+func (m *Manager) ownerExpiry() time.Time { return m.extension(m.cfg.TTL + m.cfg.TouchInterval) }
 
 // addToOwner lists a session, whose record exists already, within
 // Config.MaxSessionsPerOwner. Sessions that have ended are taken off the list
@@ -165,21 +172,25 @@ func (m *Manager) addToOwner(ctx context.Context, owner, key string) error {
 	})
 }
 
-// extendOwner extends the life of an owner's list with that of a session in it.
-// A list that was lost, or that could not be written when the session was
-// created, gets the session this way.
+// extendOwner extends the life of an owner's list with that of a session in it,
+// which is due once per Config.TouchInterval, however many sessions are in it. A
+// list that was lost, or that could not be written when the session was created,
+// gets the session this way.
 func (m *Manager) extendOwner(ctx context.Context, owner, key string) error {
 	if owner == "" {
 		return nil
 	}
+	due := false
 	err := m.updateOwner(ctx, owner, func(r *ownerRecord, old bool) error {
-		if slices.Contains(r.Sessions, key) && !old {
-			return errUnchanged
+		if !slices.Contains(r.Sessions, key) || old {
+			due = false // writing the list extends its life
+			r.list(key)
+			return nil
 		}
-		r.list(key)
-		return nil
+		due = r.expiry.Before(m.extension(m.cfg.TTL))
+		return errUnchanged
 	})
-	if err != nil {
+	if err != nil || !due {
 		return err
 	}
 	return m.cfg.Store.Extend(ctx, ownerStoreKey(owner), m.ownerExpiry())

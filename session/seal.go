@@ -39,9 +39,9 @@ func (e *unknownKeyError) Error() string {
 }
 
 // sealer encrypts records. Each record is encrypted with a key of its own, which
-// is derived from a key of the ring and the store key (HKDF, RFC 5869): so the
-// number of records that one ring key may seal has no practical bound, and a
-// record that is copied to another store key does not open.
+// is derived from a key of the ring and the store key (HKDF, RFC 5869): so
+// AES-GCM's limit of 2^32 random nonces per key holds for the writes of one
+// record, and a record that is copied to another store key does not open.
 type sealer struct{ ring []ringKey }
 
 type ringKey struct {

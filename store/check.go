@@ -50,10 +50,11 @@ func CheckExtend(key string, expiry time.Time) error {
 // unless their Config says otherwise: 256 KiB.
 const DefaultMaxValueBytes = 256 << 10
 
-// CheckValue reports whether a new value is longer than a backend's limit.
+// CheckValue reports whether a new value is longer than a backend's limit,
+// MaxValueBytes of its Config.
 func CheckValue(new []byte, maxBytes int) error {
 	if len(new) > maxBytes {
-		return &argumentError{fmt.Sprintf("store: value of %d bytes, at most %d are allowed", len(new), maxBytes)}
+		return &argumentError{fmt.Sprintf("store: value of %d bytes, MaxValueBytes allows %d", len(new), maxBytes)}
 	}
 	return nil
 }

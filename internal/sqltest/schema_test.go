@@ -87,7 +87,7 @@ func TestSizes(t *testing.T) {
 		for _, old := range [][]byte{nil, largest} {
 			err := s.Swap(t.Context(), "k", old, make([]byte, 256<<10+1), later)
 			require.ErrorIs(t, err, store.ErrInvalid)
-			require.EqualError(t, err, "sqlstore: value of 262145 bytes, at most 262144 are allowed: store: invalid argument")
+			require.EqualError(t, err, "store: value of 262145 bytes, MaxValueBytes allows 262144")
 		}
 		key := strings.Repeat("k", 1024)
 		require.NoError(t, s.Swap(t.Context(), key, nil, []byte("v"), later))

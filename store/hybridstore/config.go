@@ -69,7 +69,7 @@ func (c Config) withDefaults() (Config, error) {
 		value int64
 	}{
 		{"MaxEntries", int64(c.MaxEntries)}, {"MaxBytes", c.MaxBytes},
-		{"Redis.OpTimeout", int64(c.Redis.OpTimeout)}, {"Redis.MaxValueBytes", int64(c.Redis.MaxValueBytes)},
+		{"Redis.CacheTTL", int64(c.Redis.CacheTTL)}, {"Redis.OpTimeout", int64(c.Redis.OpTimeout)}, {"Redis.MaxValueBytes", int64(c.Redis.MaxValueBytes)},
 	} {
 		if limit.value < 0 {
 			errs = append(errs, &configError{"hybridstore: Config." + limit.field + ": is negative"})

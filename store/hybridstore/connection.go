@@ -81,7 +81,7 @@ func (s *Store) serve(client *redis.Store, away bool) {
 		l.locksFrom = time.Now().Add(lastRetry + s.cfg.Redis.OpTimeout)
 	}
 	s.mu.Lock()
-	s.replayed = tally{}
+	s.replayed, s.lost = [removed + 1]int{}, 0
 	s.link.Store(l)
 	s.mu.Unlock()
 	s.replayAll(l)
@@ -153,26 +153,23 @@ func (s *Store) look() {
 	}
 }
 
-// tally counts the changes of which Redis was told on its return.
-type tally struct{ created, changed, extended, removed, lost int }
-
 // logReturn says that Redis is back.
 func (s *Store) logReturn(l *link, away bool) {
 	s.mu.Lock()
-	t, waiting := s.replayed, len(s.memory.overlay)
+	told, lost, waiting := s.replayed, s.lost, len(s.memory.overlay)
 	s.mu.Unlock()
 	if s.link.Load() != l {
 		return
 	}
-	if t.lost > 0 {
-		s.log.Warn("⚠️ changes of the outage are dropped: Redis has other ones", "changes", t.lost)
+	if lost > 0 {
+		s.log.Warn("⚠️ changes of the outage are dropped: Redis has other ones", "changes", lost)
 	}
 	if !away {
 		s.log.Info("✅ Redis is connected", "caching", l.redis.Caching())
 		return
 	}
-	s.log.Info("✅ Redis is back", "caching", l.redis.Caching(), "created", t.created, "changed", t.changed, "extended", t.extended,
-		"removed", t.removed, "waiting", waiting)
+	s.log.Info("✅ Redis is back", "caching", l.redis.Caching(), "created", told[created], "changed", told[changed], "extended", told[extended],
+		"removed", told[removed], "waiting", waiting)
 }
 
 // replayers bounds how many changes are on their way to Redis at a time.
@@ -270,16 +267,9 @@ func (s *Store) settle(e *entry, err error) error {
 	}
 	switch {
 	case lost:
-		s.replayed.lost++
-	case gone:
-	case e.kind == created:
-		s.replayed.created++
-	case e.kind == changed:
-		s.replayed.changed++
-	case e.kind == extended:
-		s.replayed.extended++
-	case e.kind == removed:
-		s.replayed.removed++
+		s.lost++
+	case !gone:
+		s.replayed[e.kind]++
 	}
 	now := s.memory.entries[e.key]
 	if now == nil || now.kind != e.kind || now.stamp != e.stamp || !bytes.Equal(now.value, e.value) || !now.expiry.Equal(e.expiry) {

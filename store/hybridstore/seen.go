@@ -19,24 +19,15 @@ var seed = maphash.MakeSeed()
 
 func slot(key string) byte { return byte(maphash.String(seed, key)) }
 
-// begin notes what is so before a read.
-func (s *Store) begin(key string) before {
+// begin notes what is so before a read or a write.
+func (s *Store) begin(key string, write bool) before {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.beginLocked(key)
-}
-
-func (s *Store) beginLocked(key string) before {
 	i := slot(key)
+	if write {
+		s.wrote[i]++
+	}
 	return before{key: key, entry: s.memory.get(key, time.Now()), lease: s.leases[key], told: s.told[i], wrote: s.wrote[i]}
-}
-
-// beginWrite is begin for a write.
-func (s *Store) beginWrite(key string) before {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wrote[slot(key)]++
-	return s.beginLocked(key)
 }
 
 // saw remembers what a read has got, unless the record has changed meanwhile.

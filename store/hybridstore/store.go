@@ -33,7 +33,8 @@ type Store struct {
 	replaying map[string]chan struct{} // the changes that are on their way to Redis
 	told      [256]uint64              // changes that Redis told of, by hash of their key
 	wrote     [256]uint64              // beginnings and ends of own writes, by hash of their key
-	replayed  tally
+	replayed  [removed + 1]int         // the changes of which Redis was told on its return, by kind
+	lost      int                      // the changes that Redis did not take, as it had others
 
 	background context.Context
 	stop       context.CancelFunc
@@ -133,7 +134,7 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.
 			}
 			continue
 		}
-		b := s.begin(key)
+		b := s.begin(key, false)
 		record, err := l.redis.Get(ctx, key)
 		if err == nil {
 			s.saw(b, record)
@@ -165,7 +166,7 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 	}
 	w := redis.Write{Old: old, New: new, Expiry: expiry, Stamp: redis.NewStamp()}
 	return s.change(ctx, key, func(l *link) error {
-		b := s.beginWrite(key)
+		b := s.begin(key, true)
 		err := l.redis.Swap(ctx, key, w)
 		w.Sent = true
 		if err != nil || new == nil || !time.Now().Before(expiry) {
@@ -187,19 +188,17 @@ func (s *Store) Extend(ctx context.Context, key string, expiry time.Time) error 
 		return s.local.Extend(ctx, key, expiry)
 	}
 	return s.change(ctx, key, func(l *link) error {
-		b := s.beginWrite(key)
+		b := s.begin(key, true)
 		err := l.redis.Extend(ctx, key, expiry)
-		if err != nil || b.entry == nil {
-			s.endWrite(b, nil)
-			return err
+		var left *entry
+		if err == nil && b.entry != nil {
+			left = &entry{key: key, value: b.entry.value, expiry: b.entry.expiry, stamp: b.entry.stamp}
+			if expiry.After(left.expiry) {
+				left.expiry = expiry.Round(0)
+			}
 		}
-		next := *b.entry
-		next.place = nil
-		if expiry.After(next.expiry) {
-			next.expiry = expiry.Round(0)
-		}
-		s.endWrite(b, &next)
-		return nil
+		s.endWrite(b, left)
+		return err
 	}, func(now time.Time) error { return s.extendAway(key, expiry, now) })
 }
 
@@ -212,7 +211,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 		return s.local.Delete(ctx, key)
 	}
 	return s.change(ctx, key, func(l *link) error {
-		b := s.beginWrite(key)
+		b := s.begin(key, true)
 		defer s.endWrite(b, nil)
 		return l.redis.Delete(ctx, key)
 	}, func(now time.Time) error { return s.deleteAway(key, now) })

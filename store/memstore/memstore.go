@@ -23,11 +23,10 @@ const (
 // Config configures a [Store]. The zero value is ready for use.
 type Config struct {
 	// MaxEntries bounds how many records the store holds, and beside them how
-	// many counts. Values below one stand for the default. Defaults to 100,000.
+	// many counts. Defaults to 100,000.
 	MaxEntries int
 
-	// MaxValueBytes bounds the length of one value, in bytes. Values below
-	// one stand for the default. Defaults to
+	// MaxValueBytes bounds the length of one value, in bytes. Defaults to
 	// [store.DefaultMaxValueBytes], 256 KiB.
 	MaxValueBytes int
 
@@ -57,12 +56,20 @@ var (
 	_ store.Counter      = (*Store)(nil)
 )
 
-// New returns an empty store. Changing cfg later has no effect on it.
+// New returns an empty store. Changing cfg later has no effect on it. New panics
+// if a limit is negative, which is a mistake in the program: nothing else can
+// fail.
 func New(cfg Config) *Store {
-	if cfg.MaxEntries < 1 {
+	if cfg.MaxEntries < 0 {
+		panic("memstore: Config.MaxEntries: is negative")
+	}
+	if cfg.MaxValueBytes < 0 {
+		panic("memstore: Config.MaxValueBytes: is negative")
+	}
+	if cfg.MaxEntries == 0 {
 		cfg.MaxEntries = defaultMaxEntries
 	}
-	if cfg.MaxValueBytes < 1 {
+	if cfg.MaxValueBytes == 0 {
 		cfg.MaxValueBytes = store.DefaultMaxValueBytes
 	}
 	if cfg.Now == nil {

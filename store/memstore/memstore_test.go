@@ -135,7 +135,7 @@ func TestValueTooLong(t *testing.T) {
 	for _, old := range [][]byte{nil, []byte("12345678")} {
 		err := s.Swap(t.Context(), "k", old, []byte("123456789"), expiry)
 		require.ErrorIs(t, err, store.ErrInvalid)
-		require.EqualError(t, err, "store: value of 9 bytes, at most 8 are allowed")
+		require.EqualError(t, err, "store: value of 9 bytes, MaxValueBytes allows 8")
 	}
 	value, _, err := s.Get(t.Context(), "k")
 	require.NoError(t, err)
@@ -144,25 +144,20 @@ func TestValueTooLong(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct {
-		name string
-		cfg  memstore.Config
-	}{
-		{"zero", memstore.Config{}},
-		{"negative", memstore.Config{MaxEntries: -1, MaxValueBytes: -1}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			s := memstore.New(tt.cfg)
-			expiry := time.Now().Add(time.Hour)
-			require.NoError(t, s.Swap(t.Context(), "largest", nil, make([]byte, 256<<10), expiry))
-			require.ErrorIs(t, s.Swap(t.Context(), "larger", nil, make([]byte, 256<<10+1), expiry), store.ErrInvalid)
-			for i := range 100_000 - 1 {
-				require.NoError(t, s.Swap(t.Context(), strconv.Itoa(i), nil, []byte{}, expiry))
-			}
-			require.ErrorIs(t, s.Swap(t.Context(), "more", nil, []byte{}, expiry), store.ErrFull)
-		})
+	s := memstore.New(memstore.Config{})
+	expiry := time.Now().Add(time.Hour)
+	require.NoError(t, s.Swap(t.Context(), "largest", nil, make([]byte, 256<<10), expiry))
+	require.ErrorIs(t, s.Swap(t.Context(), "larger", nil, make([]byte, 256<<10+1), expiry), store.ErrInvalid)
+	for i := range 100_000 - 1 {
+		require.NoError(t, s.Swap(t.Context(), strconv.Itoa(i), nil, []byte{}, expiry))
 	}
+	require.ErrorIs(t, s.Swap(t.Context(), "more", nil, []byte{}, expiry), store.ErrFull)
+}
+
+func TestNegativeLimits(t *testing.T) {
+	t.Parallel()
+	require.PanicsWithValue(t, "memstore: Config.MaxEntries: is negative", func() { memstore.New(memstore.Config{MaxEntries: -1}) })
+	require.PanicsWithValue(t, "memstore: Config.MaxValueBytes: is negative", func() { memstore.New(memstore.Config{MaxValueBytes: -1}) })
 }
 
 // TestWritesReclaim shows that a backlog of expired records goes away without

@@ -12,7 +12,6 @@ import (
 
 const (
 	defaultTablePrefix   = "mcpoauth_"
-	defaultMaxValueBytes = 256 << 10
 	defaultOpTimeout     = 3 * time.Second
 	defaultSweepInterval = time.Minute
 
@@ -82,7 +81,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.Join(errs...)
 	}
 	setDefault(&c.TablePrefix, defaultTablePrefix)
-	setDefault(&c.MaxValueBytes, defaultMaxValueBytes)
+	setDefault(&c.MaxValueBytes, store.DefaultMaxValueBytes)
 	setDefault(&c.OpTimeout, defaultOpTimeout)
 	setDefault(&c.SweepInterval, defaultSweepInterval)
 	if c.Logger == nil {

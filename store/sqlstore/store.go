@@ -91,8 +91,8 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 	if err := s.check(ctx, "swap", key, store.CheckSwap(key, new, expiry)); err != nil {
 		return err
 	}
-	if len(new) > s.maxValueBytes {
-		return fmt.Errorf("sqlstore: value of %d bytes, at most %d are allowed: %w", len(new), s.maxValueBytes, store.ErrInvalid)
+	if err := store.CheckValue(new, s.maxValueBytes); err != nil {
+		return err
 	}
 	if old == nil && new == nil {
 		return s.wantAbsent(ctx, key)
