@@ -78,6 +78,9 @@ func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 // that ask at one time, and those that ask for nothing more while the attempt
 // is open, get the same attempt.
 func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
+	if p.hasEnded() {
+		return ErrNotConnected
+	}
 	result, err := p.detached(ctx, "starting an authorization", p.binding+" "+strings.Join(ch.scopes, " "), 4, func(ctx context.Context) (any, error) {
 		if open := p.openAttempt(ctx, ch); open != nil {
 			return open, nil
@@ -100,6 +103,9 @@ func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
 // replaced so once in 10 minutes at most; later requests get the new one. It
 // returns [*AuthorizationRequiredError], or the error that prevented it.
 func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool) error {
+	if p.hasEnded() {
+		return ErrNotConnected
+	}
 	creds, err := p.load(ctx)
 	if err != nil {
 		return err

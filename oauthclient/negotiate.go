@@ -2,6 +2,7 @@ package oauthclient
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"sync"
 	"time"
@@ -33,7 +34,7 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 		// One negotiation serves all callers, so it must not end with the first.
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
 		defer cancel()
-		connection, err := c.negotiate(ctx, creds.Connection)
+		connection, err := c.negotiate(ctx, creds)
 		return connection, callError(ctx, "connecting to the MCP server", err)
 	})
 	select {
@@ -47,9 +48,34 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 	}
 }
 
-// negotiate agrees on a connection with the server and saves it in place of old.
-// Where another process was faster, its connection counts.
-func (c *MCPOAuthClient) negotiate(ctx context.Context, old Connection) (Connection, error) {
+// maxNegotiations bounds how often one negotiation begins anew.
+const maxNegotiations = 3
+
+// negotiate agrees on a connection with the server and saves it in place of that
+// in creds. Where another process was faster, its connection counts. Where a new
+// grant came, which ends all connections, the negotiation begins anew.
+func (c *MCPOAuthClient) negotiate(ctx context.Context, creds Credentials) (Connection, error) {
+	for range maxNegotiations {
+		made, err := c.agree(ctx, creds.Connection)
+		if err != nil {
+			return Connection{}, err
+		}
+		kept, err := c.save(ctx, creds.Connection, made)
+		if err != nil || !kept.Equal(made) {
+			c.endUnsaved(ctx, made, creds)
+		}
+		if err != nil || !kept.IsZero() {
+			return kept, err
+		}
+		if creds, err = c.provider.load(ctx); err != nil {
+			return Connection{}, err
+		}
+	}
+	return Connection{}, &TemporaryError{Op: "connecting to the MCP server", Err: errors.New("the connection was ended while it was made")}
+}
+
+// agree agrees on a connection with the server, which gets the cookies of old.
+func (c *MCPOAuthClient) agree(ctx context.Context, old Connection) (Connection, error) {
 	c.cookies.forget()
 	origin := c.cfg.origins.of(c.cfg.ServerURL)
 	client := c.authorized(nil)
@@ -58,13 +84,9 @@ func (c *MCPOAuthClient) negotiate(ctx context.Context, old Connection) (Connect
 		return Connection{}, err
 	}
 	origin.learn(conn.Version, c.cfg.Now())
-	made := newConnection(conn, c.cookies.present(old))
+	made := newConnection(conn, c.cookies.present(c.full(old)))
 	c.cookies.forget()
-	kept, err := c.save(ctx, old, made)
-	if err != nil || !kept.Equal(made) {
-		c.endUnsaved(ctx, made)
-	}
-	return kept, err
+	return made, nil
 }
 
 // save puts updated in place of old, and returns what is stored then. If the
@@ -112,7 +134,7 @@ func isTrimmed(connection Connection) bool {
 func (c *core) full(stored Connection) Connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.local.IsZero() && (c.local.Equal(stored) || c.replaces != nil && c.replaces.Equal(stored)) {
+	if c.replaces != nil && c.replaces.Equal(stored) || !c.local.IsZero() && c.local.Equal(stored) {
 		return c.local
 	}
 	return stored
@@ -126,18 +148,22 @@ func (c *core) isUnsaved(connection Connection) bool {
 }
 
 // drop forgets a connection whose MCP session the server has lost, unless
-// another process has made a new one in the meantime.
+// another process has made a new one in the meantime. If the store can be read
+// but not written, only this process forgets it.
 func (c *MCPOAuthClient) drop(ctx context.Context, lost Connection) error {
-	c.mu.Lock()
-	if c.local.sameSession(lost) {
-		c.local, c.replaces = Connection{}, nil
-	}
-	c.mu.Unlock()
+	old := c.forgetLocal(lost)
 	ended := newConnection(nil, nil)
-	for old := lost; ; {
+	for {
 		now, err := c.cfg.Credentials.SetConnection(ctx, old, ended)
 		if err != nil {
-			return storageError(ctx, err)
+			if _, loadErr := c.provider.load(ctx); loadErr != nil {
+				return loadErr
+			}
+			c.cfg.Logger.WarnContext(ctx, "mcpoauth: the connection data cannot be saved", "error", err)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.local, c.replaces = ended, &old
+			return nil
 		}
 		if now.Equal(ended) || !now.sameSession(lost) {
 			return nil
@@ -146,12 +172,34 @@ func (c *MCPOAuthClient) drop(ctx context.Context, lost Connection) error {
 	}
 }
 
-// endUnsaved ends the MCP session of a connection that is not used.
-func (c *MCPOAuthClient) endUnsaved(ctx context.Context, unused Connection) {
-	creds, err := c.provider.load(context.WithoutCancel(ctx))
-	if err == nil {
-		creds.Connection = unused
-		c.end(ctx, creds)
+// forgetLocal forgets a connection in the memory of this process, and returns
+// the connection that the store has in its place.
+func (c *core) forgetLocal(lost Connection) (stored Connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.local.sameSession(lost) {
+		return lost
+	}
+	stored = lost
+	if c.replaces != nil {
+		stored = *c.replaces
+	}
+	c.local, c.replaces = Connection{}, nil
+	return stored
+}
+
+// endUnsaved ends the MCP session of a connection that is not used. used are the
+// credentials that the negotiation began with.
+func (c *MCPOAuthClient) endUnsaved(ctx context.Context, unused Connection, used Credentials) {
+	used.Connection = unused
+	if c.end(ctx, used) == nil {
+		return
+	}
+	// They may have been refreshed.
+	now, err := c.provider.load(context.WithoutCancel(ctx))
+	if err == nil && now.Authorized() && !now.AccessToken.Equal(used.AccessToken) {
+		now.Connection = unused
+		_ = c.end(ctx, now) // end has logged it
 	}
 }
 
