@@ -34,7 +34,7 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 		// One negotiation serves all callers, so it must not end with the first.
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
 		defer cancel()
-		connection, err := c.negotiate(ctx, creds)
+		connection, err := c.negotiate(ctx, *creds)
 		return connection, callError(ctx, "connecting to the MCP server", err)
 	})
 	select {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mcpoauth/mcpoauth/internal/members"
 	"github.com/mcpoauth/mcpoauth/store"
 )
 
@@ -17,7 +18,12 @@ import (
 type ownerRecord struct {
 	Format   int      `json:"format"`
 	Sessions []string `json:"sessions"`
+	kept
 }
+
+var ownerRecordMembers = members.Known[ownerRecord]()
+
+func (*ownerRecord) known() map[string]bool { return ownerRecordMembers }
 
 // maxParallelReads is how many sessions of an owner are read at a time.
 const maxParallelReads = 16
@@ -112,7 +118,7 @@ func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(r *owne
 		var value []byte
 		if len(r.Sessions) > 0 {
 			r.Format = recordFormat
-			if value, err = m.sealer.encode(storeKey, r); err != nil {
+			if value, err = m.sealer.encode(storeKey, &r); err != nil {
 				return err
 			}
 		} else if old == nil {

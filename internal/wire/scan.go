@@ -22,7 +22,12 @@ const (
 // when text is no valid object or nested too deep; by then visit may have been
 // called for the members before the fault. The slices are parts of text.
 func Members(text []byte, visit func(name, value []byte)) bool {
-	return parts(text, '{', func(name, value []byte) { visit(Unquote(name), value) }) > 0
+	return RawMembers(text, func(name, value []byte) { visit(Unquote(name), value) })
+}
+
+// RawMembers is [Members] with names as they are spelled, in quotes.
+func RawMembers(text []byte, visit func(name, value []byte)) bool {
+	return parts(text, '{', visit) > 0
 }
 
 // Elements calls visit with the elements of a JSON array in their order, as
