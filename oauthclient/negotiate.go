@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
 
 // connection returns the connection data, from the store if there are any, and
@@ -34,7 +36,7 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 		// One negotiation serves all callers, so it must not end with the first.
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
 		defer cancel()
-		connection, err := c.negotiate(ctx, *creds)
+		connection, err := c.negotiate(ctx)
 		return connection, callError(ctx, "connecting to the MCP server", err)
 	})
 	select {
@@ -51,11 +53,19 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 // maxNegotiations bounds how often one negotiation begins anew.
 const maxNegotiations = 3
 
-// negotiate agrees on a connection with the server and saves it in place of that
-// in creds. Where another process was faster, its connection counts. Where a new
-// grant came, which ends all connections, the negotiation begins anew.
-func (c *MCPOAuthClient) negotiate(ctx context.Context, creds Credentials) (Connection, error) {
+// negotiate agrees on a connection with the server and saves it in place of the
+// stored one. Where another call or process was faster, its connection counts.
+// Where a new grant came, which ends all connections, the negotiation begins
+// anew.
+func (c *MCPOAuthClient) negotiate(ctx context.Context) (Connection, error) {
 	for range maxNegotiations {
+		creds, err := c.provider.load(ctx)
+		if err != nil {
+			return Connection{}, err
+		}
+		if connection := c.full(creds.Connection); !connection.IsZero() {
+			return connection, nil
+		}
 		made, err := c.agree(ctx, creds.Connection)
 		if err != nil {
 			return Connection{}, err
@@ -66,9 +76,6 @@ func (c *MCPOAuthClient) negotiate(ctx context.Context, creds Credentials) (Conn
 		}
 		if err != nil || !kept.IsZero() {
 			return kept, err
-		}
-		if creds, err = c.provider.load(ctx); err != nil {
-			return Connection{}, err
 		}
 	}
 	return Connection{}, &TemporaryError{Op: "connecting to the MCP server", Err: errors.New("the connection was ended while it was made")}
@@ -121,13 +128,24 @@ func (c *MCPOAuthClient) save(ctx context.Context, old, updated Connection) (Con
 
 // isTrimmed reports whether the stored form of a connection lacks something.
 func isTrimmed(connection Connection) bool {
-	data, err := connection.MarshalBinary()
-	var stored Connection
-	if err != nil || stored.UnmarshalBinary(data) != nil || stored.IsZero() {
-		return true
+	full, cut := connection.conn(), connection.stored().conn()
+	if full == nil || cut == nil {
+		return full != cut
 	}
-	full, cut := connection.conn(), stored.conn()
 	return full.Listed != cut.Listed || full.Instructions != cut.Instructions || len(full.ServerInfo) != len(cut.ServerInfo)
+}
+
+// keepLocal keeps conn, which has more than the connection old, in the memory of
+// this process, and returns it.
+func (c *core) keepLocal(old Connection, conn *wire.Conn) Connection {
+	more := Connection{&connectionState{id: old.id(), conn: conn, cookies: old.cookies()}}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.local.Equal(old) {
+		c.replaces = nil
+	}
+	c.local = more
+	return more
 }
 
 // full returns a stored connection with what only this process has of it.

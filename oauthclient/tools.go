@@ -167,7 +167,9 @@ func (c *MCPOAuthClient) listTools(ctx context.Context, op *operation) ([]*Tool,
 	return tools, err
 }
 
-// annotate makes headers those of the operation's connection.
+// annotate makes headers those of the operation's connection. Where they do not
+// fit into its stored form, they stay in the memory of this process: another
+// process would find nothing new in the store.
 func (c *MCPOAuthClient) annotate(ctx context.Context, op *operation, headers map[string][]wire.Header) error {
 	old := op.connection
 	if old.conn().Listed && maps.EqualFunc(old.conn().Headers, headers, func(a, b []wire.Header) bool { return reflect.DeepEqual(a, b) }) {
@@ -176,6 +178,10 @@ func (c *MCPOAuthClient) annotate(ctx context.Context, op *operation, headers ma
 	conn := *old.conn()
 	conn.Headers, conn.Listed = headers, true
 	updated := newConnection(&conn, c.cookies.present(old))
+	if stored := updated.stored().conn(); stored == nil || !stored.Listed {
+		op.connection = c.keepLocal(old, &conn)
+		return nil
+	}
 	op.connection = updated // right for this operation, also where another process saves its own
 	_, err := c.save(ctx, old, updated)
 	return err
@@ -286,7 +292,7 @@ func (c *MCPOAuthClient) callTool(ctx context.Context, op *operation, name strin
 		return result, err
 	}
 	before := op.connection
-	if _, listErr := c.listTools(ctx, op); listErr != nil || before.Equal(op.connection) {
+	if _, listErr := c.listTools(ctx, op); listErr != nil || before == op.connection {
 		return nil, err
 	}
 	return c.ask(ctx, op, r)
