@@ -153,8 +153,12 @@ func (x *exchange) refusal(resp *http.Response) error {
 	if err == nil {
 		var own error
 		_ = visitMessages(bytes.TrimPrefix(text, byteOrderMark), func(m message) {
-			if m.isError() {
-				own = newRPCError(resp.StatusCode, redact(x.secrets, m.err))
+			if !m.isError() || m.err[0] != '{' {
+				return // a text is what gateways say, and is no JSON-RPC
+			}
+			rpc := newRPCError(resp.StatusCode, redact(x.secrets, m.err))
+			if rpc.Err.Code < 0 || !temporary(resp.StatusCode) {
+				own = rpc
 			}
 		})
 		if own != nil {
@@ -162,6 +166,13 @@ func (x *exchange) refusal(resp *http.Response) error {
 		}
 	}
 	return newStatusError(resp, redact(x.secrets, text))
+}
+
+// temporary reports whether an HTTP status says that the server is in trouble, or
+// is asked too much. Its body is then the JSON-RPC error of an MCP server only
+// if it has such a code: gateways send their own objects.
+func temporary(status int) bool {
+	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 }
 
 // readRefusal reads what a server says of its refusal. Of an event stream, which
