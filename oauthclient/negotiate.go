@@ -148,7 +148,8 @@ func (c *core) keepLocal(old Connection, conn *wire.Conn) Connection {
 	return more
 }
 
-// full returns a stored connection with what only this process has of it.
+// full returns the connection that this process has in memory for a stored one,
+// or the stored one itself.
 func (c *core) full(stored Connection) Connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()

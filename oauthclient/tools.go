@@ -271,8 +271,9 @@ func (c *MCPOAuthClient) CallToolProgress(ctx context.Context, name string, args
 	return newCallToolResult(result)
 }
 
-// callTool calls a tool with the headers that its annotations ask for. A server
-// that wants others has changed its tools.
+// callTool calls a tool with the headers that its annotations ask for. If the
+// server wants other headers, its tools have changed: callTool lists them again
+// and repeats the call once.
 func (c *MCPOAuthClient) callTool(ctx context.Context, op *operation, name string, arguments json.RawMessage) (json.RawMessage, error) {
 	if conn := op.connection.conn(); conn.Version >= modernVersion && !conn.Listed {
 		if _, err := c.listTools(ctx, op); err != nil {

@@ -111,7 +111,7 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 		return err
 	}
 	// The lock keeps out a refresh, whose new tokens would escape revocation.
-	// If the store cannot grant it just now, the user leaves all the same.
+	// If the store cannot grant it now, the session is removed without it.
 	unlock, err := m.tryLock(ctx, sessionStoreKey(s.key))
 	if err != nil {
 		return err

@@ -280,7 +280,7 @@ func (m *Manager) noteFailure(ctx context.Context, key string, cause error) {
 	}
 }
 
-// failureReason is what people are told about a failed authorization.
+// failureReason returns a text for people about a failed authorization.
 func failureReason(err error) string {
 	if refused, ok := errors.AsType[*oauthclient.AuthorizationError](err); ok {
 		switch refused.Code {

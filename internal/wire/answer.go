@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// exchange is one request and the reading of its answer.
+// exchange sends one request and reads its answer.
 type exchange struct {
 	c       *Client
 	conn    *Conn
@@ -79,7 +79,7 @@ func (x *exchange) cancel(ctx context.Context, method string) {
 	if modern(x.conn.Version) || method == "initialize" || method == "ping" {
 		return
 	}
-	// The context has ended, which is what the server is to be told.
+	// The context has ended, and the server does not know it yet.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer stop()
 	body := strconv.AppendInt([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), x.id, 10)
@@ -351,8 +351,8 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 // again.
 const maxDrain = 16 << 10
 
-// drain reads the short rest of an answer, and closes it. What a server keeps
-// open is not waited for.
+// drain reads the short rest of an answer, so that its connection can be used
+// again, and closes it. It does not wait for an event stream to end.
 func drain(resp *http.Response) {
 	if resp.ContentLength != 0 && mediaType(resp.Header) != "text/event-stream" {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
