@@ -76,6 +76,9 @@ func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 // callers share one attempt. While it is open, later callers that need no further
 // scopes share it, too.
 func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
+	if p.hasEnded() {
+		return ErrNotConnected
+	}
 	result, err := p.detached(ctx, "starting an authorization", p.binding+" "+strings.Join(ch.scopes, " "), 4, func(ctx context.Context) (any, error) {
 		if open := p.openAttempt(ctx, ch); open != nil {
 			return open, nil
@@ -98,6 +101,9 @@ func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
 // most once in 10 minutes; later requests get the new one. Reauthorize returns
 // [*AuthorizationRequiredError], or the error that prevented it.
 func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool) error {
+	if p.hasEnded() {
+		return ErrNotConnected
+	}
 	creds, err := p.load(ctx)
 	if err != nil {
 		return err

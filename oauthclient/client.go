@@ -53,7 +53,7 @@ func New(cfg Config) (*MCPOAuthClient, error) {
 // authorized returns the protocol with this client's authorization. Its first
 // request begins with the credentials in read, which may be nil.
 func (c *MCPOAuthClient) authorized(read *Credentials) *wire.Client {
-	t := &transport{provider: c.provider, cookies: &c.cookies}
+	t := &transport{core: c.core, provider: c.provider}
 	t.read.Store(read)
 	return c.protocol(t)
 }
@@ -192,7 +192,7 @@ func (c *MCPOAuthClient) Disconnect(ctx context.Context) error {
 // are logged. It is for credentials that are no longer stored, and does not
 // touch the store.
 func (c *MCPOAuthClient) Revoke(ctx context.Context, creds Credentials) {
-	c.end(ctx, creds)
+	_ = c.end(ctx, creds) // end has logged it
 	if err := c.provider.revoke(ctx, creds); err != nil {
 		c.cfg.Logger.WarnContext(ctx, "mcpoauth: revocation failed", "error", err)
 	}
@@ -201,17 +201,20 @@ func (c *MCPOAuthClient) Revoke(ctx context.Context, creds Credentials) {
 // goodbyeTimeout bounds the request that ends an MCP session.
 const goodbyeTimeout = 5 * time.Second
 
-// end ends the MCP session of credentials.
-func (c *MCPOAuthClient) end(ctx context.Context, creds Credentials) {
+// end ends the MCP session of credentials. It logs a failure.
+func (c *MCPOAuthClient) end(ctx context.Context, creds Credentials) error {
+	creds.Connection = c.full(creds.Connection)
 	conn := creds.Connection.conn()
 	if conn == nil || conn.SessionID == "" {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 	defer cancel()
-	if err := c.protocol(bearer{c.cfg.Transport, creds}).End(ctx, conn); err != nil {
+	err := c.protocol(bearer{c.cfg.Transport, creds}).End(ctx, conn)
+	if err != nil {
 		c.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP session was not ended", "error", errorText(err))
 	}
+	return err
 }
 
 func (c *core) isDisconnected() bool {

@@ -116,6 +116,15 @@ func (c Connection) MarshalBinary() ([]byte, error) {
 	return nil, errors.New("oauthclient: the connection data are too large")
 }
 
+// stored returns what is left of a connection when it is read from a store.
+func (c Connection) stored() (stored Connection) {
+	data, err := c.MarshalBinary()
+	if err == nil {
+		_ = stored.UnmarshalBinary(data) // it returns no error
+	}
+	return stored
+}
+
 // UnmarshalBinary replaces c with what MarshalBinary returned. Data that it
 // cannot use give the zero Connection, not an error.
 func (c *Connection) UnmarshalBinary(data []byte) error {

@@ -15,8 +15,8 @@ const (
 
 // cookieJar holds the cookies that the MCP server's own origin set on one
 // connection, which sticky load balancers need. They are hints: an answer may
-// change them at any time, the connection data are saved without waiting for
-// that, and losing one costs one repeat. All of them are sent with every
+// change them at any time. They are saved when the connection data are saved
+// anyway, and losing one costs one repeat. All of them are sent with every
 // request, because a connection has one URL.
 type cookieJar struct {
 	mu      sync.Mutex

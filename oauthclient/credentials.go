@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 	"unique"
+
+	"github.com/mcpoauth/mcpoauth/internal/members"
 )
 
 // Credentials are what one user's connection to one MCP server needs to go on
@@ -60,6 +62,7 @@ type Credentials struct {
 	// it: another account may have authorized.
 	Connection Connection
 	standing   standing
+	unknown    string // members of a later version; a new grant ends them
 }
 
 // Authorized reports whether there is a token to use or to refresh.
@@ -89,33 +92,46 @@ var errSecretJSON = errors.New("oauthclient: this value holds secrets; use Marsh
 func (c Credentials) MarshalJSON() ([]byte, error) { return nil, errSecretJSON }
 
 // MarshalBinary returns the credentials with their secrets, in a form that
-// [Credentials.UnmarshalBinary] of this and later versions reads.
+// [Credentials.UnmarshalBinary] of this and later versions reads. Members that a
+// later version added are kept.
 func (c Credentials) MarshalBinary() ([]byte, error) {
 	connection, err := c.Connection.MarshalBinary()
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(credentialsWire{
+	var registration []byte
+	if c.Registration != (Registration{}) {
+		if registration, err = c.Registration.MarshalBinary(); err != nil {
+			return nil, err
+		}
+	}
+	data, err := json.Marshal(credentialsWire{
 		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Replaced: revealAll(c.Replaced), TokenType: c.TokenType,
 		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, Scopes: c.Scopes, StepUp: c.StepUp,
 		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
-		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: c.Registration.wire(), Connection: connection,
+		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: registration, Connection: connection,
 		Standing: c.standing,
 	})
+	return members.Add(data, c.unknown), err
 }
 
 // UnmarshalBinary replaces c with what MarshalBinary returned.
 func (c *Credentials) UnmarshalBinary(data []byte) error {
 	var w credentialsWire
-	if err := json.Unmarshal(data, &w); err != nil {
+	var registration Registration
+	err := json.Unmarshal(data, &w)
+	if err == nil && len(w.Registration) > 0 {
+		err = registration.UnmarshalBinary(w.Registration)
+	}
+	if err != nil {
 		return errors.New("oauthclient: credentials are malformed")
 	}
 	*c = Credentials{
 		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), Replaced: secrets(w.Replaced), TokenType: w.TokenType,
 		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, Scopes: w.Scopes, StepUp: w.StepUp,
 		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
-		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: w.Registration.registration(),
-		standing: w.Standing,
+		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: registration,
+		standing: w.Standing, unknown: members.Unknown(data, credentialsMembers),
 	}
 	c.share()
 	return c.Connection.UnmarshalBinary(w.Connection)
@@ -138,24 +154,26 @@ func (c *Credentials) share() {
 	}
 }
 
+var credentialsMembers = members.Known[credentialsWire]()
+
 // credentialsWire is the persistent form of [Credentials].
 type credentialsWire struct {
-	AccessToken         string           `json:"access_token,omitempty"`
-	RefreshToken        string           `json:"refresh_token,omitempty"`
-	Replaced            []string         `json:"replaced,omitempty"`
-	TokenType           string           `json:"token_type,omitempty"`
-	Expiry              time.Time        `json:"expiry,omitzero"`
-	RefreshAfter        time.Time        `json:"refresh_after,omitzero"`
-	Scopes              []string         `json:"scopes,omitempty"`
-	StepUp              []string         `json:"step_up,omitempty"`
-	Issuer              string           `json:"issuer,omitempty"`
-	TokenEndpoint       string           `json:"token_endpoint,omitempty"`
-	RevocationEndpoint  string           `json:"revocation_endpoint,omitempty"`
-	Resource            string           `json:"resource,omitempty"`
-	ResourceMetadataURL string           `json:"resource_metadata,omitempty"`
-	Registration        registrationWire `json:"registration,omitzero"`
-	Connection          json.RawMessage  `json:"connection,omitempty"`
-	Standing            standing         `json:"standing,omitzero"`
+	AccessToken         string          `json:"access_token,omitempty"`
+	RefreshToken        string          `json:"refresh_token,omitempty"`
+	Replaced            []string        `json:"replaced,omitempty"`
+	TokenType           string          `json:"token_type,omitempty"`
+	Expiry              time.Time       `json:"expiry,omitzero"`
+	RefreshAfter        time.Time       `json:"refresh_after,omitzero"`
+	Scopes              []string        `json:"scopes,omitempty"`
+	StepUp              []string        `json:"step_up,omitempty"`
+	Issuer              string          `json:"issuer,omitempty"`
+	TokenEndpoint       string          `json:"token_endpoint,omitempty"`
+	RevocationEndpoint  string          `json:"revocation_endpoint,omitempty"`
+	Resource            string          `json:"resource,omitempty"`
+	ResourceMetadataURL string          `json:"resource_metadata,omitempty"`
+	Registration        json.RawMessage `json:"registration,omitempty"`
+	Connection          json.RawMessage `json:"connection,omitempty"`
+	Standing            standing        `json:"standing,omitzero"`
 }
 
 // CredentialStore keeps the credentials of one connection. Implementations

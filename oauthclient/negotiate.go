@@ -2,9 +2,12 @@ package oauthclient
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"sync"
 	"time"
+
+	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
 
 // connection returns the connection data, from the store if there are any, and
@@ -33,7 +36,7 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 		// One negotiation serves all callers, so it must not end with the first.
 		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
 		defer cancel()
-		connection, err := c.negotiate(ctx, creds.Connection)
+		connection, err := c.negotiate(ctx)
 		return connection, callError(ctx, "connecting to the MCP server", err)
 	})
 	select {
@@ -47,9 +50,39 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 	}
 }
 
-// negotiate agrees on a connection with the server and saves it in place of old.
-// Where another process was faster, its connection counts.
-func (c *MCPOAuthClient) negotiate(ctx context.Context, old Connection) (Connection, error) {
+// maxNegotiations bounds how often one negotiation begins anew.
+const maxNegotiations = 3
+
+// negotiate agrees on a connection with the server and saves it in place of the
+// stored one. Where another call or process was faster, its connection counts.
+// Where a new grant came, which ends all connections, the negotiation begins
+// anew.
+func (c *MCPOAuthClient) negotiate(ctx context.Context) (Connection, error) {
+	for range maxNegotiations {
+		creds, err := c.provider.load(ctx)
+		if err != nil {
+			return Connection{}, err
+		}
+		if connection := c.full(creds.Connection); !connection.IsZero() {
+			return connection, nil
+		}
+		made, err := c.agree(ctx, creds.Connection)
+		if err != nil {
+			return Connection{}, err
+		}
+		kept, err := c.save(ctx, creds.Connection, made)
+		if err != nil || !kept.Equal(made) {
+			c.endUnsaved(ctx, made, creds)
+		}
+		if err != nil || !kept.IsZero() {
+			return kept, err
+		}
+	}
+	return Connection{}, &TemporaryError{Op: "connecting to the MCP server", Err: errors.New("the connection was ended while it was made")}
+}
+
+// agree agrees on a connection with the server, which gets the cookies of old.
+func (c *MCPOAuthClient) agree(ctx context.Context, old Connection) (Connection, error) {
 	c.cookies.forget()
 	origin := c.cfg.origins.of(c.cfg.ServerURL)
 	client := c.authorized(nil)
@@ -58,13 +91,9 @@ func (c *MCPOAuthClient) negotiate(ctx context.Context, old Connection) (Connect
 		return Connection{}, err
 	}
 	origin.learn(conn.Version, c.cfg.Now())
-	made := newConnection(conn, c.cookies.present(old))
+	made := newConnection(conn, c.cookies.present(c.full(old)))
 	c.cookies.forget()
-	kept, err := c.save(ctx, old, made)
-	if err != nil || !kept.Equal(made) {
-		c.endUnsaved(ctx, made)
-	}
-	return kept, err
+	return made, nil
 }
 
 // save puts updated in place of old, and returns what is stored then. If the
@@ -99,20 +128,32 @@ func (c *MCPOAuthClient) save(ctx context.Context, old, updated Connection) (Con
 
 // isTrimmed reports whether the stored form of a connection lacks something.
 func isTrimmed(connection Connection) bool {
-	data, err := connection.MarshalBinary()
-	var stored Connection
-	if err != nil || stored.UnmarshalBinary(data) != nil || stored.IsZero() {
-		return true
+	full, cut := connection.conn(), connection.stored().conn()
+	if full == nil || cut == nil {
+		return full != cut
 	}
-	full, cut := connection.conn(), stored.conn()
 	return full.Listed != cut.Listed || full.Instructions != cut.Instructions || len(full.ServerInfo) != len(cut.ServerInfo)
 }
 
-// full returns a stored connection with what only this process has of it.
+// keepLocal keeps conn, which has more than the connection old, in the memory of
+// this process, and returns it.
+func (c *core) keepLocal(old Connection, conn *wire.Conn) Connection {
+	more := Connection{&connectionState{id: old.id(), conn: conn, cookies: old.cookies()}}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.local.Equal(old) {
+		c.replaces = nil
+	}
+	c.local = more
+	return more
+}
+
+// full returns the connection that this process has in memory for a stored one,
+// or the stored one itself.
 func (c *core) full(stored Connection) Connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.local.IsZero() && (c.local.Equal(stored) || c.replaces != nil && c.replaces.Equal(stored)) {
+	if c.replaces != nil && c.replaces.Equal(stored) || !c.local.IsZero() && c.local.Equal(stored) {
 		return c.local
 	}
 	return stored
@@ -126,18 +167,22 @@ func (c *core) isUnsaved(connection Connection) bool {
 }
 
 // drop forgets a connection whose MCP session the server has lost, unless
-// another process has made a new one in the meantime.
+// another process has made a new one in the meantime. If the store can be read
+// but not written, only this process forgets it.
 func (c *MCPOAuthClient) drop(ctx context.Context, lost Connection) error {
-	c.mu.Lock()
-	if c.local.sameSession(lost) {
-		c.local, c.replaces = Connection{}, nil
-	}
-	c.mu.Unlock()
+	old := c.forgetLocal(lost)
 	ended := newConnection(nil, nil)
-	for old := lost; ; {
+	for {
 		now, err := c.cfg.Credentials.SetConnection(ctx, old, ended)
 		if err != nil {
-			return storageError(ctx, err)
+			if _, loadErr := c.provider.load(ctx); loadErr != nil {
+				return loadErr
+			}
+			c.cfg.Logger.WarnContext(ctx, "mcpoauth: the connection data cannot be saved", "error", err)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.local, c.replaces = ended, &old
+			return nil
 		}
 		if now.Equal(ended) || !now.sameSession(lost) {
 			return nil
@@ -146,12 +191,34 @@ func (c *MCPOAuthClient) drop(ctx context.Context, lost Connection) error {
 	}
 }
 
-// endUnsaved ends the MCP session of a connection that is not used.
-func (c *MCPOAuthClient) endUnsaved(ctx context.Context, unused Connection) {
-	creds, err := c.provider.load(context.WithoutCancel(ctx))
-	if err == nil {
-		creds.Connection = unused
-		c.end(ctx, creds)
+// forgetLocal forgets a connection in the memory of this process, and returns
+// the connection that the store has in its place.
+func (c *core) forgetLocal(lost Connection) (stored Connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.local.sameSession(lost) {
+		return lost
+	}
+	stored = lost
+	if c.replaces != nil {
+		stored = *c.replaces
+	}
+	c.local, c.replaces = Connection{}, nil
+	return stored
+}
+
+// endUnsaved ends the MCP session of a connection that is not used. used are the
+// credentials that the negotiation began with.
+func (c *MCPOAuthClient) endUnsaved(ctx context.Context, unused Connection, used Credentials) {
+	used.Connection = unused
+	if c.end(ctx, used) == nil {
+		return
+	}
+	// They may have been refreshed.
+	now, err := c.provider.load(context.WithoutCancel(ctx))
+	if err == nil && now.Authorized() && !now.AccessToken.Equal(used.AccessToken) {
+		now.Connection = unused
+		_ = c.end(ctx, now) // end has logged it
 	}
 }
 

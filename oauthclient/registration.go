@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/mcpoauth/mcpoauth/internal/members"
 )
 
 // Client authentication methods at the token endpoint (RFC 7591 section 2).
@@ -58,13 +60,18 @@ type Registration struct {
 	// ReplacedAt is when a user's request, or the death of the client before,
 	// last led to a new dynamic registration; zero for never.
 	ReplacedAt time.Time
+
+	unknown string // members of a later version
 }
 
 // MarshalJSON always fails; see [Registration.MarshalBinary].
 func (r Registration) MarshalJSON() ([]byte, error) { return nil, errSecretJSON }
 
 // MarshalBinary returns the registration with its secret.
-func (r Registration) MarshalBinary() ([]byte, error) { return json.Marshal(r.wire()) }
+func (r Registration) MarshalBinary() ([]byte, error) {
+	data, err := json.Marshal(r.wire())
+	return members.Add(data, r.unknown), err
+}
 
 // UnmarshalBinary replaces r with what MarshalBinary returned.
 func (r *Registration) UnmarshalBinary(data []byte) error {
@@ -73,8 +80,11 @@ func (r *Registration) UnmarshalBinary(data []byte) error {
 		return errors.New("oauthclient: registration is malformed")
 	}
 	*r = w.registration()
+	r.unknown = members.Unknown(data, registrationMembers)
 	return nil
 }
+
+var registrationMembers = members.Known[registrationWire]()
 
 // registrationWire is the persistent form of [Registration].
 type registrationWire struct {

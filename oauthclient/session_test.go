@@ -217,6 +217,29 @@ func TestRetryAfterOfTheServer(t *testing.T) {
 	}
 }
 
+// What a gateway says of an overload is JSON of its own, and no JSON-RPC error of
+// the MCP server.
+func TestOverloadedGateway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	c := w.connected()
+	for _, body := range []string{`{"error":"too many requests"}`, `{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED"}}`, `{"message":"slow down"}`} {
+		for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+			w.mcp.SetOutage(func(rw http.ResponseWriter, _ *http.Request) {
+				rw.Header().Set("Content-Type", "application/json")
+				rw.Header().Set("Retry-After", "7")
+				rw.WriteHeader(status)
+				_, _ = rw.Write([]byte(body))
+			})
+			temporary := requireTemporary(t, w.call(c))
+			require.Equal(t, 7*time.Second, temporary.RetryAfter)
+			require.Equal(t, status, temporary.StatusCode)
+		}
+	}
+	w.mcp.SetOutage(nil)
+	require.NoError(t, w.call(c))
+}
+
 func TestOutageAtConnect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

@@ -167,7 +167,9 @@ func (c *MCPOAuthClient) listTools(ctx context.Context, op *operation) ([]*Tool,
 	return tools, err
 }
 
-// annotate makes headers those of the operation's connection.
+// annotate makes headers those of the operation's connection. Where they do not
+// fit into its stored form, they stay in the memory of this process: another
+// process would find nothing new in the store.
 func (c *MCPOAuthClient) annotate(ctx context.Context, op *operation, headers map[string][]wire.Header) error {
 	old := op.connection
 	if old.conn().Listed && maps.EqualFunc(old.conn().Headers, headers, func(a, b []wire.Header) bool { return reflect.DeepEqual(a, b) }) {
@@ -176,6 +178,10 @@ func (c *MCPOAuthClient) annotate(ctx context.Context, op *operation, headers ma
 	conn := *old.conn()
 	conn.Headers, conn.Listed = headers, true
 	updated := newConnection(&conn, c.cookies.present(old))
+	if stored := updated.stored().conn(); stored == nil || !stored.Listed {
+		op.connection = c.keepLocal(old, &conn)
+		return nil
+	}
 	op.connection = updated // right for this operation, also where another process saves its own
 	_, err := c.save(ctx, old, updated)
 	return err
@@ -265,8 +271,9 @@ func (c *MCPOAuthClient) CallToolProgress(ctx context.Context, name string, args
 	return newCallToolResult(result)
 }
 
-// callTool calls a tool with the headers that its annotations ask for. A server
-// that wants others has changed its tools.
+// callTool calls a tool with the headers that its annotations ask for. If the
+// server wants other headers, its tools have changed: callTool lists them again
+// and repeats the call once.
 func (c *MCPOAuthClient) callTool(ctx context.Context, op *operation, name string, arguments json.RawMessage) (json.RawMessage, error) {
 	if conn := op.connection.conn(); conn.Version >= modernVersion && !conn.Listed {
 		if _, err := c.listTools(ctx, op); err != nil {
@@ -286,7 +293,7 @@ func (c *MCPOAuthClient) callTool(ctx context.Context, op *operation, name strin
 		return result, err
 	}
 	before := op.connection
-	if _, listErr := c.listTools(ctx, op); listErr != nil || before.Equal(op.connection) {
+	if _, listErr := c.listTools(ctx, op); listErr != nil || before == op.connection {
 		return nil, err
 	}
 	return c.ask(ctx, op, r)

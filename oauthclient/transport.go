@@ -11,8 +11,8 @@ import (
 // the access token and the cookies, and answers a 401 or a request for more
 // scopes with the authorization that it takes.
 type transport struct {
+	core     *core
 	provider *OAuthProvider
-	cookies  *cookieJar
 	read     atomic.Pointer[Credentials] // just read from the store, for the first request; may be nil
 }
 
@@ -90,12 +90,13 @@ func (t *transport) send(req *http.Request, creds Credentials) (*http.Response, 
 	if !creds.AccessToken.IsZero() {
 		out.Header["Authorization"] = []string{"Bearer " + creds.AccessToken.Reveal()}
 	}
-	t.cookies.send(out, creds.Connection)
+	connection := t.core.full(creds.Connection)
+	t.core.cookies.send(out, connection)
 	resp, err := t.provider.cfg.Transport.RoundTrip(out)
 	if err != nil {
 		return nil, networkError("reaching the MCP server", err)
 	}
-	t.cookies.receive(resp, creds.Connection, t.provider.cfg.Now())
+	t.core.cookies.receive(resp, connection, t.provider.cfg.Now())
 	return resp, nil
 }
 

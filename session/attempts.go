@@ -7,6 +7,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mcpoauth/mcpoauth/internal/members"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/store"
 )
@@ -86,7 +87,12 @@ type attemptRecord struct {
 	Code       string          `json:"code,omitempty"`    // of a failure that is a refusal
 	Reason     string          `json:"reason,omitempty"`  // of a failure
 	Attempt    json.RawMessage `json:"attempt,omitempty"` // oauthclient.Attempt.MarshalBinary
+	kept
 }
+
+var attemptRecordMembers = members.Known[attemptRecord]()
+
+func (*attemptRecord) known() map[string]bool { return attemptRecordMembers }
 
 // attempt returns the attempt that a pending record holds.
 func (a *attemptRecord) attempt() (oauthclient.Attempt, error) {

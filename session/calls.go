@@ -111,13 +111,13 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 		return err
 	}
 	// The lock keeps out a refresh, whose new tokens would escape revocation.
-	// If the store cannot grant it just now, the user leaves all the same.
+	// If the store cannot grant it now, the session is removed without it.
 	unlock, err := m.tryLock(ctx, sessionStoreKey(s.key))
 	if err != nil {
 		return err
 	}
 	if s, err = m.read(ctx, s.key); err == nil {
-		err = m.deleteRecord(ctx, s.key, s.Owner)
+		err = m.delete(ctx, s)
 	}
 	unlock()
 	if err != nil {
@@ -129,6 +129,21 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 	defer cancel()
 	client.Revoke(ctx, s.creds)
 	return nil
+}
+
+// delete deletes the record of a session whose tokens are then revoked. A caller
+// who leaves does not end it. A record that is gone although the store reported
+// a failure counts as deleted: otherwise its tokens would stay unrevoked.
+func (m *Manager) delete(ctx context.Context, s stored) error {
+	ctx, cancel := m.detach(ctx)
+	defer cancel()
+	err := m.deleteRecord(ctx, s.key, s.Owner)
+	if err != nil {
+		if _, readErr := m.read(ctx, s.key); errors.Is(readErr, ErrNotFound) {
+			return nil
+		}
+	}
+	return err
 }
 
 // TokenSource returns a source of access tokens for a session, for a host that

@@ -26,7 +26,7 @@ type Config struct {
 	// the process.
 	SealKeys [][]byte
 	// InsecurePlaintext stores records unencrypted in a durable store:
-	// whoever reads the store can use the tokens. Defaults to false.
+	// a reader of the store can use the tokens. Defaults to false.
 	InsecurePlaintext bool
 
 	// Client holds what all connections share: registration choices, policies,
@@ -155,7 +155,7 @@ func (c Config) validate() error {
 	return errors.Join(errs...)
 }
 
-// ephemeral tells whether a store's contents die with the process.
+// ephemeral reports whether a store's contents end with the process.
 func ephemeral(s store.SessionStore) bool {
 	e, ok := store.Find[store.Ephemeral](s)
 	return ok && e.Ephemeral()

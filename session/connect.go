@@ -60,6 +60,13 @@ func (m *Manager) abandon(ctx context.Context, s stored) {
 			defer client.Revoke(ctx, now.creds)
 		}
 	}
+	m.discard(ctx, s)
+}
+
+// discard deletes the record of a session whose ID was given to no caller.
+func (m *Manager) discard(ctx context.Context, s stored) {
+	ctx, cancel := m.detach(ctx)
+	defer cancel()
 	if err := m.deleteRecord(ctx, s.key, s.Owner); err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot delete a session that failed to connect", "session", s.key, "error", err)
 	}
@@ -106,7 +113,7 @@ func (m *Manager) create(ctx context.Context, key string, r *record) (stored, er
 		return stored{}, storeError(ctx, "creating the session", err)
 	}
 	if err := m.addToOwner(ctx, r.Owner, key); err != nil {
-		m.abandon(ctx, s)
+		m.discard(ctx, s) // what a client of the host's own has goes on working
 		return stored{}, err
 	}
 	return s, nil
@@ -279,7 +286,7 @@ func (m *Manager) noteFailure(ctx context.Context, key string, cause error) {
 	}
 }
 
-// failureReason is what people are told about a failed authorization.
+// failureReason returns a text for people about a failed authorization.
 func failureReason(err error) string {
 	if refused, ok := errors.AsType[*oauthclient.AuthorizationError](err); ok {
 		switch refused.Code {

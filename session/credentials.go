@@ -213,8 +213,8 @@ func (m *Manager) lock(ctx context.Context, storeKey string) (unlock func(), err
 	return unlock, nil
 }
 
-// tryLock is lock for what is only better done alone: it goes on without when
-// the store cannot grant locks just now.
+// tryLock is lock for work that needs no lock, but is better done alone. If the
+// store cannot grant one now, it logs that and returns an unlock without effect.
 func (m *Manager) tryLock(ctx context.Context, storeKey string) (unlock func(), err error) {
 	unlock, err = m.lock(ctx, storeKey)
 	if _, outage := errors.AsType[*StoreError](err); outage {

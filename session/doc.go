@@ -27,8 +27,8 @@
 //
 //	caller := session.Caller{Owner: userID, Binding: cookie.Value}
 //
-// [Manager.Connect] makes a session. Most servers want the user to authorize,
-// which is told by an error that has the URL to send the browser to:
+// [Manager.Connect] makes a session. Most servers want the user to authorize:
+// then the error has the URL to send the browser to:
 //
 //	info, err := m.Connect(ctx, caller, session.ConnectParams{
 //		ServerURL:   "https://mcp.example.com/mcp",

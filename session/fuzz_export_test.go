@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/json"
 
+	"github.com/mcpoauth/mcpoauth/internal/members"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -28,20 +29,35 @@ func (m *Manager) EncodeSession(key, secret, owner, accessToken string) ([]byte,
 }
 
 // WithMember returns a stored session with a member that this version does not
-// know, and with another format number.
+// know, in the record, in its credentials and in their registration, and with
+// another format number.
 func (m *Manager) WithMember(key string, value []byte, name, member string, format int) ([]byte, error) {
 	r := new(record)
 	if err := m.sealer.decode(sessionStoreKey(key), value, r); err != nil {
 		return nil, err
 	}
 	r.Format = format
-	r.unknown = map[string]json.RawMessage{name: json.RawMessage(member)}
+	added := `,"` + name + `":` + member
+	r.unknown = added
+	var credentials map[string]json.RawMessage
+	encoded, err := r.creds.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(encoded, &credentials); err != nil {
+		return nil, err
+	}
+	credentials["registration"] = members.Add(credentials["registration"], added)
+	if encoded, err = json.Marshal(credentials); err != nil {
+		return nil, err
+	}
+	if err := r.creds.UnmarshalBinary(members.Add(encoded, added)); err != nil {
+		return nil, err
+	}
 	return m.sealer.encode(sessionStoreKey(key), r)
 }
 
-// Member returns a member of a stored session that this version does not know.
-func (m *Manager) Member(key string, value []byte, name string) (string, error) {
-	r := new(record)
-	err := m.sealer.decode(sessionStoreKey(key), value, r)
-	return string(r.unknown[name]), err
+// Plaintext returns the JSON of a stored session.
+func (m *Manager) Plaintext(key string, value []byte) ([]byte, error) {
+	return m.sealer.open(sessionStoreKey(key), value)
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mcpoauth/mcpoauth/internal/members"
 	"github.com/mcpoauth/mcpoauth/store"
 )
 
@@ -17,9 +18,14 @@ import (
 type ownerRecord struct {
 	Format   int      `json:"format"`
 	Sessions []string `json:"sessions"`
+	kept
 
 	expiry time.Time // in the store
 }
+
+var ownerRecordMembers = members.Known[ownerRecord]()
+
+func (*ownerRecord) known() map[string]bool { return ownerRecordMembers }
 
 // maxParallelReads is how many sessions of an owner are read at a time.
 const maxParallelReads = 16
@@ -119,7 +125,7 @@ func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(r *owne
 		var value []byte
 		if len(r.Sessions) > 0 {
 			r.Format = recordFormat
-			if value, err = m.sealer.encode(storeKey, r); err != nil {
+			if value, err = m.sealer.encode(storeKey, &r); err != nil {
 				return err
 			}
 		} else if old == nil {

@@ -7,11 +7,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"reflect"
-	"strings"
 	"time"
 	"unique"
 
+	"github.com/mcpoauth/mcpoauth/internal/members"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/store"
 )
@@ -49,8 +48,8 @@ type record struct {
 
 	Attempts []attemptMark `json:"attempts,omitempty"` // begun since the last grant
 
-	creds   oauthclient.Credentials
-	unknown map[string]json.RawMessage // members of a later version
+	creds oauthclient.Credentials
+	kept
 }
 
 // attemptMark is an attempt in the record of its session.
@@ -59,20 +58,12 @@ type attemptMark struct {
 	Expires time.Time `json:"expires"`
 }
 
-// recordMembers are the names of the members of a record.
-var recordMembers = func() map[string]bool {
-	names := map[string]bool{credentialsMember: true}
-	for i, t := 0, reflect.TypeFor[record](); i < t.NumField(); i++ {
-		if tag := t.Field(i).Tag.Get("json"); tag != "" {
-			name, _, _ := strings.Cut(tag, ",")
-			names[name] = true
-		}
-	}
-	return names
-}()
-
 // credentialsMember holds [oauthclient.Credentials.MarshalBinary], which is JSON.
 const credentialsMember = "credentials"
+
+var recordMembers = members.Known[record](credentialsMember)
+
+func (*record) known() map[string]bool { return recordMembers }
 
 // MarshalJSON implements [json.Marshaler].
 func (r *record) MarshalJSON() ([]byte, error) {
@@ -82,19 +73,7 @@ func (r *record) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	credentials, err := r.creds.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	members := map[string]json.RawMessage{credentialsMember: credentials}
-	for name, value := range r.unknown {
-		members[name] = value
-	}
-	others, err := json.Marshal(members)
-	if err != nil {
-		return nil, err
-	}
-	own[len(own)-1] = ','
-	return append(own, others[1:]...), nil
+	return members.Add(own, `,"`+credentialsMember+`":`+string(credentials)), err
 }
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -103,23 +82,14 @@ func (r *record) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, (*plain)(r)); err != nil {
 		return err
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(data, &members); err != nil {
-		return err
+	var others struct {
+		Credentials json.RawMessage `json:"credentials"`
 	}
-	if err := r.creds.UnmarshalBinary(members[credentialsMember]); err != nil {
+	if err := json.Unmarshal(data, &others); err != nil {
 		return err
 	}
 	r.ServerURL, r.ServerName, r.CallbackURL = unique.Make(r.ServerURL).Value(), unique.Make(r.ServerName).Value(), unique.Make(r.CallbackURL).Value()
-	for name, value := range members {
-		if !recordMembers[name] {
-			if r.unknown == nil {
-				r.unknown = make(map[string]json.RawMessage)
-			}
-			r.unknown[name] = value
-		}
-	}
-	return nil
+	return r.creds.UnmarshalBinary(others.Credentials)
 }
 
 // ownedBy reports whether a caller with this secret may use the session. All

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mcpoauth/mcpoauth/internal/members"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/store"
 )
@@ -18,18 +19,31 @@ type registrations struct{ m *Manager }
 type registrationRecord struct {
 	Format       int             `json:"format"`
 	Registration json.RawMessage `json:"registration"` // oauthclient.Registration.MarshalBinary
+	kept
 }
+
+var registrationRecordMembers = members.Known[registrationRecord]()
+
+func (*registrationRecord) known() map[string]bool { return registrationRecordMembers }
 
 // registrationTTL is how long an unused registration is kept.
 const registrationTTL = 90 * 24 * time.Hour
 
+// foundRegistration is a registration and how it was found in the store. Without
+// a value there is none.
+type foundRegistration struct {
+	oauthclient.Registration
+	value []byte
+	kept
+}
+
 // Load implements [oauthclient.RegistrationStore].
 func (s registrations) Load(ctx context.Context, key oauthclient.RegistrationKey) (oauthclient.Registration, error) {
-	r, value, err := s.read(ctx, key)
-	if err == nil && s.m.sealer.isOld(value) {
+	found, err := s.read(ctx, key)
+	if err == nil && s.m.sealer.isOld(found.value) {
 		s.reseal(ctx, key)
 	}
-	return r, err
+	return found.Registration, err
 }
 
 // reseal seals a registration that is in use with the first key of the ring.
@@ -40,28 +54,29 @@ func (s registrations) reseal(ctx context.Context, key oauthclient.RegistrationK
 	}
 }
 
-func (s registrations) read(ctx context.Context, key oauthclient.RegistrationKey) (r oauthclient.Registration, value []byte, err error) {
+func (s registrations) read(ctx context.Context, key oauthclient.RegistrationKey) (foundRegistration, error) {
 	storeKey := registrationStoreKey(key)
-	value, _, err = s.m.cfg.Store.Get(ctx, storeKey)
+	value, _, err := s.m.cfg.Store.Get(ctx, storeKey)
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrUnsure) {
-		return r, nil, nil
+		return foundRegistration{}, nil
 	}
 	if err != nil {
-		return r, nil, storeError(ctx, "reading a client registration", err)
+		return foundRegistration{}, storeError(ctx, "reading a client registration", err)
 	}
-	var found registrationRecord
-	err = s.m.sealer.decode(storeKey, value, &found)
+	var record registrationRecord
+	var r oauthclient.Registration
+	err = s.m.sealer.decode(storeKey, value, &record)
 	if isUnreadable(err) {
-		return r, nil, storeError(ctx, "reading a client registration", err)
+		return foundRegistration{}, storeError(ctx, "reading a client registration", err)
 	}
 	if err == nil {
-		err = r.UnmarshalBinary(found.Registration)
+		err = r.UnmarshalBinary(record.Registration)
 	}
 	if err != nil {
 		s.m.cfg.Logger.WarnContext(ctx, "mcpoauth: unusable client registration", "error", err)
-		return oauthclient.Registration{}, value, nil // register again
+		return foundRegistration{value: value}, nil // register again
 	}
-	return r, value, nil
+	return foundRegistration{r, value, record.kept}, nil
 }
 
 // Update implements [oauthclient.RegistrationStore]. The lock spares the server
@@ -78,10 +93,11 @@ func (s registrations) Update(ctx context.Context, key oauthclient.RegistrationK
 		return err
 	}
 	defer unlock()
-	r, old, err := s.read(ctx, key)
+	found, err := s.read(ctx, key)
 	if err != nil {
 		return err
 	}
+	r, old := found.Registration, found.value
 	if err := fn(&r); err != nil {
 		return err
 	}
@@ -91,7 +107,7 @@ func (s registrations) Update(ctx context.Context, key oauthclient.RegistrationK
 		if err != nil {
 			return err
 		}
-		if value, err = s.m.sealer.encode(storeKey, registrationRecord{recordFormat, encoded}); err != nil {
+		if value, err = s.m.sealer.encode(storeKey, &registrationRecord{recordFormat, encoded, found.kept}); err != nil {
 			return err
 		}
 	} else if old == nil {

@@ -1,7 +1,9 @@
 package session_test
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // Pain 22: disconnecting does not revoke upstream.
@@ -91,6 +94,71 @@ func TestPain22RemoverLeaves(t *testing.T) {
 	require.Equal(t, 2, w.as.Counts().Revocations)
 	w.store.heal()
 	requireUnknown(t, m, alice, id)
+}
+
+// impatient is a store whose Delete heeds its context, and reports a failure
+// although the record is gone.
+type impatient struct {
+	store.SessionStore
+	leave func()
+	fail  bool
+}
+
+func (s impatient) Delete(ctx context.Context, key string) error {
+	s.leave()
+	err := s.SessionStore.Delete(ctx, key)
+	if err == nil && s.fail && kindOf(key) == "session" {
+		return errOutage
+	}
+	return cmp.Or(err, ctx.Err())
+}
+
+// A record that is deleted has its tokens revoked, also if the remover leaves at
+// that moment or the store's answer is lost.
+func TestDeletedSessionsAreRevoked(t *testing.T) {
+	t.Parallel()
+	for name, fails := range map[string]bool{"the remover leaves": false, "the store's answer is lost": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{}, mcptest.Options{})
+			ctx, leave := context.WithCancel(t.Context())
+			t.Cleanup(leave)
+			m := w.manager(t, func(c *session.Config) { c.Store = impatient{w.store, leave, fails} })
+			id := w.connected(t, m)
+			require.NoError(t, m.RemoveClient(ctx, alice, id))
+			require.Equal(t, 2, w.as.Counts().Revocations)
+			requireUnknown(t, m, alice, id)
+		})
+	}
+}
+
+// Close waits for a removal that has begun: the record is gone, so its tokens
+// must be revoked.
+func TestCloseWaitsForARemoval(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+	m := w.manager(t)
+	id := w.connected(t, m)
+	release := w.as.Block(authtest.EndpointRevoke)
+	t.Cleanup(release)
+	removed, closed := make(chan error, 1), make(chan error, 1)
+	go func() { removed <- m.RemoveClient(t.Context(), alice, id) }()
+	require.Eventually(t, func() bool { return len(w.as.Requests(authtest.EndpointRevoke)) > 0 }, 10*time.Second, time.Millisecond)
+	go func() { closed <- m.Close() }()
+	require.Eventually(t, func() bool {
+		_, err := m.Status(t.Context(), alice, id)
+		return errors.Is(err, session.ErrClosed)
+	}, 10*time.Second, time.Millisecond)
+	select {
+	case <-closed:
+		require.Fail(t, "Close has not waited")
+	default:
+	}
+	release()
+	require.NoError(t, <-closed)
+	require.Equal(t, 2, w.as.Counts().Revocations)
+	require.Equal(t, 1, w.mcp.CountHTTP("DELETE"))
+	require.NoError(t, <-removed)
 }
 
 // A refresh in progress is let finish first, so that its new tokens are among
@@ -254,7 +322,12 @@ func TestSetClientRefuses(t *testing.T) {
 	_, err = client.CallTool(t.Context(), "echo", nil)
 	require.NoError(t, err, "a client that was refused goes on")
 	require.NoError(t, m.SetClient(t.Context(), alice, session.GenerateSessionID(), client))
-	require.ErrorAs(t, m.SetClient(t.Context(), alice, session.GenerateSessionID(), ownClient(t, w)), new(*session.LimitError))
+	third := ownClient(t, w)
+	revoked := w.as.Counts().Revocations
+	require.ErrorAs(t, m.SetClient(t.Context(), alice, session.GenerateSessionID(), third), new(*session.LimitError))
+	require.Equal(t, revoked, w.as.Counts().Revocations)
+	_, err = third.CallTool(t.Context(), "echo", nil)
+	require.NoError(t, err, "a client that is one too many goes on, too")
 }
 
 // An ID that is used again for another server: the live client that a replica

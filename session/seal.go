@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/mcpoauth/mcpoauth/internal/members"
 )
 
 // sealKeyLen is the length of a seal key: AES-256.
@@ -128,18 +130,30 @@ func (s sealer) isOld(value []byte) bool {
 // members keeps the number: replicas keep members that they do not know.
 const recordFormat = 1
 
+// storable is a kind of record. Members of a later version are kept.
+type storable interface {
+	known() map[string]bool // the members of this version
+	later() *string
+}
+
+// kept is the part of a record that this version does not know, see package
+// members.
+type kept struct{ unknown string }
+
+func (k *kept) later() *string { return &k.unknown }
+
 // encode returns the stored form of a record.
-func (s sealer) encode(storeKey string, record any) ([]byte, error) {
+func (s sealer) encode(storeKey string, record storable) ([]byte, error) {
 	plaintext, err := json.Marshal(record)
 	if err != nil {
 		return nil, err
 	}
-	return s.seal(storeKey, plaintext)
+	return s.seal(storeKey, members.Add(plaintext, *record.later()))
 }
 
 // decode reads the stored form of a record. Its errors are errUnsealable,
 // *unknownKeyError and errNewer.
-func (s sealer) decode(storeKey string, value []byte, record any) error {
+func (s sealer) decode(storeKey string, value []byte, record storable) error {
 	plaintext, err := s.open(storeKey, value)
 	if err != nil {
 		return err
@@ -156,6 +170,7 @@ func (s sealer) decode(storeKey string, value []byte, record any) error {
 	if json.Unmarshal(plaintext, record) != nil {
 		return errUnsealable
 	}
+	*record.later() = members.Unknown(plaintext, record.known())
 	return nil
 }
 

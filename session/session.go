@@ -105,7 +105,7 @@ func (i Info) LogValue() slog.Value {
 
 var (
 	// ErrNotFound is returned for a session that does not exist, has expired,
-	// was removed, or belongs to somebody else: one answer for all.
+	// was removed, or belongs to another owner: one answer for all.
 	ErrNotFound = errors.New("session: no such session")
 	// ErrClosed is returned after [Manager.Close].
 	ErrClosed = errors.New("session: the manager is closed")

@@ -28,8 +28,9 @@ func TestImports(t *testing.T) {
 		modules []string
 	}{
 		{"internal/wire", nil, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
+		{"internal/members", []string{"internal/wire"}, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
 		{"internal/netguard", nil, []string{"code.dny.dev/ssrf"}},
-		{"oauthclient", []string{"internal/wire", "internal/netguard"}, sdk},
+		{"oauthclient", []string{"internal/members", "internal/wire", "internal/netguard"}, sdk},
 		{"store", nil, nil},
 		{"store/memstore", []string{"store"}, nil},
 		{"store/storetest", []string{"store"}, []string{"github.com/stretchr/testify"}},
@@ -37,8 +38,8 @@ func TestImports(t *testing.T) {
 		{"store/redisstore", []string{"store", "store/internal/redis"}, []string{"github.com/redis/rueidis"}},
 		{"store/sqlstore", []string{"store"}, nil},
 		{"store/hybridstore", []string{"store", "store/internal/redis", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
-		{"session", []string{"oauthclient", "internal/wire", "internal/netguard", "store"}, sdk},
-		{"httpapi", []string{"session", "oauthclient", "internal/wire", "internal/netguard", "store"}, sdk},
+		{"session", []string{"oauthclient", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
+		{"httpapi", []string{"session", "oauthclient", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
 	}
 	// What the allowed modules pull in themselves.
 	transitive := []string{

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// exchange is one request and the reading of its answer.
+// exchange sends one request and reads its answer.
 type exchange struct {
 	c       *Client
 	conn    *Conn
@@ -79,7 +79,7 @@ func (x *exchange) cancel(ctx context.Context, method string) {
 	if modern(x.conn.Version) || method == "initialize" || method == "ping" {
 		return
 	}
-	// The context has ended, which is what the server is to be told.
+	// The context has ended, and the server does not know it yet.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer stop()
 	body := strconv.AppendInt([]byte(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":`), x.id, 10)
@@ -153,8 +153,12 @@ func (x *exchange) refusal(resp *http.Response) error {
 	if err == nil {
 		var own error
 		_ = visitMessages(bytes.TrimPrefix(text, byteOrderMark), func(m message) {
-			if m.isError() {
-				own = newRPCError(resp.StatusCode, redact(x.secrets, m.err))
+			if !m.isError() || m.err[0] != '{' {
+				return // a text is what gateways say, and is no JSON-RPC
+			}
+			rpc := newRPCError(resp.StatusCode, redact(x.secrets, m.err))
+			if rpc.Err.Code < 0 || !temporary(resp.StatusCode) {
+				own = rpc
 			}
 		})
 		if own != nil {
@@ -162,6 +166,13 @@ func (x *exchange) refusal(resp *http.Response) error {
 		}
 	}
 	return newStatusError(resp, redact(x.secrets, text))
+}
+
+// temporary reports whether an HTTP status says that the server is in trouble, or
+// is asked too much. Its body is then the JSON-RPC error of an MCP server only
+// if it has such a code: gateways send their own objects.
+func temporary(status int) bool {
+	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
 }
 
 // readRefusal reads what a server says of its refusal. Of an event stream, which
@@ -340,8 +351,8 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 // again.
 const maxDrain = 16 << 10
 
-// drain reads the short rest of an answer, and closes it. What a server keeps
-// open is not waited for.
+// drain reads the short rest of an answer, so that its connection can be used
+// again, and closes it. It does not wait for an event stream to end.
 func drain(resp *http.Response) {
 	if resp.ContentLength != 0 && mediaType(resp.Header) != "text/event-stream" {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)

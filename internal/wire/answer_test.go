@@ -143,6 +143,19 @@ func TestStatusErrors(t *testing.T) {
 	require.LessOrEqual(t, len(status.Text), 200)
 	require.NotContains(t, err.Error(), "C4N4RY")
 
+	f = newFake(t, func(w http.ResponseWriter, r *http.Request, _ rpc) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "no backend "+r.Header.Get("Cookie"))
+	})
+	f.HTTP.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		r = r.Clone(r.Context())
+		r.AddCookie(&http.Cookie{Name: "lb", Value: "C00KIE-C4N4RY"})
+		return http.DefaultTransport.RoundTrip(r)
+	})
+	_, err = f.call(t, "2025-06-18")
+	require.ErrorAs(t, err, &status)
+	require.Equal(t, "no backend lb=[redacted]", status.Text)
+
 	f = newFake(t, func(w http.ResponseWriter, r *http.Request, m rpc) {
 		fail(w, 400, m, `{"code":-32000,"message":"no `+r.Header.Get("Mcp-Session-Id")+`","data":"`+r.Header.Get("Mcp-Session-Id")+`"}`)
 	})

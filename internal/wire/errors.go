@@ -170,7 +170,11 @@ func redact(req *http.Request, text []byte) []byte {
 		return text
 	}
 	_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	for _, secret := range []string{token, req.Header.Get("Mcp-Session-Id")} {
+	secrets := []string{token, req.Header.Get("Mcp-Session-Id")}
+	for _, cookie := range req.Cookies() {
+		secrets = append(secrets, cookie.Value)
+	}
+	for _, secret := range secrets {
 		if len(secret) >= minSecret {
 			text = bytes.ReplaceAll(text, []byte(secret), []byte("[redacted]"))
 		}

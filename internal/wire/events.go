@@ -25,7 +25,7 @@ type events struct {
 	dataStart, dataEnd int
 }
 
-// event is what an empty line ends.
+// event is one event of a stream; an empty line ends it.
 type event struct {
 	kind  string // "" for message
 	data  []byte // nil for none; valid until the next event
@@ -79,7 +79,7 @@ func (e *events) next() (event, error) {
 	}
 }
 
-// field takes one line of an event.
+// field adds one line to an event.
 func (e *events) field(ev *event, line []byte) {
 	name, value, _ := bytes.Cut(line, []byte(":"))
 	value = bytes.TrimPrefix(value, []byte(" "))

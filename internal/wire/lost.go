@@ -59,8 +59,8 @@ func (c *Client) refusesPing(ctx context.Context, conn *Conn, op *Op) bool {
 	return code != 0 || status >= 400 && status < 500
 }
 
-// probe sends a request to see how the server takes it: with a result, with a
-// refusal that says something about conn, or with neither.
+// probe sends a request to see how the server answers: with a result, with a
+// refusal that says something about conn, or (0, 0) with neither.
 func (c *Client) probe(ctx context.Context, conn *Conn, op *Op, method string) (result []byte, status int, code int64) {
 	result, _, err := c.exchange(ctx, conn, op, Request{Method: method, patience: c.DiscoverTimeout})
 	if status, code = failure(err); aboutCaller(status) {
@@ -69,8 +69,8 @@ func (c *Client) probe(ctx context.Context, conn *Conn, op *Op, method string) (
 	return result, status, code
 }
 
-// aboutCaller reports whether an HTTP status is about who asks, how often and
-// how slowly, rather than about the request.
+// aboutCaller reports whether an HTTP status is about the caller's rights, or
+// the rate or time of requests, and not about what the request asks for.
 func aboutCaller(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:

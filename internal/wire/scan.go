@@ -22,7 +22,12 @@ const (
 // when text is no valid object or nested too deep; by then visit may have been
 // called for the members before the fault. The slices are parts of text.
 func Members(text []byte, visit func(name, value []byte)) bool {
-	return parts(text, '{', func(name, value []byte) { visit(Unquote(name), value) }) > 0
+	return RawMembers(text, func(name, value []byte) { visit(Unquote(name), value) })
+}
+
+// RawMembers is [Members] with names as they are spelled, in quotes.
+func RawMembers(text []byte, visit func(name, value []byte)) bool {
+	return parts(text, '{', visit) > 0
 }
 
 // Elements calls visit with the elements of a JSON array in their order, as
@@ -53,7 +58,7 @@ func parts(text []byte, open byte, visit func(name, value []byte)) int {
 	if i == len(text) || text[i] != open {
 		return malformed
 	}
-	end := skipBracket(text, i, 0, visit)
+	end := skipBracket(text, i, 0, visit, nil)
 	if end > 0 && skipSpace(text, end) != len(text) {
 		return malformed
 	}
@@ -80,7 +85,7 @@ func skipValue(text []byte, i, depth int) int {
 	case '"':
 		return skipString(text, i)
 	case '{', '[':
-		return skipBracket(text, i, depth, nil)
+		return skipBracket(text, i, depth, nil, nil)
 	case 't':
 		return skipLiteral(text, i, "true")
 	case 'f':
@@ -93,8 +98,9 @@ func skipValue(text []byte, i, depth int) int {
 }
 
 // skipBracket returns where the object or array at i ends. It calls visit, if
-// there is one, with each part; names keep their quotes.
-func skipBracket(text []byte, i, depth int, visit func(name, value []byte)) int {
+// there is one, with each part; names keep their quotes. If there is an into, it
+// skips the values in place of skipValue, so it can look into them on the way.
+func skipBracket(text []byte, i, depth int, visit func(name, value []byte), into func(name []byte, i, depth int) int) int {
 	if depth == maxDepth {
 		return tooDeep
 	}
@@ -116,7 +122,12 @@ func skipBracket(text []byte, i, depth int, visit func(name, value []byte)) int 
 			}
 			i = skipSpace(text, i+1)
 		}
-		end := skipValue(text, i, depth+1)
+		var end int
+		if into != nil {
+			end = into(name, i, depth+1)
+		} else {
+			end = skipValue(text, i, depth+1)
+		}
 		if end < 0 {
 			return end
 		}

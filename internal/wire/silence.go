@@ -11,8 +11,8 @@ import (
 // errSilent is the error of a request with a patience that ran out.
 var errSilent = errors.New("wire: the server does not answer")
 
-// silence stops a request whose server does not answer. Only the server's time
-// counts: not that of connecting, nor what [Client.HTTP] does before and after,
+// silence stops a request that the server does not answer in time. The time of
+// connecting does not count, nor does what [Client.HTTP] does before and after,
 // such as authorizing.
 type silence struct {
 	patience time.Duration

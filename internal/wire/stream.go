@@ -9,15 +9,16 @@ import (
 )
 
 const (
-	// maxResumes is how often a stream is asked for without an event in between.
+	// maxResumes is how often in a row a stream is resumed without a new event.
 	maxResumes = 5
-	// minRetry and maxRetry bound the time until then that servers ask for.
+	// minRetry and maxRetry bound the pause before a stream is resumed, which
+	// servers choose.
 	minRetry = 10 * time.Millisecond
 	maxRetry = 30 * time.Second
-	// defaultRetry is the time if the server names none.
+	// defaultRetry is the pause if the server names none.
 	defaultRetry = time.Second
-	// drainTime is how long an answered stream may take to end: then its
-	// connection can be used again, and is not charged with a reset.
+	// drainTime is how long an answered stream may take to end. The connection
+	// of a stream that ends in time can be used again.
 	drainTime = 50 * time.Millisecond
 )
 

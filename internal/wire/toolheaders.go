@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,46 +47,88 @@ func ToolHeaders(tool json.RawMessage) ([]Header, error) {
 	}) {
 		return nil, errors.New("the tool is no JSON object")
 	}
-	a := annotations{seen: make(map[string]bool)}
-	a.schema(schema, nil, true)
+	a := annotations{text: schema, seen: make(map[string]bool)}
+	a.schema(skipSpace(schema, 0), 0, nil, true)
 	if a.err != nil {
 		return nil, a.err
 	}
 	return a.found, nil
 }
 
-// annotations collects the headers of one input schema.
+// Bounds of what one tool may ask for.
+const (
+	maxHeaders   = 64 // headers of one tool
+	maxPathDepth = 32 // properties on the way to one argument
+)
+
+// annotations collects the headers of one input schema. It reads each byte once,
+// because a server chooses how deep and how large a schema is.
 type annotations struct {
+	text  []byte
 	found []Header
 	seen  map[string]bool // names in lower case
 	err   error           // the first fault
 }
 
-// schema goes through one schema. An annotation counts only on a path that
-// consists of nothing but properties.
-func (a *annotations) schema(text []byte, path []string, reachable bool) {
+// property is the last step on the way to a schema.
+type property struct {
+	name   []byte // in quotes
+	parent *property
+}
+
+func (p *property) path() (path []string) {
+	for ; p != nil; p = p.parent {
+		path = append(path, string(Unquote(p.name)))
+	}
+	slices.Reverse(path)
+	return path
+}
+
+// schema goes through the schema at i, and returns where it ends. An annotation
+// counts only on a path that consists of nothing but properties.
+func (a *annotations) schema(i, depth int, at *property, reachable bool) int {
+	if i >= len(a.text) || a.text[i] != '{' {
+		return skipValue(a.text, i, depth)
+	}
 	var typ, header []byte
-	Members(text, func(name, value []byte) {
-		switch string(name) {
+	keep := func(value *[]byte, i, depth int) int {
+		end := skipValue(a.text, i, depth)
+		if end > 0 {
+			*value = a.text[i:end]
+		}
+		return end
+	}
+	end := skipBracket(a.text, i, depth, nil, func(name []byte, i, depth int) int {
+		switch string(Unquote(name)) {
 		case "type":
-			typ = value
+			return keep(&typ, i, depth)
 		case annotation:
-			header = value
+			return keep(&header, i, depth)
 		case "properties":
-			Members(value, func(name, value []byte) {
-				a.schema(value, append(path[:len(path):len(path)], string(name)), reachable)
-			})
+			return a.schemas(i, depth, func(name []byte) *property { return &property{name, at} }, reachable)
 		case "items", "prefixItems", "additionalItems", "unevaluatedItems", "contains", "oneOf", "anyOf", "allOf", "not",
 			"if", "then", "else", "additionalProperties", "unevaluatedProperties", "propertyNames", "contentSchema":
-			a.schema(value, path, false)
-			Elements(value, func(value []byte) { a.schema(value, path, false) })
+			if i < len(a.text) && a.text[i] == '[' {
+				return skipBracket(a.text, i, depth, nil, func(_ []byte, i, depth int) int { return a.schema(i, depth, at, false) })
+			}
+			return a.schema(i, depth, at, false)
 		case "$defs", "definitions", "patternProperties", "dependentSchemas", "dependencies":
-			Members(value, func(_, value []byte) { a.schema(value, path, false) })
+			return a.schemas(i, depth, func([]byte) *property { return at }, false)
 		}
+		return skipValue(a.text, i, depth)
 	})
 	if header != nil && a.err == nil {
-		a.err = a.add(header, typ, path, reachable)
+		a.err = a.add(header, typ, at.path(), reachable)
 	}
+	return end
+}
+
+// schemas goes through the object of schemas at i, and returns where it ends.
+func (a *annotations) schemas(i, depth int, at func(name []byte) *property, reachable bool) int {
+	if i >= len(a.text) || a.text[i] != '{' {
+		return skipValue(a.text, i, depth)
+	}
+	return skipBracket(a.text, i, depth, nil, func(name []byte, i, depth int) int { return a.schema(i, depth, at(name), reachable) })
 }
 
 // add adds the header of one property, or says why it is invalid.
@@ -94,6 +137,8 @@ func (a *annotations) add(header, typ []byte, path []string, reachable bool) err
 	switch lower := strings.ToLower(name); {
 	case !reachable || len(path) == 0:
 		return fmt.Errorf("%s stands where no argument can be read", annotation)
+	case len(path) > maxPathDepth, len(a.found) == maxHeaders:
+		return fmt.Errorf("more than %d properties have %s, or one is nested deeper than %d levels", maxHeaders, annotation, maxPathDepth)
 	case !isToken(name):
 		return fmt.Errorf("%s of property %q is no header name", annotation, strings.Join(path, "."))
 	case !isPrimitive(typ):
@@ -121,21 +166,23 @@ func isToken(s string) bool {
 // isPrimitive reports whether a type is string, integer or boolean; it may be
 // nullable.
 func isPrimitive(typ []byte) bool {
-	switch string(Unquote(typ)) {
-	case "string", "integer", "boolean":
-		return true
+	primitive := func(name []byte) bool {
+		switch string(Unquote(name)) {
+		case "string", "integer", "boolean":
+			return true
+		}
+		return false
 	}
 	primitives, others := 0, 0
 	Elements(typ, func(value []byte) {
 		switch {
-		case string(Unquote(value)) == "null":
-		case isPrimitive(value):
+		case primitive(value):
 			primitives++
-		default:
+		case string(Unquote(value)) != "null":
 			others++
 		}
 	})
-	return primitives > 0 && others == 0
+	return primitive(typ) || primitives > 0 && others == 0
 }
 
 // paramHeaders returns the Mcp-Param headers of a tool call.

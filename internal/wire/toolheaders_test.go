@@ -2,9 +2,11 @@ package wire_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -80,6 +82,34 @@ func TestInvalidToolHeaders(t *testing.T) {
 	deep := strings.Repeat(`{"items":`, 1001) + `{"x-mcp-header":"A"}` + strings.Repeat("}", 1001)
 	_, err = wire.ToolHeaders(json.RawMessage(`{"inputSchema":` + deep + `}`))
 	require.Error(t, err)
+}
+
+// A server chooses how deep and how large a schema is: reading its annotations
+// takes time in proportion to its size, not to size times depth.
+func TestToolHeadersOfHostileSchemas(t *testing.T) {
+	t.Parallel()
+	nested := func(n int, before, inner, after string) string {
+		return `{"name":"t","inputSchema":` + strings.Repeat(before, n) + inner + strings.Repeat(after, n) + `}`
+	}
+	large := strings.Repeat("1,", 1<<20) + "1"
+	var many strings.Builder
+	for i := range 65 {
+		fmt.Fprintf(&many, `"p%d":{"type":"string","x-mcp-header":"P-%d"},`, i, i)
+	}
+	for name, tool := range map[string]string{
+		"deep properties": nested(490, `{"properties":{"a":`, `{"type":"string","x-mcp-header":"A","enum":[`+large+`]}`, `}}`),
+		"deep items":      nested(900, `{"items":`, `{"x-mcp-header":"A","enum":[`+large+`]}`, `}`),
+		"deep type":       nested(1, `{"properties":{"a":`, `{"x-mcp-header":"A","type":`+strings.Repeat("[", 900)+large+strings.Repeat("]", 900)+`}`, `}}`),
+		"many headers":    nested(1, `{"properties":{`, many.String()+`"last":{"type":"string"}`, `}}`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begun := time.Now()
+			_, err := wire.ToolHeaders(json.RawMessage(tool))
+			require.Error(t, err)
+			require.Less(t, time.Since(begun), 5*time.Second)
+		})
+	}
 }
 
 // Arguments go into headers as the specification encodes them, from the exact

@@ -52,8 +52,8 @@ type Conn struct {
 	Listed bool `json:"listed,omitempty"`
 }
 
-// Op is one operation. Its limits hold for all requests and pages it takes. An
-// Op is for one goroutine.
+// Op is one operation. Its limits hold for all of its requests and pages. An Op
+// is for one goroutine.
 type Op struct {
 	// MaxBytes is how many bytes the answers may still have, decompressed. It
 	// counts down.
