@@ -10,6 +10,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 var (
@@ -228,4 +229,24 @@ func TestMaxSessionsPerOwnerInABurst(t *testing.T) {
 	infos, err := replicas[0].Sessions(t.Context(), alice)
 	require.NoError(t, err)
 	require.Len(t, infos, 3)
+}
+
+// A list that the store cannot look for now is an outage, not an empty list.
+func TestSessionsWhileTheStoreIsUnsure(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	w.connected(t, m)
+	for _, kind := range []string{"owner", "session"} {
+		w.store.set(func(op, key string) error {
+			if op == "get" && kindOf(key) == kind {
+				return store.ErrUnsure
+			}
+			return nil
+		}, nil)
+		infos, err := m.Sessions(t.Context(), alice)
+		requireStoreError(t, err)
+		require.ErrorIs(t, err, store.ErrUnsure)
+		require.Nil(t, infos)
+	}
 }
