@@ -21,7 +21,10 @@ func (c *call) write(status int, contentType string, body []byte) {
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(body) // a client that is gone cannot be told
+	out := c.h.paced(c.w)
+	if out.write(body) == nil { // a client that is gone cannot be told
+		out.end()
+	}
 }
 
 // writeJSON encodes v and sends it.
@@ -75,7 +78,8 @@ func (c *call) answerTo(err error) answer {
 
 // fail answers with an error, and logs it in detail.
 func (c *call) fail(err error) {
-	if c.clientGone() {
+	// When a read times out, net/http takes the client for gone.
+	if c.clientGone() && !errors.Is(err, errSlowBody) {
 		c.logGone(err)
 		c.w.WriteHeader(statusClientGone)
 		return

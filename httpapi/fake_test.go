@@ -153,10 +153,18 @@ func request(t testing.TB, h http.Handler, method, path, body string, pairs ...s
 	for i := 0; i+1 < len(pairs); i += 2 {
 		r.Header.Set(pairs[i], pairs[i+1])
 	}
+	toHost(r, h)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	record(t, exchange{method, path, r.Header, body, w.Code, w.Header(), w.Body.String()})
 	return w
+}
+
+// toHost sends a request to the Host that a handler on loopback insists on.
+func toHost(r *http.Request, h http.Handler) {
+	if own, ok := h.(*httpapi.Handler); ok && own.PublicHost() != "" {
+		r.Host = own.PublicHost()
+	}
 }
 
 func errorOf(t testing.TB, w *httptest.ResponseRecorder) httpapi.ErrorResponse {

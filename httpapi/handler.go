@@ -37,6 +37,8 @@ type Handler struct {
 	connects    *limiter
 	callbacks   *limiter
 	requests    *limiter // all others
+	inFlight    *inFlight
+	host        string // the only origin to be sent to, if PublicURL is http; else empty
 	proxyNote   sync.Once
 	routes      map[string]http.HandlerFunc
 	openAPI     file
@@ -88,6 +90,8 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 		connects:    newLimiter("connect", cfg.ConnectsPerMinute, manager.Counter()),
 		callbacks:   newLimiter("callback", cfg.CallbacksPerMinute, manager.Counter()),
 		requests:    newLimiter("request", cfg.RequestsPerMinute, manager.Counter()),
+		inFlight:    newInFlight(cfg.MaxRequestsInFlight),
+		host:        onlyHost(public),
 		buffers:     sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, origin := range h.origins {
@@ -227,11 +231,12 @@ type call struct {
 	r         *http.Request
 	endpoint  string
 	requestID string
-	owner     string // as Config.Identify says
-	noOwner   error  // why there is none, though Config.Identify exists
-	sessionID string // once known, for an answer that requires authorization
-	binding   string // the browser's, once bind was called
-	newCookie bool   // the browser does not have it yet
+	owner     string   // as Config.Identify says
+	noOwner   error    // why there is none, though Config.Identify exists
+	sessionID string   // once known, for an answer that requires authorization
+	binding   string   // the browser's, once bind was called
+	others    []string // further bindings of the browser
+	newCookie bool     // the browser does not have it yet
 }
 
 // protections are the headers of every answer. The values are shared: no code
@@ -249,6 +254,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	header := w.Header()
 	maps.Copy(header, protections)
 	header["X-Request-Id"] = []string{c.requestID}
+	if e.caller != nothing && !h.ownHost(r) {
+		c.fail(errHost)
+		return
+	}
 	if e.methods != nil && !slices.Contains(e.methods, r.Method) {
 		header.Set("Allow", strings.Join(e.methods, ", "))
 		c.fail(errMethod)
@@ -266,6 +275,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	}
 	if e.caller != nothing {
 		c.identify()
+	}
+	if e.budget != nil || e.caller != nothing {
+		leave, err := c.enter()
+		if err != nil {
+			c.refuse(err)
+			return
+		}
+		defer leave()
 	}
 	if err := c.limit(e.budget); err != nil {
 		c.refuse(err)

@@ -47,7 +47,7 @@ func (c *call) callTool() error {
 	if err := require("sessionId", req.SessionID); err != nil {
 		return err
 	}
-	if err := require("toolName", req.ToolName); err != nil {
+	if err := c.requireName("toolName", req.ToolName); err != nil {
 		return err
 	}
 	args, err := toolArgs(req.ToolArgs)
