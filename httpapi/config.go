@@ -118,16 +118,23 @@ type Config struct {
 
 // Routes, below Config.Prefix.
 const (
-	routeConnect        = "/auth/connect"
-	routeCallback       = "/auth/callback"
-	routeDisconnect     = "/auth/disconnect"
-	routeStatus         = "/auth/status"
-	routeSessions       = "/auth/sessions"
-	routeListTools      = "/tool/list"
-	routeCallTool       = "/tool/call"
-	routeClientMetadata = "/client-metadata.json"
-	routeScript         = "/mcp-oauth.js"
-	routeOpenAPI        = "/openapi.json"
+	routeConnect           = "/auth/connect"
+	routeCallback          = "/auth/callback"
+	routeDisconnect        = "/auth/disconnect"
+	routeStatus            = "/auth/status"
+	routeSessions          = "/auth/sessions"
+	routeListTools         = "/tool/list"
+	routeCallTool          = "/tool/call"
+	routeListPrompts       = "/prompt/list"
+	routeGetPrompt         = "/prompt/get"
+	routeListResources     = "/resource/list"
+	routeResourceTemplates = "/resource/templates"
+	routeReadResource      = "/resource/read"
+	routeCompletion        = "/completion"
+	routeServer            = "/server"
+	routeClientMetadata    = "/client-metadata.json"
+	routeScript            = "/mcp-oauth.js"
+	routeOpenAPI           = "/openapi.json"
 )
 
 // withDefaults returns the config completed, or all mistakes at once.

@@ -34,6 +34,7 @@ type fake struct {
 	infos    []session.Info
 	attempt  session.AttemptInfo
 	tools    []*oauthclient.Tool
+	page     oauthclient.Page
 	result   *oauthclient.CallToolResult
 	progress func(ctx context.Context, push func(mcp.ProgressNotificationParams)) error
 	clientID string
@@ -82,6 +83,53 @@ func (f *fake) RemoveClient(_ context.Context, caller session.Caller, id string)
 func (f *fake) ListTools(_ context.Context, caller session.Caller, id string) ([]*oauthclient.Tool, error) {
 	f.note("list", caller, id)
 	return f.tools, f.err
+}
+
+func resultOf[T any](raw string) (r oauthclient.Result[T]) {
+	_ = r.UnmarshalJSON([]byte(raw))
+	return r
+}
+
+func (f *fake) ListPrompts(_ context.Context, caller session.Caller, id string) ([]oauthclient.Result[mcp.Prompt], error) {
+	f.note("list prompts", caller, id)
+	return []oauthclient.Result[mcp.Prompt]{resultOf[mcp.Prompt](`{"name":"hello","x":9007199254740993}`)}, f.err
+}
+
+func (f *fake) ListResources(_ context.Context, caller session.Caller, id string) ([]oauthclient.Result[mcp.Resource], error) {
+	f.note("list resources", caller, id)
+	return []oauthclient.Result[mcp.Resource]{resultOf[mcp.Resource](`{"uri":"file:///a","name":"a"}`)}, f.err
+}
+
+func (f *fake) ListResourceTemplates(_ context.Context, caller session.Caller, id string) ([]oauthclient.Result[mcp.ResourceTemplate], error) {
+	f.note("list templates", caller, id)
+	return []oauthclient.Result[mcp.ResourceTemplate]{resultOf[mcp.ResourceTemplate](`{"uriTemplate":"file:///{x}","name":"x"}`)}, f.err
+}
+
+func (f *fake) ListPage(_ context.Context, caller session.Caller, id string, list oauthclient.List, cursor string) (oauthclient.Page, error) {
+	f.note("page of "+string(list)+" "+cursor, caller, id)
+	return f.page, f.err
+}
+
+func (f *fake) GetPrompt(_ context.Context, caller session.Caller, id string, p *mcp.GetPromptParams) (*oauthclient.Result[mcp.GetPromptResult], error) {
+	f.note("prompt "+p.Name, caller, id)
+	f.args = p.Arguments
+	return new(resultOf[mcp.GetPromptResult](`{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}],"x":9007199254740993}`)), f.err
+}
+
+func (f *fake) ReadResource(_ context.Context, caller session.Caller, id string, p *mcp.ReadResourceParams) (*oauthclient.Result[mcp.ReadResourceResult], error) {
+	f.note("read "+p.URI, caller, id)
+	return new(resultOf[mcp.ReadResourceResult](`{"contents":[{"uri":"file:///a","text":"x"}],"x":9007199254740993}`)), f.err
+}
+
+func (f *fake) Complete(_ context.Context, caller session.Caller, id string, p *mcp.CompleteParams) (*oauthclient.Result[mcp.CompleteResult], error) {
+	f.note("complete", caller, id)
+	f.args = p
+	return new(resultOf[mcp.CompleteResult](`{"completion":{"values":["a"],"x":9007199254740993}}`)), f.err
+}
+
+func (f *fake) Server(_ context.Context, caller session.Caller, id string) (oauthclient.ServerDescription, error) {
+	f.note("server", caller, id)
+	return oauthclient.ServerDescription{ProtocolVersion: "2026-07-28", Info: json.RawMessage(`{"name":"x","version":"1"}`), Instructions: "Be kind."}, f.err
 }
 
 func (f *fake) CallTool(ctx context.Context, caller session.Caller, id, name string, args any) (*oauthclient.CallToolResult, error) {
@@ -192,9 +240,19 @@ const (
 	pathSessions   = "/api/mcp/auth/sessions"
 	pathList       = "/api/mcp/tool/list"
 	pathCall       = "/api/mcp/tool/call"
+	pathPrompts    = "/api/mcp/prompt/list"
+	pathPrompt     = "/api/mcp/prompt/get"
+	pathResources  = "/api/mcp/resource/list"
+	pathTemplates  = "/api/mcp/resource/templates"
+	pathResource   = "/api/mcp/resource/read"
+	pathCompletion = "/api/mcp/completion"
+	pathServer     = "/api/mcp/server"
 	pathMetadata   = "/api/mcp/client-metadata.json"
 
-	anyConnect = `{"serverUrl":"https://mcp.example/mcp"}`
-	anyCall    = `{"sessionId":"s","toolName":"echo"}`
-	anySession = `{"sessionId":"s"}`
+	anyConnect  = `{"serverUrl":"https://mcp.example/mcp"}`
+	anyCall     = `{"sessionId":"s","toolName":"echo"}`
+	anyPrompt   = `{"sessionId":"s","name":"hello","arguments":{"who":"x"}}`
+	anyRead     = `{"sessionId":"s","uri":"file:///a"}`
+	anyComplete = `{"sessionId":"s","ref":{"type":"ref/prompt","name":"hello"},"argument":{"name":"who","value":"a"}}`
+	anySession  = `{"sessionId":"s"}`
 )

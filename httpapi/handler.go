@@ -53,6 +53,14 @@ type manager interface {
 	ListTools(context.Context, session.Caller, string) ([]*oauthclient.Tool, error)
 	CallTool(ctx context.Context, caller session.Caller, sessionID, name string, args any) (*oauthclient.CallToolResult, error)
 	CallToolProgress(ctx context.Context, caller session.Caller, sessionID, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)
+	ListPrompts(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.Prompt], error)
+	GetPrompt(context.Context, session.Caller, string, *mcp.GetPromptParams) (*oauthclient.Result[mcp.GetPromptResult], error)
+	ListResources(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.Resource], error)
+	ListResourceTemplates(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.ResourceTemplate], error)
+	ReadResource(context.Context, session.Caller, string, *mcp.ReadResourceParams) (*oauthclient.Result[mcp.ReadResourceResult], error)
+	ListPage(ctx context.Context, caller session.Caller, sessionID string, list oauthclient.List, cursor string) (oauthclient.Page, error)
+	Complete(context.Context, session.Caller, string, *mcp.CompleteParams) (*oauthclient.Result[mcp.CompleteResult], error)
+	Server(context.Context, session.Caller, string) (oauthclient.ServerDescription, error)
 	Status(context.Context, session.Caller, string) (session.Info, error)
 	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
 	Sessions(context.Context, session.Caller) ([]session.Info, error)
@@ -106,6 +114,9 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 	for route, serve := range map[string]http.HandlerFunc{
 		routeConnect: h.Connect, routeCallback: h.Callback, routeDisconnect: h.Disconnect,
 		routeStatus: h.Status, routeSessions: h.Sessions, routeListTools: h.ListTools,
+		routeListPrompts: h.ListPrompts, routeGetPrompt: h.GetPrompt, routeListResources: h.ListResources,
+		routeResourceTemplates: h.ListResourceTemplates, routeReadResource: h.ReadResource,
+		routeCompletion: h.Complete, routeServer: h.Server,
 		routeCallTool: h.CallTool, routeClientMetadata: h.ClientMetadata,
 		routeScript: h.Script, routeOpenAPI: h.OpenAPI,
 	} {

@@ -149,7 +149,9 @@ func TestSlowBodies(t *testing.T) {
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
 	require.Equal(t, 408, resp.StatusCode)
-	require.Contains(t, readAll(t, resp.Body), httpapi.CodeRequestTimeout)
+	body := readAll(t, resp.Body)
+	require.Contains(t, body, httpapi.CodeRequestTimeout)
+	record(t, exchange{"POST", pathCall, nil, "{", resp.StatusCode, resp.Header, body})
 }
 
 // The timeout is the body's: a call may take longer.

@@ -76,6 +76,8 @@ export class AuthorizationError extends MCPOAuthError {
   }
 }
 
+/** Where the lists are. */
+const LISTS = { tools: "tool/list", prompts: "prompt/list", resources: "resource/list", resourceTemplates: "resource/templates" };
 /** How often a popup must look closed, with the user back at the page. */
 const CLOSED_POLLS = 4;
 /** How long the MCP server may take to confirm an authorization, in polls. */
@@ -145,8 +147,7 @@ export class MCPOAuth {
    * @returns {Promise<Tool[]>}
    */
   async listTools(sessionId, options = {}) {
-    const path = "tool/list?" + new URLSearchParams({ sessionId });
-    return (await this.retrying({ eagerPopup: false, ...options }, sessionId, () => this.send("GET", path, undefined, options))).tools;
+    return (await this.get("tool/list", { sessionId }, options)).tools;
   }
 
   /**
@@ -161,6 +162,98 @@ export class MCPOAuth {
   callTool(sessionId, toolName, toolArgs = {}, options = {}) {
     const body = { sessionId, toolName, toolArgs };
     return this.retrying(options, sessionId, () => this.send("POST", "tool/call", body, options));
+  }
+
+  /**
+   * One page of a list: "tools", "prompts", "resources" or "resourceTemplates".
+   * Its nextCursor, if any, asks for the next one.
+   * @param {"tools" | "prompts" | "resources" | "resourceTemplates"} list
+   * @param {string} sessionId
+   * @param {string} [cursor]
+   * @param {CallOptions} [options]
+   * @returns {Promise<any>}
+   */
+  listPage(list, sessionId, cursor = "", options = {}) {
+    return this.get(LISTS[list], { sessionId, cursor }, options);
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").Prompt[]>}
+   */
+  async listPrompts(sessionId, options) {
+    return (await this.get("prompt/list", { sessionId }, options)).prompts;
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {string} name
+   * @param {Record<string, string>} [args]
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").GetPromptSuccess>}
+   */
+  getPrompt(sessionId, name, args = {}, options = {}) {
+    return this.retrying(options, sessionId, () => this.send("POST", "prompt/get", { sessionId, name, arguments: args }, options));
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").Resource[]>}
+   */
+  async listResources(sessionId, options) {
+    return (await this.get("resource/list", { sessionId }, options)).resources;
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").ResourceTemplate[]>}
+   */
+  async listResourceTemplates(sessionId, options) {
+    return (await this.get("resource/templates", { sessionId }, options)).resourceTemplates;
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {string} uri
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").ReadResourceSuccess>}
+   */
+  readResource(sessionId, uri, options = {}) {
+    return this.retrying(options, sessionId, () => this.send("POST", "resource/read", { sessionId, uri }, options));
+  }
+
+  /**
+   * Completions for an argument of a prompt or of a resource template.
+   * @param {string} sessionId
+   * @param {Omit<import("./types").CompleteRequest, "sessionId">} request
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").CompleteSuccess>}
+   */
+  complete(sessionId, request, options = {}) {
+    return this.retrying({ eagerPopup: false, ...options }, sessionId, () => this.send("POST", "completion", { sessionId, ...request }, options));
+  }
+
+  /**
+   * What the MCP server said of itself.
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").ServerInfo>}
+   */
+  server(sessionId, options) {
+    return this.get("server", { sessionId }, options);
+  }
+
+  /**
+   * @param {string} path
+   * @param {{ sessionId: string, cursor?: string }} query
+   * @param {CallOptions} [options]
+   */
+  get(path, query, options = {}) {
+    const target = path + "?" + new URLSearchParams(query);
+    return this.retrying({ eagerPopup: false, ...options }, query.sessionId, () => this.send("GET", target, undefined, options));
   }
 
   /** @param {string} sessionId */

@@ -68,7 +68,107 @@ export interface Tool {
 
 export interface ListToolsSuccess {
   tools: Tool[];
+  /** Asks for the next page, where the request asked for a page; also in the lists below. */
+  nextCursor?: string;
 }
+
+export interface Prompt {
+  name: string;
+  title?: string;
+  description?: string;
+  arguments?: Array<{ name: string; title?: string; description?: string; required?: boolean; [member: string]: unknown }>;
+  [member: string]: unknown;
+}
+
+export interface ListPromptsSuccess {
+  prompts: Prompt[];
+  nextCursor?: string;
+}
+
+export type ListPromptsResponse = ListPromptsSuccess | ConnectAuthRequired | ConnectError;
+
+export interface Resource {
+  uri: string;
+  name: string;
+  title?: string;
+  description?: string;
+  mimeType?: string;
+  [member: string]: unknown;
+}
+
+export interface ListResourcesSuccess {
+  resources: Resource[];
+  nextCursor?: string;
+}
+
+export type ListResourcesResponse = ListResourcesSuccess | ConnectAuthRequired | ConnectError;
+
+export interface ResourceTemplate {
+  uriTemplate: string;
+  name: string;
+  title?: string;
+  description?: string;
+  mimeType?: string;
+  [member: string]: unknown;
+}
+
+export interface ListResourceTemplatesSuccess {
+  resourceTemplates: ResourceTemplate[];
+  nextCursor?: string;
+}
+
+export type ListResourceTemplatesResponse = ListResourceTemplatesSuccess | ConnectAuthRequired | ConnectError;
+
+export interface GetPromptRequest {
+  sessionId: string;
+  name: string;
+  arguments?: Record<string, string>;
+}
+
+export interface GetPromptSuccess {
+  description?: string;
+  messages: Array<{ role: string; content: unknown; [member: string]: unknown }>;
+  [member: string]: unknown;
+}
+
+export type GetPromptResponse = GetPromptSuccess | ConnectAuthRequired | ConnectError;
+
+export interface ReadResourceRequest {
+  sessionId: string;
+  uri: string;
+}
+
+export interface ReadResourceSuccess {
+  contents: Array<{ uri: string; mimeType?: string; text?: string; blob?: string; [member: string]: unknown }>;
+  [member: string]: unknown;
+}
+
+export type ReadResourceResponse = ReadResourceSuccess | ConnectAuthRequired | ConnectError;
+
+export interface CompleteRequest {
+  sessionId: string;
+  ref: { type: "ref/prompt"; name: string } | { type: "ref/resource"; uri: string };
+  argument: { name: string; value: string };
+  /** The arguments that are known already. */
+  context?: { arguments?: Record<string, string> };
+}
+
+export interface CompleteSuccess {
+  completion: { values?: string[]; total?: number; hasMore?: boolean; [member: string]: unknown };
+  [member: string]: unknown;
+}
+
+export type CompleteResponse = CompleteSuccess | ConnectAuthRequired | ConnectError;
+
+/** What the MCP server said of itself. instructions are its text, and not to be trusted. */
+export interface ServerInfo {
+  protocolVersion: string;
+  serverInfo: Record<string, unknown>;
+  capabilities: Record<string, unknown>;
+  instructions?: string;
+}
+
+export type ServerResponse = ServerInfo | ConnectAuthRequired | ConnectError;
 
 export type ListToolsResponse = ListToolsSuccess | ConnectAuthRequired | ConnectError;
 
@@ -171,7 +271,11 @@ type Members = Record<string, unknown>;
 
 const isObject = (r: unknown): r is Members => typeof r === "object" && r !== null && !Array.isArray(r);
 const isText = (v: unknown): v is string => typeof v === "string" && v !== "";
-const fromServer = (r: Members): boolean => "content" in r || "isError" in r || "tools" in r;
+/** Members that MCP servers put into answers. The first that is there decides what an answer is. */
+const serverMembers = ["content", "isError", "tools", "prompts", "resources", "resourceTemplates", "messages", "contents", "completion"];
+const first = (r: Members): string | undefined => serverMembers.find((member) => member in r);
+const fromServer = (r: Members): boolean => first(r) !== undefined;
+const isList = (r: unknown, member: string): boolean => isObject(r) && first(r) === member && Array.isArray(r[member]);
 
 export function isConnectSuccess(r: unknown): r is ConnectSuccess {
   return isObject(r) && !fromServer(r) && !("requiresAuth" in r) && r.success === true && !("error" in r) && isText(r.sessionId);
@@ -188,7 +292,35 @@ export function isConnectError(r: unknown): r is ConnectError {
 }
 
 export function isListToolsSuccess(r: unknown): r is ListToolsSuccess {
-  return isObject(r) && !("content" in r) && !("isError" in r) && Array.isArray(r.tools);
+  return isList(r, "tools");
+}
+
+export function isListPromptsSuccess(r: unknown): r is ListPromptsSuccess {
+  return isList(r, "prompts");
+}
+
+export function isListResourcesSuccess(r: unknown): r is ListResourcesSuccess {
+  return isList(r, "resources");
+}
+
+export function isListResourceTemplatesSuccess(r: unknown): r is ListResourceTemplatesSuccess {
+  return isList(r, "resourceTemplates");
+}
+
+export function isGetPromptSuccess(r: unknown): r is GetPromptSuccess {
+  return isList(r, "messages");
+}
+
+export function isReadResourceSuccess(r: unknown): r is ReadResourceSuccess {
+  return isList(r, "contents");
+}
+
+export function isCompleteSuccess(r: unknown): r is CompleteSuccess {
+  return isObject(r) && first(r) === "completion" && isObject(r.completion);
+}
+
+export function isServerInfo(r: unknown): r is ServerInfo {
+  return isObject(r) && !fromServer(r) && isText(r.protocolVersion) && isObject(r.serverInfo);
 }
 
 export function isCallToolSuccess(r: unknown): r is CallToolSuccess {
