@@ -72,6 +72,11 @@ func (c *call) answerTo(err error) answer {
 		}
 		return answer{status: http.StatusUnauthorized, code: "requires_auth", body: body}
 	}
+	if asked, ok := errors.AsType[*session.InputRequiredError](err); ok {
+		body := InputRequired{}
+		body.InputRequired.Requests, body.InputRequired.State = asked.Requests, asked.State
+		return answer{status: http.StatusAccepted, code: "input_required", body: body}
+	}
 	f := failureOf(err, c.endpoint == "callback")
 	return answer{status: f.status, code: f.code, retryAfter: f.retryAfter, body: f.response()}
 }
@@ -138,7 +143,7 @@ func (c *call) logGone(err error) {
 func (c *call) logAnswer(a answer, err error) {
 	level := slog.LevelInfo
 	switch {
-	case a.code == "requires_auth" || a.code == CodeSessionNotFound || a.code == CodeNotFound:
+	case a.code == "requires_auth" || a.code == "input_required" || a.code == CodeSessionNotFound || a.code == CodeNotFound:
 		level = slog.LevelDebug
 	case a.status == http.StatusInternalServerError:
 		level = slog.LevelError

@@ -19,6 +19,7 @@ import (
 // The values of [ErrorResponse.Code], with the statuses they come with.
 const (
 	CodeInvalidRequest       = "invalid_request"        // 400: the request is malformed or incomplete
+	CodeInvalidInput         = "invalid_input"          // 400: the answers do not belong to an open question of this call
 	CodeInvalidCallback      = "invalid_callback"       // 400: no pending authorization of this browser fits
 	CodeAccessDenied         = "access_denied"          // 400: the user said no
 	CodeAuthorizationFailed  = "authorization_failed"   // 400 on the callback, else 502: the authorization server refused
@@ -142,6 +143,8 @@ func sessionFailure(err error, _ bool) *failure {
 	_, store := errors.AsType[*session.StoreError](err)
 	_, storage := errors.AsType[*oauthclient.StorageError](err)
 	switch {
+	case errors.Is(err, session.ErrInvalidInput):
+		return &failure{status: http.StatusBadRequest, code: CodeInvalidInput, text: "These answers do not belong to an open question of this call. Call again without them."}
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, oauthclient.ErrNotConnected):
 		return errSessionNotFound.because(nil) // not connected: disconnected while the call was on its way
 	case store || storage:

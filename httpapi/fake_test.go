@@ -48,6 +48,7 @@ type fake struct {
 	session  string
 	response oauthclient.AuthorizationResponse
 	args     any
+	ask      session.Ask
 }
 
 func (f *fake) note(call string, caller session.Caller, sessionID string) {
@@ -110,14 +111,15 @@ func (f *fake) ListPage(_ context.Context, caller session.Caller, id string, lis
 	return f.page, f.err
 }
 
-func (f *fake) GetPrompt(_ context.Context, caller session.Caller, id string, p *mcp.GetPromptParams) (*oauthclient.Result[mcp.GetPromptResult], error) {
+func (f *fake) GetPromptAsking(_ context.Context, caller session.Caller, id string, p *mcp.GetPromptParams, ask session.Ask) (*oauthclient.Result[mcp.GetPromptResult], error) {
 	f.note("prompt "+p.Name, caller, id)
-	f.args = p.Arguments
+	f.args, f.ask = p.Arguments, ask
 	return new(resultOf[mcp.GetPromptResult](`{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}],"x":9007199254740993}`)), f.err
 }
 
-func (f *fake) ReadResource(_ context.Context, caller session.Caller, id string, p *mcp.ReadResourceParams) (*oauthclient.Result[mcp.ReadResourceResult], error) {
+func (f *fake) ReadResourceAsking(_ context.Context, caller session.Caller, id string, p *mcp.ReadResourceParams, ask session.Ask) (*oauthclient.Result[mcp.ReadResourceResult], error) {
 	f.note("read "+p.URI, caller, id)
+	f.ask = ask
 	return new(resultOf[mcp.ReadResourceResult](`{"contents":[{"uri":"file:///a","text":"x"}],"x":9007199254740993}`)), f.err
 }
 
@@ -132,13 +134,9 @@ func (f *fake) Server(_ context.Context, caller session.Caller, id string) (oaut
 	return oauthclient.ServerDescription{ProtocolVersion: "2026-07-28", Info: json.RawMessage(`{"name":"x","version":"1"}`), Instructions: "Be kind."}, f.err
 }
 
-func (f *fake) CallTool(ctx context.Context, caller session.Caller, id, name string, args any) (*oauthclient.CallToolResult, error) {
-	return f.CallToolProgress(ctx, caller, id, name, args, nil)
-}
-
-func (f *fake) CallToolProgress(ctx context.Context, caller session.Caller, id, name string, args any, push func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error) {
+func (f *fake) CallToolAsking(ctx context.Context, caller session.Caller, id, name string, args any, ask session.Ask, push func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error) {
 	f.note("call "+name, caller, id)
-	f.args = args
+	f.args, f.ask = args, ask
 	if f.progress != nil && push != nil {
 		if err := f.progress(ctx, push); err != nil {
 			return nil, err

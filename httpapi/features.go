@@ -127,7 +127,11 @@ func (c *call) getPrompt() error {
 	if err := c.requireName("name", req.Name); err != nil {
 		return err
 	}
-	result, err := c.h.manager.GetPrompt(c.r.Context(), caller, c.sessionID, &mcp.GetPromptParams{Name: req.Name, Arguments: req.Arguments})
+	ask, err := req.ask()
+	if err != nil {
+		return err
+	}
+	result, err := c.h.manager.GetPromptAsking(c.r.Context(), caller, c.sessionID, &mcp.GetPromptParams{Name: req.Name, Arguments: req.Arguments}, ask)
 	return writeResult(c, result, err)
 }
 
@@ -140,7 +144,11 @@ func (c *call) readResource() error {
 	if err := c.requireName("uri", req.URI); err != nil {
 		return err
 	}
-	result, err := c.h.manager.ReadResource(c.r.Context(), caller, c.sessionID, &mcp.ReadResourceParams{URI: req.URI})
+	ask, err := req.ask()
+	if err != nil {
+		return err
+	}
+	result, err := c.h.manager.ReadResourceAsking(c.r.Context(), caller, c.sessionID, &mcp.ReadResourceParams{URI: req.URI}, ask)
 	return writeResult(c, result, err)
 }
 

@@ -29,6 +29,7 @@ type Response struct {
 	GetPromptSuccess             *GetPromptSuccess
 	ReadResourceSuccess          *ReadResourceSuccess
 	CompleteSuccess              *CompleteSuccess
+	InputRequired                *InputRequired
 }
 
 // IsConnectSuccess reports whether r is a [ConnectSuccess].
@@ -85,6 +86,9 @@ func (r *Response) UnmarshalJSON(data []byte) error {
 	case kindAuthRequired:
 		r.AuthRequired = new(AuthRequired)
 		into = r.AuthRequired
+	case kindInput:
+		r.InputRequired = new(InputRequired)
+		into = r.InputRequired
 	case kindConnect:
 		r.ConnectSuccess = new(ConnectSuccess)
 		into = r.ConnectSuccess
@@ -116,6 +120,7 @@ const (
 	kindGetPrompt
 	kindReadResource
 	kindComplete
+	kindInput
 	kindAuthRequired
 	kindConnect
 	kindDone
@@ -161,6 +166,10 @@ func kindOf(members map[string]json.RawMessage) kind {
 		}
 	}
 	switch {
+	case has("inputRequired"):
+		if isInputRequired(members["inputRequired"]) {
+			return kindInput
+		}
 	case has("requiresAuth"):
 		if is("requiresAuth", "true") && text("authUrl") && !has("success") {
 			return kindAuthRequired
@@ -177,4 +186,12 @@ func kindOf(members map[string]json.RawMessage) kind {
 		return kindError
 	}
 	return kindOther
+}
+
+func isInputRequired(raw json.RawMessage) bool {
+	var asked struct {
+		Requests map[string]json.RawMessage `json:"requests"`
+		State    string                     `json:"state"`
+	}
+	return json.Unmarshal(raw, &asked) == nil && asked.Requests != nil && asked.State != ""
 }

@@ -29,11 +29,15 @@
  * @property {boolean} [eagerPopup] open the popup before the request is sent, while the browser still knows
  *   that the user clicked; for connect and callTool called directly in a click handler
  *
- * @typedef {{ result?: any, required?: AuthRequired }} Answer what came: one of the two
+ * @typedef {{ result?: any, required?: AuthRequired, input?: { requests: any, state: string } }} Answer what came: one of them
  *
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal] gives the call up, also on the MCP server
  * @property {boolean} [eagerPopup]
+ * @property {(requests: import("./types").InputRequired["inputRequired"]["requests"]) => import("./types").Inputs | Promise<import("./types").Inputs>} [onInput]
+ *   asks the user what the MCP server wants to know in the middle of callTool, getPrompt or readResource; may be called
+ *   several times. Show the whole URL of a question in URL mode, ask before it is opened, and open it with noopener
+ * @property {import("./types").AskMode[]} [ask] what onInput can show; form
  */
 
 /** A failure. code is for programs, message for people. */
@@ -160,8 +164,7 @@ export class MCPOAuth {
    * @returns {Promise<CallToolSuccess>}
    */
   callTool(sessionId, toolName, toolArgs = {}, options = {}) {
-    const body = { sessionId, toolName, toolArgs };
-    return this.retrying(options, sessionId, () => this.send("POST", "tool/call", body, options));
+    return this.asking("tool/call", { sessionId, toolName, toolArgs }, options);
   }
 
   /**
@@ -194,7 +197,7 @@ export class MCPOAuth {
    * @returns {Promise<import("./types").GetPromptSuccess>}
    */
   getPrompt(sessionId, name, args = {}, options = {}) {
-    return this.retrying(options, sessionId, () => this.send("POST", "prompt/get", { sessionId, name, arguments: args }, options));
+    return this.asking("prompt/get", { sessionId, name, arguments: args }, options);
   }
 
   /**
@@ -222,7 +225,7 @@ export class MCPOAuth {
    * @returns {Promise<import("./types").ReadResourceSuccess>}
    */
   readResource(sessionId, uri, options = {}) {
-    return this.retrying(options, sessionId, () => this.send("POST", "resource/read", { sessionId, uri }, options));
+    return this.asking("resource/read", { sessionId, uri }, options);
   }
 
   /**
@@ -244,6 +247,26 @@ export class MCPOAuth {
    */
   server(sessionId, options) {
     return this.get("server", { sessionId }, options);
+  }
+
+  /**
+   * Sends a request until the MCP server has no more questions.
+   * @param {string} path
+   * @param {{ sessionId: string, [member: string]: unknown }} body
+   * @param {CallOptions & { onProgress?: (progress: ToolProgress) => void }} options
+   * @returns {Promise<any>}
+   */
+  async asking(path, body, options) {
+    const { onInput, ask = ["form"] } = options;
+    let request = onInput ? { ...body, ask } : body;
+    for (;;) {
+      const { input, result } = await this.retrying(options, body.sessionId, async () => {
+        const answer = await this.send("POST", path, request, options);
+        return answer.required ? answer : { result: answer };
+      });
+      if (!input || !onInput) return result;
+      request = { ...body, ask, inputs: await onInput(input.requests), state: input.state };
+    }
   }
 
   /**
@@ -390,6 +413,7 @@ export class MCPOAuth {
       const stream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
       const parse = this.options.parse ?? JSON.parse;
       const [outcome, answer] = stream ? await lastEvent(response, parse, onProgress) : [response.ok ? "result" : "error", await readJSON(response, parse)];
+      if (outcome === "inputRequired" || (!stream && response.status === 202)) return { input: answer.inputRequired };
       if (outcome === "result") return { result: answer };
       if ((stream || response.status === 401) && answer.requiresAuth === true) return { required: answer };
       throw new MCPOAuthError(answer.code ?? "internal", answer.error ?? "Something went wrong.", {

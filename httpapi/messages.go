@@ -83,6 +83,7 @@ type CallToolRequest struct {
 	ToolName string `json:"toolName"`
 	// ToolArgs is a JSON object, passed on as it is. Defaults to {}.
 	ToolArgs json.RawMessage `json:"toolArgs,omitempty"`
+	Input
 }
 
 // ListToolsSuccess is the answer of GET tool/list.
@@ -119,6 +120,7 @@ type GetPromptRequest struct {
 	// Name is the prompt. Required.
 	Name      string            `json:"name"`
 	Arguments map[string]string `json:"arguments,omitempty"`
+	Input
 }
 
 // GetPromptSuccess is the answer of POST prompt/get: what the MCP server sent,
@@ -134,6 +136,7 @@ type ReadResourceRequest struct {
 	SessionID string `json:"sessionId"`
 	// URI is the resource. Required.
 	URI string `json:"uri"`
+	Input
 }
 
 // ReadResourceSuccess is the answer of POST resource/read: what the MCP server

@@ -28,7 +28,7 @@ type stream struct {
 
 // streamTool calls a tool and answers with events. Nothing is written before
 // there is an event to write, so that a failure until then is a plain answer.
-func (c *call) streamTool(caller session.Caller, name string, args json.RawMessage) error {
+func (c *call) streamTool(caller session.Caller, name string, args json.RawMessage, ask session.Ask) error {
 	s := &stream{c: c, out: c.h.paced(c.w), progress: make(chan mcp.ProgressNotificationParams, maxPendingProgress)}
 	ctx, cancel := context.WithCancel(c.r.Context())
 	defer cancel()
@@ -46,7 +46,7 @@ func (c *call) streamTool(caller session.Caller, name string, args json.RawMessa
 			close(returned)
 			<-written
 		}()
-		result, err := c.h.manager.CallToolProgress(ctx, caller, c.sessionID, name, args, s.push)
+		result, err := c.h.manager.CallToolAsking(ctx, caller, c.sessionID, name, args, ask, s.push)
 		if err != nil {
 			return nil, err
 		}
@@ -124,8 +124,12 @@ func (s *stream) fail(err error) {
 	s.c.logAnswer(a, err)
 	buf := s.c.h.buffer()
 	defer s.c.h.release(buf)
+	name := "error"
+	if a.status == http.StatusAccepted {
+		name = "inputRequired"
+	}
 	if encodeJSON(buf, a.body) == nil {
-		s.event("error", buf.Bytes())
+		s.event(name, buf.Bytes())
 	}
 }
 

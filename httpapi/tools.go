@@ -21,15 +21,19 @@ func (c *call) callTool() error {
 	if err != nil {
 		return err
 	}
+	ask, err := req.ask()
+	if err != nil {
+		return err
+	}
 	c.sessionID = req.SessionID
 	caller, err := c.caller()
 	if err != nil {
 		return err
 	}
 	if accepts(c.r, streamType) {
-		return c.streamTool(caller, req.ToolName, args)
+		return c.streamTool(caller, req.ToolName, args, ask)
 	}
-	result, err := c.h.manager.CallTool(c.r.Context(), caller, req.SessionID, req.ToolName, args)
+	result, err := c.h.manager.CallToolAsking(c.r.Context(), caller, req.SessionID, req.ToolName, args, ask, nil)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,24 @@ export interface CallToolRequest {
   sessionId: string;
   toolName: string;
   toolArgs?: Record<string, unknown>;
+  ask?: AskMode[];
+  inputs?: Inputs;
+  state?: string;
+}
+
+/** How the front end can ask the user what an MCP server wants to know in the middle of a request. */
+export type AskMode = "form" | "url";
+
+/** The answers to an InputRequired, by the name of each question. */
+export type Inputs = Record<string, { action: "accept" | "decline" | "cancel"; content?: Record<string, unknown> }>;
+
+/**
+ * Status 202, only of a request with ask: ask the user, and send the request
+ * again with inputs and state. Of a URL show all, ask before it is opened, and
+ * open it without an opener.
+ */
+export interface InputRequired {
+  inputRequired: { requests: Record<string, { method: string; params?: Record<string, unknown>; [member: string]: unknown }>; state: string };
 }
 
 export interface ConnectSuccess {
@@ -123,6 +141,9 @@ export interface GetPromptRequest {
   sessionId: string;
   name: string;
   arguments?: Record<string, string>;
+  ask?: AskMode[];
+  inputs?: Inputs;
+  state?: string;
 }
 
 export interface GetPromptSuccess {
@@ -131,11 +152,14 @@ export interface GetPromptSuccess {
   [member: string]: unknown;
 }
 
-export type GetPromptResponse = GetPromptSuccess | ConnectAuthRequired | ConnectError;
+export type GetPromptResponse = GetPromptSuccess | InputRequired | ConnectAuthRequired | ConnectError;
 
 export interface ReadResourceRequest {
   sessionId: string;
   uri: string;
+  ask?: AskMode[];
+  inputs?: Inputs;
+  state?: string;
 }
 
 export interface ReadResourceSuccess {
@@ -143,7 +167,7 @@ export interface ReadResourceSuccess {
   [member: string]: unknown;
 }
 
-export type ReadResourceResponse = ReadResourceSuccess | ConnectAuthRequired | ConnectError;
+export type ReadResourceResponse = ReadResourceSuccess | InputRequired | ConnectAuthRequired | ConnectError;
 
 export interface CompleteRequest {
   sessionId: string;
@@ -181,7 +205,7 @@ export interface CallToolSuccess {
   [member: string]: unknown;
 }
 
-export type CallToolResponse = CallToolSuccess | ConnectAuthRequired | ConnectError;
+export type CallToolResponse = CallToolSuccess | InputRequired | ConnectAuthRequired | ConnectError;
 
 /** The data of a "progress" event of tool/call. */
 export interface ToolProgress {
@@ -249,11 +273,12 @@ export type SessionsResponse = SessionList | ConnectError;
 
 /**
  * What tool/call answers with Accept: text/event-stream: any number of
- * "progress" events, then one "result" or "error".
+ * "progress" events, then one "result", "inputRequired" or "error".
  */
 export type ToolEvent =
   | { event: "progress"; data: ToolProgress }
   | { event: "result"; data: CallToolSuccess }
+  | { event: "inputRequired"; data: InputRequired }
   | { event: "error"; data: ConnectAuthRequired | ConnectError };
 
 /**
@@ -338,6 +363,11 @@ export function isSessionStatus(r: unknown): r is SessionStatus {
 
 export function isSessionList(r: unknown): r is SessionList {
   return isObject(r) && !fromServer(r) && Array.isArray(r.sessions);
+}
+
+/** For the answers of tool/call, prompt/get and resource/read to requests with ask. */
+export function isInputRequired(r: unknown): r is InputRequired {
+  return isObject(r) && !fromServer(r) && isObject(r.inputRequired) && isObject(r.inputRequired.requests) && isText(r.inputRequired.state);
 }
 
 /** For the data of a "progress" event. */

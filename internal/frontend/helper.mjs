@@ -114,6 +114,24 @@ test("a large stream takes linear time", { timeout: 20_000 }, async () => {
   });
 });
 
+test("what the server asks is asked, in the same call", async () => {
+  const asked = JSON.stringify({ inputRequired: { requests: { q: { method: "elicitation/create" } }, state: "sealed" } });
+  const done = JSON.stringify({ content: [], isError: false, inputRequired: {} });
+  for (const [type, first, last] of [
+    ["application/json", asked, done],
+    ["text/event-stream", `event: inputRequired\ndata: ${asked}\n\n`, `event: result\ndata: ${done}\n\n`],
+  ]) {
+    await answering([[type === "application/json" ? 202 : 200, type, first], [200, type, last]], async (calls) => {
+      const onInput = (requests) => (assert.deepEqual(Object.keys(requests), ["q"]), { q: { action: "decline" } });
+      assert.deepEqual(await client().callTool("s", "echo", { a: 1 }, { onInput, onProgress() {} }), JSON.parse(done));
+      assert.deepEqual(JSON.parse(calls[0].body), { sessionId: "s", toolName: "echo", toolArgs: { a: 1 }, ask: ["form"] });
+      assert.deepEqual(JSON.parse(calls[1].body), {
+        sessionId: "s", toolName: "echo", toolArgs: { a: 1 }, ask: ["form"], inputs: { q: { action: "decline" } }, state: "sealed",
+      });
+    });
+  }
+});
+
 test("a page on another site brings its binding, and finishes itself", async () => {
   const binding = "A".repeat(26);
   await answering([[200, "application/json", '{"success":true,"message":"Authorization completed"}']], async (calls) => {

@@ -25,7 +25,7 @@ type answer struct {
 
 // allGuards are those that guards.mjs knows; the first five are the original's.
 var allGuards = []string{"connect", "auth", "error", "list", "call", "done", "status", "sessions", "progress",
-	"prompts", "resources", "templates", "prompt", "resource", "completion", "server"}
+	"prompts", "resources", "templates", "prompt", "resource", "completion", "server", "input"}
 
 // routes say what a route answers: its type, and the guard of its success.
 var routes = map[string]struct{ kind, guard string }{
