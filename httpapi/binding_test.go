@@ -2,12 +2,15 @@ package httpapi_test
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -29,7 +32,7 @@ func TestBindingCookie(t *testing.T) {
 			cookies := w.Result().Cookies()
 			require.Len(t, cookies, 1)
 			cookie := cookies[0]
-			require.Equal(t, tc.cookie, cookie.Name)
+			require.Regexp(t, "^"+tc.cookie+"-[A-Z2-7]{8}$", cookie.Name)
 			require.Equal(t, tc.secure, cookie.Secure)
 			require.True(t, cookie.HttpOnly)
 			require.Equal(t, http.SameSiteLaxMode, cookie.SameSite)
@@ -39,7 +42,7 @@ func TestBindingCookie(t *testing.T) {
 			require.Len(t, cookie.Value, 26)
 			require.Equal(t, cookie.Value, f.caller.Binding)
 
-			sent := "other=1; " + tc.cookie + "=" + cookie.Value
+			sent := "other=1; " + cookie.Name + "=" + cookie.Value
 			w = request(t, h, "POST", pathConnect, anyConnect, "Cookie", sent)
 			require.Empty(t, w.Result().Cookies(), "a browser keeps the one it has")
 			require.Equal(t, cookie.Value, f.caller.Binding)
@@ -90,4 +93,54 @@ func TestInsecureUnboundCallbacks(t *testing.T) {
 			require.Empty(t, f.caller.Binding, name)
 		}
 	}
+}
+
+// Two requests without a cookie at the same time get a cookie each, and neither
+// replaces the other.
+func TestTwoFirstConnectsInOneBrowserBothFinish(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	w.replica(t)
+	b := w.browser(t, "")
+	jar := b.client.Jar
+	host, err := url.Parse(w.url)
+	require.NoError(t, err)
+	var callbacks []string
+	var cookies []*http.Cookie
+	for range 2 {
+		b.client.Jar = nil // the other answer has not arrived yet
+		a := b.connect()
+		callbacks = append(callbacks, b.approve(a))
+		cookies = append(cookies, (&http.Response{Header: a.header}).Cookies()...)
+	}
+	jar.SetCookies(host, cookies)
+	b.client.Jar = jar
+	require.Len(t, jar.Cookies(host), 2)
+	for _, callback := range callbacks {
+		a := b.send("GET", callback, "")
+		require.Equal(t, 200, a.status, a.body)
+	}
+	require.Empty(t, b.connect().header.Values("Set-Cookie"), "two are enough")
+}
+
+// A page on another site, where no cookie arrives, brings a binding of its own.
+func TestBindingInAHeader(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	w.replica(t)
+	page, stranger := w.browser(t, ""), w.browser(t, "")
+	binding := strings.Repeat("B", 26)
+	a := page.send("POST", pathConnect, `{"serverUrl":"`+w.mcp.URL()+`"}`, "Mcpoauth-Binding", binding)
+	require.Empty(t, a.header.Values("Set-Cookie"))
+	callback := page.approve(a)
+	for name, headers := range map[string][]string{
+		"no header":            nil,
+		"another page's":       {"Mcpoauth-Binding", strings.Repeat("C", 26)},
+		"the value as cookie":  {"Cookie", "mcpoauth=" + binding},
+		"the value, shortened": {"Mcpoauth-Binding", binding[:25]},
+	} {
+		require.Equal(t, 400, stranger.send("GET", callback, "", headers...).status, name)
+	}
+	require.Zero(t, w.as.Counts().Exchanges)
+	require.Equal(t, 200, page.send("GET", callback, "", "Mcpoauth-Binding", binding).status)
 }

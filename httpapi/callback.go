@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	_ "embed" // callback.html
+	"errors"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -51,7 +52,15 @@ func (c *call) finishAuth() (session.Info, error) {
 	if err != nil {
 		return session.Info{}, err
 	}
-	return c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
+	info, err := c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
+	// A refusal of one binding changes nothing, so that the next one can be tried.
+	for _, caller.Binding = range c.others {
+		if !errors.Is(err, oauthclient.ErrInvalidCallback) {
+			break
+		}
+		info, err = c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
+	}
+	return info, err
 }
 
 // repeatAsGet sends a browser that posted an authorization response

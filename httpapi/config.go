@@ -79,6 +79,10 @@ type Config struct {
 	// proxy that is missing here all clients count as one address. Defaults to
 	// none: the client is whoever opened the connection.
 	TrustedProxies []netip.Prefix
+	// MaxRequestsInFlight bounds the requests of one caller that a replica serves
+	// at the same time. Further requests are answered 429. Negative means no
+	// limit. Defaults to 64.
+	MaxRequestsInFlight int
 	// RateKey names who a request counts for, in place of owner and address;
 	// the empty string is not counted. Defaults to none.
 	RateKey func(*http.Request) string
@@ -91,12 +95,20 @@ type Config struct {
 	// MaxJSONDepth bounds how deeply objects and arrays are nested in a body,
 	// which includes the arguments of a tool. Defaults to 100.
 	MaxJSONDepth int
+	// MaxNameBytes bounds the name of a tool or prompt and the URI of a resource,
+	// which travel in a header. Defaults to 4 KiB.
+	MaxNameBytes int
+	// ReadTimeout is how long a request's body may take to arrive. It replaces
+	// http.Server.ReadTimeout once the header has arrived. Defaults to 30
+	// seconds.
+	ReadTimeout time.Duration
 	// HeartbeatInterval is the longest silence on an event stream; a comment
 	// is sent then, so that no proxy takes it for dead. Defaults to 15
 	// seconds.
 	HeartbeatInterval time.Duration
-	// WriteTimeout is how long a reader of an event stream may block before
-	// its call is cancelled. Defaults to 30 seconds.
+	// WriteTimeout is how long a client may take to read the next 64 KiB of an
+	// answer, or of an event stream. After that the answer ends, and a tool call
+	// in progress is cancelled. Defaults to 30 seconds.
 	WriteTimeout time.Duration
 
 	// Logger gets every failure in detail, with the request ID that the
@@ -106,16 +118,23 @@ type Config struct {
 
 // Routes, below Config.Prefix.
 const (
-	routeConnect        = "/auth/connect"
-	routeCallback       = "/auth/callback"
-	routeDisconnect     = "/auth/disconnect"
-	routeStatus         = "/auth/status"
-	routeSessions       = "/auth/sessions"
-	routeListTools      = "/tool/list"
-	routeCallTool       = "/tool/call"
-	routeClientMetadata = "/client-metadata.json"
-	routeScript         = "/mcp-oauth.js"
-	routeOpenAPI        = "/openapi.json"
+	routeConnect           = "/auth/connect"
+	routeCallback          = "/auth/callback"
+	routeDisconnect        = "/auth/disconnect"
+	routeStatus            = "/auth/status"
+	routeSessions          = "/auth/sessions"
+	routeListTools         = "/tool/list"
+	routeCallTool          = "/tool/call"
+	routeListPrompts       = "/prompt/list"
+	routeGetPrompt         = "/prompt/get"
+	routeListResources     = "/resource/list"
+	routeResourceTemplates = "/resource/templates"
+	routeReadResource      = "/resource/read"
+	routeCompletion        = "/completion"
+	routeServer            = "/server"
+	routeClientMetadata    = "/client-metadata.json"
+	routeScript            = "/mcp-oauth.js"
+	routeOpenAPI           = "/openapi.json"
 )
 
 // withDefaults returns the config completed, or all mistakes at once.
@@ -139,6 +158,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MaxBodyBytes, 1<<20)
 	setDefault(&c.MaxQueryBytes, 16<<10)
 	setDefault(&c.MaxJSONDepth, 100)
+	setDefault(&c.MaxRequestsInFlight, 64)
+	setDefault(&c.MaxNameBytes, 4<<10)
+	setDefault(&c.ReadTimeout, 30*time.Second)
 	setDefault(&c.HeartbeatInterval, 15*time.Second)
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	if c.Logger == nil {
@@ -187,6 +209,12 @@ func (c Config) validate() error {
 	}
 	if c.MaxJSONDepth < 0 {
 		check("MaxJSONDepth", errNegative)
+	}
+	if c.MaxNameBytes < 0 {
+		check("MaxNameBytes", errNegative)
+	}
+	if c.ReadTimeout < 0 {
+		check("ReadTimeout", errNegative)
 	}
 	if c.HeartbeatInterval < 0 {
 		check("HeartbeatInterval", errNegative)

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -83,14 +85,20 @@ func (c *call) readBody(buf *bytes.Buffer) error {
 	if c.r.ContentLength > c.h.cfg.MaxBodyBytes {
 		return errBodyTooLarge
 	}
+	// Readers that know no deadline work without.
+	control := http.NewResponseController(c.w)
+	_ = control.SetReadDeadline(time.Now().Add(c.h.cfg.ReadTimeout))
 	_, err := buf.ReadFrom(http.MaxBytesReader(c.w, c.r.Body, c.h.cfg.MaxBodyBytes))
 	var tooLarge *http.MaxBytesError
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlowBody
 	case errors.As(err, &tooLarge):
 		return errBodyTooLarge
 	case err != nil:
 		return invalid("The request body cannot be read.").because(err)
 	}
+	_ = control.SetReadDeadline(time.Time{}) // net/http goes on reading, to see whether the client leaves
 	return nil
 }
 
@@ -177,6 +185,15 @@ func require(field, value string) error {
 		return invalid(field + " is required.")
 	}
 	return nil
+}
+
+// requireName refuses a name, or URI, that is missing or too long for the header
+// that the MCP server wants it in.
+func (c *call) requireName(field, value string) error {
+	if len(value) > c.h.cfg.MaxNameBytes {
+		return invalid(fmt.Sprintf("%s must not be longer than %d bytes.", field, c.h.cfg.MaxNameBytes))
+	}
+	return require(field, value)
 }
 
 // toolArgs returns the arguments to send: an object, empty where there is none.

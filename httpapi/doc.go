@@ -120,11 +120,15 @@
 // the limit Retry-After.
 //
 // An authorization belongs to the browser in which it was begun: connect sets
-// an HttpOnly, SameSite=Lax cookie with a random value (named __Host-mcpoauth
+// an HttpOnly, SameSite=Lax cookie with a random value (named __Host-mcpoauth-…
 // where PublicURL is https), and the callback is refused unless the browser
-// has it, or Config.Identify names the owner who began. So an attacker cannot
-// get a victim to authorize the attacker's session. A browser in which another
-// user is signed in by now is refused as well.
+// has it and Config.Identify, if any, names the owner who began. So an attacker
+// cannot get a victim to authorize the attacker's session. A page on another
+// site, which gets no cookie, sends a random value of its own in the header
+// Mcpoauth-Binding, and posts the authorization response with it.
+//
+// Where PublicURL is http, on loopback, requests to another Host are refused:
+// a page of an attacker's could have its own name resolve to loopback.
 //
 // callbackUrl is compared with the host's own configuration, byte for byte.
 // Another owner's session is answered exactly like one that does not exist, byte

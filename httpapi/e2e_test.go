@@ -157,7 +157,7 @@ func TestCallbackFromAnotherBrowserIsRefused(t *testing.T) {
 	}{
 		"no users":               {nil, "", "", 400},
 		"another user":           {[]any{byHeader}, "mallory", "alice", 400},
-		"same user elsewhere":    {[]any{byHeader}, "alice", "alice", 200},
+		"same user elsewhere":    {[]any{byHeader}, "alice", "alice", 400},
 		"nobody signed in":       {[]any{byHeader}, "mallory", "", 401},
 		"unbound, no users":      {[]any{func(c *httpapi.Config) { c.InsecureUnboundCallbacks = true }}, "", "", 200},
 		"unbound, another user":  {[]any{byHeader, func(c *httpapi.Config) { c.InsecureUnboundCallbacks = true }}, "mallory", "alice", 400},

@@ -21,7 +21,10 @@ func (c *call) write(status int, contentType string, body []byte) {
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(body) // a client that is gone cannot be told
+	out := c.h.paced(c.w)
+	if out.write(body) == nil { // a client that is gone cannot be told
+		out.end()
+	}
 }
 
 // writeJSON encodes v and sends it.
@@ -69,13 +72,19 @@ func (c *call) answerTo(err error) answer {
 		}
 		return answer{status: http.StatusUnauthorized, code: "requires_auth", body: body}
 	}
+	if asked, ok := errors.AsType[*session.InputRequiredError](err); ok {
+		body := InputRequired{}
+		body.InputRequired.Requests, body.InputRequired.State = asked.Requests, asked.State
+		return answer{status: http.StatusAccepted, code: "input_required", body: body}
+	}
 	f := failureOf(err, c.endpoint == "callback")
 	return answer{status: f.status, code: f.code, retryAfter: f.retryAfter, body: f.response()}
 }
 
 // fail answers with an error, and logs it in detail.
 func (c *call) fail(err error) {
-	if c.clientGone() {
+	// When a read times out, net/http takes the client for gone.
+	if c.clientGone() && !errors.Is(err, errSlowBody) {
 		c.logGone(err)
 		c.w.WriteHeader(statusClientGone)
 		return
@@ -134,7 +143,7 @@ func (c *call) logGone(err error) {
 func (c *call) logAnswer(a answer, err error) {
 	level := slog.LevelInfo
 	switch {
-	case a.code == "requires_auth" || a.code == CodeSessionNotFound || a.code == CodeNotFound:
+	case a.code == "requires_auth" || a.code == "input_required" || a.code == CodeSessionNotFound || a.code == CodeNotFound:
 		level = slog.LevelDebug
 	case a.status == http.StatusInternalServerError:
 		level = slog.LevelError

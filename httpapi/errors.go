@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 // The values of [ErrorResponse.Code], with the statuses they come with.
 const (
 	CodeInvalidRequest       = "invalid_request"        // 400: the request is malformed or incomplete
+	CodeInvalidInput         = "invalid_input"          // 400: the answers do not belong to an open question of this call
 	CodeInvalidCallback      = "invalid_callback"       // 400: no pending authorization of this browser fits
 	CodeAccessDenied         = "access_denied"          // 400: the user said no
 	CodeAuthorizationFailed  = "authorization_failed"   // 400 on the callback, else 502: the authorization server refused
@@ -29,10 +31,11 @@ const (
 	CodeNotFound             = "not_found"              // 404: no such route
 	CodeSessionNotFound      = "session_not_found"      // 404: no such session, or another owner's
 	CodeMethodNotAllowed     = "method_not_allowed"     // 405
+	CodeRequestTimeout       = "request_timeout"        // 408: the body took too long to arrive
 	CodeBodyTooLarge         = "body_too_large"         // 413
 	CodeUnsupportedMediaType = "unsupported_media_type" // 415
 	CodeLimitReached         = "limit_reached"          // 429: too many sessions, or attempts
-	CodeRateLimited          = "rate_limited"           // 429: too many requests in a minute
+	CodeRateLimited          = "rate_limited"           // 429: too many requests in a minute, or at the same time
 	CodeMCPError             = "mcp_error"              // 400 or 502: the MCP server's own JSON-RPC error
 	CodeDiscoveryFailed      = "discovery_failed"       // 502: the authorization metadata cannot be used
 	CodeRegistrationRequired = "registration_required"  // 502: a client must be registered by hand
@@ -94,6 +97,8 @@ var (
 	errQueryTooLong    = &failure{status: http.StatusBadRequest, code: CodeInvalidRequest, text: "The query is too long."}
 	errBodyTooLarge    = &failure{status: http.StatusRequestEntityTooLarge, code: CodeBodyTooLarge, text: "The request body is too large."}
 	errMediaType       = &failure{status: http.StatusUnsupportedMediaType, code: CodeUnsupportedMediaType, text: "The request body must be application/json."}
+	errSlowBody        = &failure{status: http.StatusRequestTimeout, code: CodeRequestTimeout, text: "The request body took too long to arrive."}
+	errHost            = &failure{status: http.StatusForbidden, code: CodeCrossOrigin, text: "This host name is not the one of this application."}
 	errSessionNotFound = &failure{status: http.StatusNotFound, code: CodeSessionNotFound, text: "There is no such session. Connect again."}
 )
 
@@ -138,6 +143,8 @@ func sessionFailure(err error, _ bool) *failure {
 	_, store := errors.AsType[*session.StoreError](err)
 	_, storage := errors.AsType[*oauthclient.StorageError](err)
 	switch {
+	case errors.Is(err, session.ErrInvalidInput):
+		return &failure{status: http.StatusBadRequest, code: CodeInvalidInput, text: "These answers do not belong to an open question of this call. Call again without them."}
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, oauthclient.ErrNotConnected):
 		return errSessionNotFound.because(nil) // not connected: disconnected while the call was on its way
 	case store || storage:
@@ -153,8 +160,9 @@ func authorizationFailure(err error, onCallback bool) *failure {
 	if errors.Is(err, oauthclient.ErrInvalidCallback) {
 		return &failure{status: http.StatusBadRequest, code: CodeInvalidCallback, text: "This authorization is unknown, has expired, was completed before, or was begun in another browser. Connect again."}
 	}
-	if errors.Is(err, oauthclient.ErrForbiddenAddress) {
-		return &failure{status: http.StatusBadRequest, code: CodeForbiddenServerURL, text: "This server cannot be used: its address, or one that it refers to, is not allowed here."}
+	// One answer, so that a caller cannot find out which names exist inside.
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound || errors.Is(err, oauthclient.ErrForbiddenAddress) {
+		return &failure{status: http.StatusBadRequest, code: CodeForbiddenServerURL, text: "This server cannot be used: its address, or one that it refers to, is not known or not allowed here."}
 	}
 	if refused, ok := errors.AsType[*oauthclient.AuthorizationError](err); ok {
 		f := &failure{status: http.StatusBadGateway, code: CodeAuthorizationFailed, text: "The authorization server refused" + errorName(refused.Code) + "."}

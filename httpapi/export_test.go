@@ -31,6 +31,9 @@ func (h *Handler) RateKeys() (connects, callbacks, requests int) {
 // ClientAddress is who a request counts for without an owner.
 func (h *Handler) ClientAddress(r *http.Request) string { return h.clientAddress(r) }
 
+// PublicHost is the Host that requests must have, if there is only one.
+func (h *Handler) PublicHost() string { return strings.TrimPrefix(h.host, "http://") }
+
 // Routes are the routes below a prefix.
 func (h *Handler) Routes(prefix string) (routes []string) {
 	for path := range h.routes {

@@ -34,6 +34,7 @@ type fake struct {
 	infos    []session.Info
 	attempt  session.AttemptInfo
 	tools    []*oauthclient.Tool
+	page     oauthclient.Page
 	result   *oauthclient.CallToolResult
 	progress func(ctx context.Context, push func(mcp.ProgressNotificationParams)) error
 	clientID string
@@ -47,6 +48,7 @@ type fake struct {
 	session  string
 	response oauthclient.AuthorizationResponse
 	args     any
+	ask      session.Ask
 }
 
 func (f *fake) note(call string, caller session.Caller, sessionID string) {
@@ -84,13 +86,57 @@ func (f *fake) ListTools(_ context.Context, caller session.Caller, id string) ([
 	return f.tools, f.err
 }
 
-func (f *fake) CallTool(ctx context.Context, caller session.Caller, id, name string, args any) (*oauthclient.CallToolResult, error) {
-	return f.CallToolProgress(ctx, caller, id, name, args, nil)
+func resultOf[T any](raw string) (r oauthclient.Result[T]) {
+	_ = r.UnmarshalJSON([]byte(raw))
+	return r
 }
 
-func (f *fake) CallToolProgress(ctx context.Context, caller session.Caller, id, name string, args any, push func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error) {
+func (f *fake) ListPrompts(_ context.Context, caller session.Caller, id string) ([]oauthclient.Result[mcp.Prompt], error) {
+	f.note("list prompts", caller, id)
+	return []oauthclient.Result[mcp.Prompt]{resultOf[mcp.Prompt](`{"name":"hello","x":9007199254740993}`)}, f.err
+}
+
+func (f *fake) ListResources(_ context.Context, caller session.Caller, id string) ([]oauthclient.Result[mcp.Resource], error) {
+	f.note("list resources", caller, id)
+	return []oauthclient.Result[mcp.Resource]{resultOf[mcp.Resource](`{"uri":"file:///a","name":"a"}`)}, f.err
+}
+
+func (f *fake) ListResourceTemplates(_ context.Context, caller session.Caller, id string) ([]oauthclient.Result[mcp.ResourceTemplate], error) {
+	f.note("list templates", caller, id)
+	return []oauthclient.Result[mcp.ResourceTemplate]{resultOf[mcp.ResourceTemplate](`{"uriTemplate":"file:///{x}","name":"x"}`)}, f.err
+}
+
+func (f *fake) ListPage(_ context.Context, caller session.Caller, id string, list oauthclient.List, cursor string) (oauthclient.Page, error) {
+	f.note("page of "+string(list)+" "+cursor, caller, id)
+	return f.page, f.err
+}
+
+func (f *fake) GetPromptAsking(_ context.Context, caller session.Caller, id string, p *mcp.GetPromptParams, ask session.Ask) (*oauthclient.Result[mcp.GetPromptResult], error) {
+	f.note("prompt "+p.Name, caller, id)
+	f.args, f.ask = p.Arguments, ask
+	return new(resultOf[mcp.GetPromptResult](`{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}],"x":9007199254740993}`)), f.err
+}
+
+func (f *fake) ReadResourceAsking(_ context.Context, caller session.Caller, id string, p *mcp.ReadResourceParams, ask session.Ask) (*oauthclient.Result[mcp.ReadResourceResult], error) {
+	f.note("read "+p.URI, caller, id)
+	f.ask = ask
+	return new(resultOf[mcp.ReadResourceResult](`{"contents":[{"uri":"file:///a","text":"x"}],"x":9007199254740993}`)), f.err
+}
+
+func (f *fake) Complete(_ context.Context, caller session.Caller, id string, p *mcp.CompleteParams) (*oauthclient.Result[mcp.CompleteResult], error) {
+	f.note("complete", caller, id)
+	f.args = p
+	return new(resultOf[mcp.CompleteResult](`{"completion":{"values":["a"],"x":9007199254740993}}`)), f.err
+}
+
+func (f *fake) Server(_ context.Context, caller session.Caller, id string) (oauthclient.ServerDescription, error) {
+	f.note("server", caller, id)
+	return oauthclient.ServerDescription{ProtocolVersion: "2026-07-28", Info: json.RawMessage(`{"name":"x","version":"1"}`), Instructions: "Be kind."}, f.err
+}
+
+func (f *fake) CallToolAsking(ctx context.Context, caller session.Caller, id, name string, args any, ask session.Ask, push func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error) {
 	f.note("call "+name, caller, id)
-	f.args = args
+	f.args, f.ask = args, ask
 	if f.progress != nil && push != nil {
 		if err := f.progress(ctx, push); err != nil {
 			return nil, err
@@ -153,10 +199,18 @@ func request(t testing.TB, h http.Handler, method, path, body string, pairs ...s
 	for i := 0; i+1 < len(pairs); i += 2 {
 		r.Header.Set(pairs[i], pairs[i+1])
 	}
+	toHost(r, h)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	record(t, exchange{method, path, r.Header, body, w.Code, w.Header(), w.Body.String()})
 	return w
+}
+
+// toHost sends a request to the Host that a handler on loopback insists on.
+func toHost(r *http.Request, h http.Handler) {
+	if own, ok := h.(*httpapi.Handler); ok && own.PublicHost() != "" {
+		r.Host = own.PublicHost()
+	}
 }
 
 func errorOf(t testing.TB, w *httptest.ResponseRecorder) httpapi.ErrorResponse {
@@ -184,9 +238,19 @@ const (
 	pathSessions   = "/api/mcp/auth/sessions"
 	pathList       = "/api/mcp/tool/list"
 	pathCall       = "/api/mcp/tool/call"
+	pathPrompts    = "/api/mcp/prompt/list"
+	pathPrompt     = "/api/mcp/prompt/get"
+	pathResources  = "/api/mcp/resource/list"
+	pathTemplates  = "/api/mcp/resource/templates"
+	pathResource   = "/api/mcp/resource/read"
+	pathCompletion = "/api/mcp/completion"
+	pathServer     = "/api/mcp/server"
 	pathMetadata   = "/api/mcp/client-metadata.json"
 
-	anyConnect = `{"serverUrl":"https://mcp.example/mcp"}`
-	anyCall    = `{"sessionId":"s","toolName":"echo"}`
-	anySession = `{"sessionId":"s"}`
+	anyConnect  = `{"serverUrl":"https://mcp.example/mcp"}`
+	anyCall     = `{"sessionId":"s","toolName":"echo"}`
+	anyPrompt   = `{"sessionId":"s","name":"hello","arguments":{"who":"x"}}`
+	anyRead     = `{"sessionId":"s","uri":"file:///a"}`
+	anyComplete = `{"sessionId":"s","ref":{"type":"ref/prompt","name":"hello"},"argument":{"name":"who","value":"a"}}`
+	anySession  = `{"sessionId":"s"}`
 )

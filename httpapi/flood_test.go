@@ -30,6 +30,7 @@ func TestFloodOfConnects(t *testing.T) {
 		for i := first; i < first+n; i++ {
 			r := jsonRequest(pathConnect, body)
 			r.RemoteAddr = fmt.Sprintf("8.%d.%d.1:1", i>>8, i&0xff)
+			toHost(r, h)
 			rec := httptest.NewRecorder()
 			h.ServeHTTP(rec, r)
 			switch rec.Code {

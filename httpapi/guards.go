@@ -22,6 +22,14 @@ type Response struct {
 	CallToolSuccess  *CallToolSuccess
 	Done             *Done
 	ErrorResponse    *ErrorResponse
+
+	ListPromptsSuccess           *ListPromptsSuccess
+	ListResourcesSuccess         *ListResourcesSuccess
+	ListResourceTemplatesSuccess *ListResourceTemplatesSuccess
+	GetPromptSuccess             *GetPromptSuccess
+	ReadResourceSuccess          *ReadResourceSuccess
+	CompleteSuccess              *CompleteSuccess
+	InputRequired                *InputRequired
 }
 
 // IsConnectSuccess reports whether r is a [ConnectSuccess].
@@ -57,9 +65,30 @@ func (r *Response) UnmarshalJSON(data []byte) error {
 	case kindListTools:
 		r.ListToolsSuccess = new(ListToolsSuccess)
 		into = r.ListToolsSuccess
+	case kindListPrompts:
+		r.ListPromptsSuccess = new(ListPromptsSuccess)
+		into = r.ListPromptsSuccess
+	case kindListResources:
+		r.ListResourcesSuccess = new(ListResourcesSuccess)
+		into = r.ListResourcesSuccess
+	case kindListResourceTemplates:
+		r.ListResourceTemplatesSuccess = new(ListResourceTemplatesSuccess)
+		into = r.ListResourceTemplatesSuccess
+	case kindGetPrompt:
+		r.GetPromptSuccess = new(GetPromptSuccess)
+		into = r.GetPromptSuccess
+	case kindReadResource:
+		r.ReadResourceSuccess = new(ReadResourceSuccess)
+		into = r.ReadResourceSuccess
+	case kindComplete:
+		r.CompleteSuccess = new(CompleteSuccess)
+		into = r.CompleteSuccess
 	case kindAuthRequired:
 		r.AuthRequired = new(AuthRequired)
 		into = r.AuthRequired
+	case kindInput:
+		r.InputRequired = new(InputRequired)
+		into = r.InputRequired
 	case kindConnect:
 		r.ConnectSuccess = new(ConnectSuccess)
 		into = r.ConnectSuccess
@@ -85,11 +114,35 @@ const (
 	kindOther kind = iota
 	kindCallTool
 	kindListTools
+	kindListPrompts
+	kindListResources
+	kindListResourceTemplates
+	kindGetPrompt
+	kindReadResource
+	kindComplete
+	kindInput
 	kindAuthRequired
 	kindConnect
 	kindDone
 	kindError
 )
+
+// serverKinds are the answers that an MCP server can put members into, by the
+// member that each must have, and how its JSON starts. The first member that is
+// there decides.
+var serverKinds = []struct {
+	member string
+	with   byte
+	kind   kind
+}{
+	{"tools", '[', kindListTools},
+	{"prompts", '[', kindListPrompts},
+	{"resources", '[', kindListResources},
+	{"resourceTemplates", '[', kindListResourceTemplates},
+	{"messages", '[', kindGetPrompt},
+	{"contents", '[', kindReadResource},
+	{"completion", '{', kindComplete},
+}
 
 // kindOf tells answers apart by their members. What an MCP server can put
 // members into is looked for first, so that none of them counts.
@@ -98,14 +151,24 @@ func kindOf(members map[string]json.RawMessage) kind {
 	has := func(name string) bool { _, ok := members[name]; return ok }
 	starts := func(name string, with byte) bool { return bytes.HasPrefix(members[name], []byte{with}) }
 	text := func(name string) bool { return starts(name, '"') && !is(name, `""`) }
-	switch {
-	case has("content") || has("isError"):
+	if has("content") || has("isError") {
 		if starts("content", '[') && (is("isError", "true") || is("isError", "false")) {
 			return kindCallTool
 		}
-	case has("tools"):
-		if starts("tools", '[') {
-			return kindListTools
+		return kindOther
+	}
+	for _, of := range serverKinds {
+		if has(of.member) {
+			if starts(of.member, of.with) {
+				return of.kind
+			}
+			return kindOther
+		}
+	}
+	switch {
+	case has("inputRequired"):
+		if isInputRequired(members["inputRequired"]) {
+			return kindInput
 		}
 	case has("requiresAuth"):
 		if is("requiresAuth", "true") && text("authUrl") && !has("success") {
@@ -123,4 +186,12 @@ func kindOf(members map[string]json.RawMessage) kind {
 		return kindError
 	}
 	return kindOther
+}
+
+func isInputRequired(raw json.RawMessage) bool {
+	var asked struct {
+		Requests map[string]json.RawMessage `json:"requests"`
+		State    string                     `json:"state"`
+	}
+	return json.Unmarshal(raw, &asked) == nil && asked.Requests != nil && asked.State != ""
 }

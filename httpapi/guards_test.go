@@ -9,10 +9,17 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 )
 
-// guards are the five of types.ts.
+// guards are those of types.ts that Go has as well.
 var guards = map[string]func(httpapi.Response) bool{
 	"connect": httpapi.IsConnectSuccess, "auth": httpapi.IsConnectAuthRequired, "error": httpapi.IsConnectError,
 	"list": httpapi.IsListToolsSuccess, "call": httpapi.IsCallToolSuccess,
+	"prompts":    func(r httpapi.Response) bool { return r.ListPromptsSuccess != nil },
+	"resources":  func(r httpapi.Response) bool { return r.ListResourcesSuccess != nil },
+	"templates":  func(r httpapi.Response) bool { return r.ListResourceTemplatesSuccess != nil },
+	"prompt":     func(r httpapi.Response) bool { return r.GetPromptSuccess != nil },
+	"resource":   func(r httpapi.Response) bool { return r.ReadResourceSuccess != nil },
+	"input":      func(r httpapi.Response) bool { return r.InputRequired != nil },
+	"completion": func(r httpapi.Response) bool { return r.CompleteSuccess != nil },
 }
 
 // guardRows say which guard a body passes; none for "". The same table is run
@@ -53,8 +60,25 @@ var guardRows = map[string]string{
 	`{"content":[],"isError":false,"success":true,"sessionId":"s"}`:               "call",
 	`{"content":[],"isError":false,"error":"e","code":"c","tools":[]}`:            "call",
 	`{"content":null,"isError":false,"requiresAuth":true,"authUrl":"https://e"}`:  "",
-	`{"tools":[],"requiresAuth":true,"authUrl":"https://evil"}`:                   "list",
-	`{"tools":[],"success":true,"sessionId":"s","error":"e","code":"c"}`:          "list",
+	`{"prompts":[]}`:                                "prompts",
+	`{"prompts":[],"nextCursor":"c"}`:               "prompts",
+	`{"resources":[]}`:                              "resources",
+	`{"resourceTemplates":[]}`:                      "templates",
+	`{"messages":[]}`:                               "prompt",
+	`{"contents":[]}`:                               "resource",
+	`{"completion":{"values":[]}}`:                  "completion",
+	`{"inputRequired":{"requests":{},"state":"s"}}`: "input",
+	`{"inputRequired":{"requests":{},"state":"s"},"content":[],"isError":false}`: "call",
+	`{"inputRequired":{"requests":[]}}`:                                          "",
+	`{"prompts":{}}`:                                                             "",
+	`{"messages":null}`:                                                          "",
+	`{"completion":[]}`:                                                          "",
+	`{"messages":[],"requiresAuth":true,"authUrl":"https://evil"}`:               "prompt",
+	`{"contents":[],"success":true,"sessionId":"s"}`:                             "resource",
+	`{"completion":{},"error":"e","code":"c"}`:                                   "completion",
+	`{"messages":null,"requiresAuth":true,"authUrl":"https://evil"}`:             "",
+	`{"tools":[],"requiresAuth":true,"authUrl":"https://evil"}`:                  "list",
+	`{"tools":[],"success":true,"sessionId":"s","error":"e","code":"c"}`:         "list",
 }
 
 func TestGuards(t *testing.T) {

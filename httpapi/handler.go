@@ -37,6 +37,8 @@ type Handler struct {
 	connects    *limiter
 	callbacks   *limiter
 	requests    *limiter // all others
+	inFlight    *inFlight
+	host        string // the only origin to be sent to, if PublicURL is http; else empty
 	proxyNote   sync.Once
 	routes      map[string]http.HandlerFunc
 	openAPI     file
@@ -49,8 +51,15 @@ type manager interface {
 	FinishAuth(context.Context, session.Caller, string, oauthclient.AuthorizationResponse) (session.Info, error)
 	RemoveClient(context.Context, session.Caller, string) error
 	ListTools(context.Context, session.Caller, string) ([]*oauthclient.Tool, error)
-	CallTool(ctx context.Context, caller session.Caller, sessionID, name string, args any) (*oauthclient.CallToolResult, error)
-	CallToolProgress(ctx context.Context, caller session.Caller, sessionID, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)
+	CallToolAsking(ctx context.Context, caller session.Caller, sessionID, name string, args any, ask session.Ask, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)
+	ListPrompts(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.Prompt], error)
+	GetPromptAsking(context.Context, session.Caller, string, *mcp.GetPromptParams, session.Ask) (*oauthclient.Result[mcp.GetPromptResult], error)
+	ListResources(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.Resource], error)
+	ListResourceTemplates(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.ResourceTemplate], error)
+	ReadResourceAsking(context.Context, session.Caller, string, *mcp.ReadResourceParams, session.Ask) (*oauthclient.Result[mcp.ReadResourceResult], error)
+	ListPage(ctx context.Context, caller session.Caller, sessionID string, list oauthclient.List, cursor string) (oauthclient.Page, error)
+	Complete(context.Context, session.Caller, string, *mcp.CompleteParams) (*oauthclient.Result[mcp.CompleteResult], error)
+	Server(context.Context, session.Caller, string) (oauthclient.ServerDescription, error)
 	Status(context.Context, session.Caller, string) (session.Info, error)
 	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
 	Sessions(context.Context, session.Caller) ([]session.Info, error)
@@ -88,6 +97,8 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 		connects:    newLimiter("connect", cfg.ConnectsPerMinute, manager.Counter()),
 		callbacks:   newLimiter("callback", cfg.CallbacksPerMinute, manager.Counter()),
 		requests:    newLimiter("request", cfg.RequestsPerMinute, manager.Counter()),
+		inFlight:    newInFlight(cfg.MaxRequestsInFlight),
+		host:        onlyHost(public),
 		buffers:     sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, origin := range h.origins {
@@ -102,6 +113,9 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 	for route, serve := range map[string]http.HandlerFunc{
 		routeConnect: h.Connect, routeCallback: h.Callback, routeDisconnect: h.Disconnect,
 		routeStatus: h.Status, routeSessions: h.Sessions, routeListTools: h.ListTools,
+		routeListPrompts: h.ListPrompts, routeGetPrompt: h.GetPrompt, routeListResources: h.ListResources,
+		routeResourceTemplates: h.ListResourceTemplates, routeReadResource: h.ReadResource,
+		routeCompletion: h.Complete, routeServer: h.Server,
 		routeCallTool: h.CallTool, routeClientMetadata: h.ClientMetadata,
 		routeScript: h.Script, routeOpenAPI: h.OpenAPI,
 	} {
@@ -227,11 +241,12 @@ type call struct {
 	r         *http.Request
 	endpoint  string
 	requestID string
-	owner     string // as Config.Identify says
-	noOwner   error  // why there is none, though Config.Identify exists
-	sessionID string // once known, for an answer that requires authorization
-	binding   string // the browser's, once bind was called
-	newCookie bool   // the browser does not have it yet
+	owner     string   // as Config.Identify says
+	noOwner   error    // why there is none, though Config.Identify exists
+	sessionID string   // once known, for an answer that requires authorization
+	binding   string   // the browser's, once bind was called
+	others    []string // further bindings of the browser
+	newCookie bool     // the browser does not have it yet
 }
 
 // protections are the headers of every answer. The values are shared: no code
@@ -249,6 +264,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	header := w.Header()
 	maps.Copy(header, protections)
 	header["X-Request-Id"] = []string{c.requestID}
+	if e.caller != nothing && !h.ownHost(r) {
+		c.fail(errHost)
+		return
+	}
 	if e.methods != nil && !slices.Contains(e.methods, r.Method) {
 		header.Set("Allow", strings.Join(e.methods, ", "))
 		c.fail(errMethod)
@@ -266,6 +285,14 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	}
 	if e.caller != nothing {
 		c.identify()
+	}
+	if e.budget != nil || e.caller != nothing {
+		leave, err := c.enter()
+		if err != nil {
+			c.refuse(err)
+			return
+		}
+		defer leave()
 	}
 	if err := c.limit(e.budget); err != nil {
 		c.refuse(err)

@@ -24,12 +24,20 @@
  * @property {number} [pollInterval] milliseconds between two looks at auth/status; 1000
  * @property {(text: string) => any} [parse] reads the JSON of an answer, for instance without rounding integers above
  *   2^53; JSON.parse
+ * @property {string} [binding] for a page on another site than the API's, where its cookie does not arrive: a random
+ *   text of 26 characters, A to Z and 2 to 7, the same until the authorization is finished; see finish
  * @property {boolean} [eagerPopup] open the popup before the request is sent, while the browser still knows
  *   that the user clicked; for connect and callTool called directly in a click handler
+ *
+ * @typedef {{ result?: any, required?: AuthRequired, input?: { requests: any, state: string } }} Answer what came: one of them
  *
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal] gives the call up, also on the MCP server
  * @property {boolean} [eagerPopup]
+ * @property {(requests: import("./types").InputRequired["inputRequired"]["requests"]) => import("./types").Inputs | Promise<import("./types").Inputs>} [onInput]
+ *   asks the user what the MCP server wants to know in the middle of callTool, getPrompt or readResource; may be called
+ *   several times. Show the whole URL of a question in URL mode, ask before it is opened, and open it with noopener
+ * @property {import("./types").AskMode[]} [ask] what onInput can show; form
  */
 
 /** A failure. code is for programs, message for people. */
@@ -72,6 +80,8 @@ export class AuthorizationError extends MCPOAuthError {
   }
 }
 
+/** Where the lists are. */
+const LISTS = { tools: "tool/list", prompts: "prompt/list", resources: "resource/list", resourceTemplates: "resource/templates" };
 /** How often a popup must look closed, with the user back at the page. */
 const CLOSED_POLLS = 4;
 /** How long the MCP server may take to confirm an authorization, in polls. */
@@ -113,15 +123,26 @@ export class MCPOAuth {
    * page and tells nobody else. Let the user say so, give the connect up by its
    * signal, and connect again with fresh.
    * @param {string} serverUrl
-   * @param {CallOptions & { serverName?: string, fresh?: boolean }} [options]
+   * @param {CallOptions & { serverName?: string, fresh?: boolean, callbackUrl?: string }} [options]
    * @returns {Promise<{ sessionId: string }>}
    */
   connect(serverUrl, options = {}) {
+    const { serverName, fresh, callbackUrl } = options;
     return this.withPopup(options, async (popup) => {
-      const answer = await this.send("POST", "auth/connect", { serverUrl, serverName: options.serverName, fresh: options.fresh }, options);
-      if (answer.requiresAuth) await this.authorize(answer, popup, options);
-      return { sessionId: answer.sessionId };
+      const { result, required } = await this.send("POST", "auth/connect", { serverUrl, serverName, fresh, callbackUrl }, options);
+      if (required) await this.authorize(required, popup, options);
+      return { sessionId: (required ?? result).sessionId };
     });
+  }
+
+  /**
+   * Finishes an authorization on a callback page of the application's own, which
+   * the connect named as callbackUrl.
+   * @param {URLSearchParams} response the page's query
+   */
+  async finish(response) {
+    const { required } = await this.send("POST", "auth/callback", Object.fromEntries(response));
+    if (required) throw new AuthorizationError("authorization_failed", "The server asks for authorization again.", required.sessionId ?? "", required.authUrl);
   }
 
   /**
@@ -130,8 +151,7 @@ export class MCPOAuth {
    * @returns {Promise<Tool[]>}
    */
   async listTools(sessionId, options = {}) {
-    const path = "tool/list?" + new URLSearchParams({ sessionId });
-    return (await this.retrying({ eagerPopup: false, ...options }, sessionId, () => this.send("GET", path, undefined, options))).tools;
+    return (await this.get("tool/list", { sessionId }, options)).tools;
   }
 
   /**
@@ -144,8 +164,119 @@ export class MCPOAuth {
    * @returns {Promise<CallToolSuccess>}
    */
   callTool(sessionId, toolName, toolArgs = {}, options = {}) {
-    const body = { sessionId, toolName, toolArgs };
-    return this.retrying(options, sessionId, () => this.send("POST", "tool/call", body, options));
+    return this.asking("tool/call", { sessionId, toolName, toolArgs }, options);
+  }
+
+  /**
+   * One page of a list: "tools", "prompts", "resources" or "resourceTemplates".
+   * Its nextCursor, if any, asks for the next one.
+   * @param {"tools" | "prompts" | "resources" | "resourceTemplates"} list
+   * @param {string} sessionId
+   * @param {string} [cursor]
+   * @param {CallOptions} [options]
+   * @returns {Promise<any>}
+   */
+  listPage(list, sessionId, cursor = "", options = {}) {
+    return this.get(LISTS[list], { sessionId, cursor }, options);
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").Prompt[]>}
+   */
+  async listPrompts(sessionId, options) {
+    return (await this.get("prompt/list", { sessionId }, options)).prompts;
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {string} name
+   * @param {Record<string, string>} [args]
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").GetPromptSuccess>}
+   */
+  getPrompt(sessionId, name, args = {}, options = {}) {
+    return this.asking("prompt/get", { sessionId, name, arguments: args }, options);
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").Resource[]>}
+   */
+  async listResources(sessionId, options) {
+    return (await this.get("resource/list", { sessionId }, options)).resources;
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").ResourceTemplate[]>}
+   */
+  async listResourceTemplates(sessionId, options) {
+    return (await this.get("resource/templates", { sessionId }, options)).resourceTemplates;
+  }
+
+  /**
+   * @param {string} sessionId
+   * @param {string} uri
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").ReadResourceSuccess>}
+   */
+  readResource(sessionId, uri, options = {}) {
+    return this.asking("resource/read", { sessionId, uri }, options);
+  }
+
+  /**
+   * Completions for an argument of a prompt or of a resource template.
+   * @param {string} sessionId
+   * @param {Omit<import("./types").CompleteRequest, "sessionId">} request
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").CompleteSuccess>}
+   */
+  complete(sessionId, request, options = {}) {
+    return this.retrying({ eagerPopup: false, ...options }, sessionId, () => this.send("POST", "completion", { sessionId, ...request }, options));
+  }
+
+  /**
+   * What the MCP server said of itself.
+   * @param {string} sessionId
+   * @param {CallOptions} [options]
+   * @returns {Promise<import("./types").ServerInfo>}
+   */
+  server(sessionId, options) {
+    return this.get("server", { sessionId }, options);
+  }
+
+  /**
+   * Sends a request until the MCP server has no more questions.
+   * @param {string} path
+   * @param {{ sessionId: string, [member: string]: unknown }} body
+   * @param {CallOptions & { onProgress?: (progress: ToolProgress) => void }} options
+   * @returns {Promise<any>}
+   */
+  async asking(path, body, options) {
+    const { onInput, ask = ["form"] } = options;
+    let request = onInput ? { ...body, ask } : body;
+    for (;;) {
+      const { input, result } = await this.retrying(options, body.sessionId, async () => {
+        const answer = await this.send("POST", path, request, options);
+        return answer.required ? answer : { result: answer };
+      });
+      if (!input || !onInput) return result;
+      request = { ...body, ask, inputs: await onInput(input.requests), state: input.state };
+    }
+  }
+
+  /**
+   * @param {string} path
+   * @param {{ sessionId: string, cursor?: string }} query
+   * @param {CallOptions} [options]
+   */
+  get(path, query, options = {}) {
+    const target = path + "?" + new URLSearchParams(query);
+    return this.retrying({ eagerPopup: false, ...options }, query.sessionId, () => this.send("GET", target, undefined, options));
   }
 
   /** @param {string} sessionId */
@@ -159,8 +290,8 @@ export class MCPOAuth {
    * @param {{ attemptId?: string, signal?: AbortSignal }} [options]
    * @returns {Promise<SessionStatus>}
    */
-  status(sessionId, { attemptId, signal } = {}) {
-    return this.send("GET", "auth/status?" + new URLSearchParams({ sessionId, ...(attemptId && { attemptId }) }), undefined, { signal });
+  async status(sessionId, { attemptId, signal } = {}) {
+    return (await this.send("GET", "auth/status?" + new URLSearchParams({ sessionId, ...(attemptId && { attemptId }) }), undefined, { signal })).result;
   }
 
   /**
@@ -168,7 +299,7 @@ export class MCPOAuth {
    * @returns {Promise<SessionSummary[]>}
    */
   async sessions() {
-    return (await this.send("GET", "auth/sessions")).sessions;
+    return (await this.send("GET", "auth/sessions")).result.sessions;
   }
 
   /**
@@ -231,17 +362,17 @@ export class MCPOAuth {
    * Runs a call and, if it asks for authorization, once more after that.
    * @param {CallOptions} options
    * @param {string} sessionId
-   * @param {() => Promise<any>} call
+   * @param {() => Promise<Answer>} call
    */
   retrying(options, sessionId, call) {
     return this.withPopup(options, async (popup) => {
-      let answer = await call();
-      if (!answer.requiresAuth) return answer;
-      await this.authorize({ ...answer, sessionId }, popup, options);
-      answer = await call();
-      if (!answer.requiresAuth) return answer;
-      this.attempts.set(sessionId, answer.attemptId);
-      throw new AuthorizationError("authorization_failed", "The server asks for authorization again.", sessionId, answer.authUrl);
+      let { result, required } = await call();
+      if (!required) return result;
+      await this.authorize({ ...required, sessionId }, popup, options);
+      ({ result, required } = await call());
+      if (!required) return result;
+      this.attempts.set(sessionId, required.attemptId ?? "");
+      throw new AuthorizationError("authorization_failed", "The server asks for authorization again.", sessionId, required.authUrl);
     });
   }
 
@@ -263,25 +394,28 @@ export class MCPOAuth {
   }
 
   /**
-   * Sends a request; returns the answer, which is a result or asks for
-   * authorization, and throws everything else.
+   * Sends a request; returns the result, or that the user must authorize, and
+   * throws everything else. The status or the event's name decides which it is:
+   * what an MCP server puts into its results means nothing here.
    * @param {string} method
    * @param {string} path
    * @param {object} [body]
    * @param {CallOptions & { onProgress?: (progress: ToolProgress) => void }} [options]
-   * @returns {Promise<any>}
+   * @returns {Promise<Answer>}
    */
   async send(method, path, body, { signal, onProgress } = {}) {
     /** @type {Record<string, string>} */
     const headers = { Accept: onProgress ? "text/event-stream, application/json" : "application/json" };
     if (body) headers["Content-Type"] = "application/json";
+    if (this.options.binding) headers["Mcpoauth-Binding"] = this.options.binding;
     try {
       const response = await fetch(this.baseUrl + path, { method, headers, body: JSON.stringify(body), signal, credentials: "include", cache: "no-store" });
       const stream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
       const parse = this.options.parse ?? JSON.parse;
       const [outcome, answer] = stream ? await lastEvent(response, parse, onProgress) : [response.ok ? "result" : "error", await readJSON(response, parse)];
-      // Only a failure can ask for authorization: what an MCP server puts into its results means nothing here.
-      if (outcome === "result" || answer.requiresAuth === true) return answer;
+      if (outcome === "inputRequired" || (!stream && response.status === 202)) return { input: answer.inputRequired };
+      if (outcome === "result") return { result: answer };
+      if ((stream || response.status === 401) && answer.requiresAuth === true) return { required: answer };
       throw new MCPOAuthError(answer.code ?? "internal", answer.error ?? "Something went wrong.", {
         status: response.status,
         requestId: response.headers.get("X-Request-Id") ?? "",
@@ -395,14 +529,29 @@ async function readJSON(response, parse) {
 async function lastEvent(response, parse, onProgress) {
   const decoder = new TextDecoder();
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
-  for (let text = ""; ; ) {
+  /** @type {string[]} of an event that is not complete; looking at it again with every piece would take quadratic time */
+  let pieces = [];
+  for (let last = ""; ; ) {
     const { done, value } = await reader.read();
     if (done) throw new Error("the stream ended before the result");
-    text += decoder.decode(value, { stream: true });
-    const events = text.split("\n\n");
-    text = events.pop() ?? "";
+    let piece = decoder.decode(value, { stream: true });
+    if (!piece) continue;
+    if (last === "\n" && piece[0] === "\n") {
+      // The end of an event is split between two pieces.
+      pieces.push((pieces.pop() ?? "").slice(0, -1));
+      piece = "\n" + piece;
+    }
+    last = piece.slice(-1);
+    const events = piece.split("\n\n");
+    const rest = events.pop() ?? "";
+    if (!events.length) {
+      pieces.push(rest);
+      continue;
+    }
+    events[0] = pieces.join("") + events[0];
+    pieces = [rest];
     for (const event of events) {
-      const [, name = "", data = ""] = /^event: (\w+)\ndata: (.*)$/.exec(event) ?? []; // anything else is a heartbeat
+      const [, name = "", data = ""] = /^event: (\w+)\ndata: ([^]*)$/.exec(event) ?? []; // anything else is a heartbeat
       if (!name) continue;
       if (name !== "progress") return [name, parse(data)];
       try {

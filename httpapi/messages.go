@@ -83,12 +83,103 @@ type CallToolRequest struct {
 	ToolName string `json:"toolName"`
 	// ToolArgs is a JSON object, passed on as it is. Defaults to {}.
 	ToolArgs json.RawMessage `json:"toolArgs,omitempty"`
+	Input
 }
 
 // ListToolsSuccess is the answer of GET tool/list.
 type ListToolsSuccess struct {
 	// Tools are the tools as the MCP server describes them.
 	Tools []json.RawMessage `json:"tools"`
+	// NextCursor asks for the next page, if the request asked for a page and it
+	// is not the last; also in the lists below.
+	NextCursor string `json:"nextCursor,omitempty"`
+}
+
+// ListPromptsSuccess is the answer of GET prompt/list.
+type ListPromptsSuccess struct {
+	Prompts    []json.RawMessage `json:"prompts"`
+	NextCursor string            `json:"nextCursor,omitempty"`
+}
+
+// ListResourcesSuccess is the answer of GET resource/list.
+type ListResourcesSuccess struct {
+	Resources  []json.RawMessage `json:"resources"`
+	NextCursor string            `json:"nextCursor,omitempty"`
+}
+
+// ListResourceTemplatesSuccess is the answer of GET resource/templates.
+type ListResourceTemplatesSuccess struct {
+	ResourceTemplates []json.RawMessage `json:"resourceTemplates"`
+	NextCursor        string            `json:"nextCursor,omitempty"`
+}
+
+// GetPromptRequest is the body of POST prompt/get.
+type GetPromptRequest struct {
+	// SessionID is the session to use. Required.
+	SessionID string `json:"sessionId"`
+	// Name is the prompt. Required.
+	Name      string            `json:"name"`
+	Arguments map[string]string `json:"arguments,omitempty"`
+	Input
+}
+
+// GetPromptSuccess is the answer of POST prompt/get: what the MCP server sent,
+// further members included.
+type GetPromptSuccess struct {
+	Description string            `json:"description,omitempty"`
+	Messages    []json.RawMessage `json:"messages"`
+}
+
+// ReadResourceRequest is the body of POST resource/read.
+type ReadResourceRequest struct {
+	// SessionID is the session to use. Required.
+	SessionID string `json:"sessionId"`
+	// URI is the resource. Required.
+	URI string `json:"uri"`
+	Input
+}
+
+// ReadResourceSuccess is the answer of POST resource/read: what the MCP server
+// sent, further members included.
+type ReadResourceSuccess struct {
+	Contents []json.RawMessage `json:"contents"`
+}
+
+// CompleteRequest is the body of POST completion.
+type CompleteRequest struct {
+	// SessionID is the session to use. Required.
+	SessionID string `json:"sessionId"`
+	// Ref is the prompt ("ref/prompt" and Name) or the resource template
+	// ("ref/resource" and URI) whose argument it is. Required.
+	Ref struct {
+		Type string `json:"type"`
+		Name string `json:"name,omitempty"`
+		URI  string `json:"uri,omitempty"`
+	} `json:"ref"`
+	// Argument is what the user has typed so far. Its name is required.
+	Argument struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	} `json:"argument"`
+	// Context has the arguments that are known already.
+	Context struct {
+		Arguments map[string]string `json:"arguments,omitempty"`
+	} `json:"context,omitzero"`
+}
+
+// CompleteSuccess is the answer of POST completion: what the MCP server sent,
+// further members included.
+type CompleteSuccess struct {
+	Completion json.RawMessage `json:"completion"`
+}
+
+// ServerInfo is the answer of GET server: what the MCP server said of itself.
+// Instructions are its text, for a model or a person, and not to be trusted.
+type ServerInfo struct {
+	ProtocolVersion string          `json:"protocolVersion"`
+	Info            json.RawMessage `json:"serverInfo"`
+	Capabilities    json.RawMessage `json:"capabilities"`
+	Instructions    string          `json:"instructions,omitempty"`
 }
 
 // CallToolSuccess is the answer of POST tool/call: what the MCP server sent,

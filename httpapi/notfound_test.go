@@ -120,6 +120,7 @@ func TestPain07OneAnswerForEverySessionThatIsNotYours(t *testing.T) {
 			spy.asked()
 			r := request(tc.id)
 			r.Header.Set(userHeader, "alice")
+			toHost(r, h)
 			rec := httptest.NewRecorder()
 			h.ServeHTTP(rec, r)
 			asked := spy.asked()

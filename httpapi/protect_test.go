@@ -31,6 +31,13 @@ func endpoints() map[string]struct {
 		"sessions":   {"GET", pathSessions, "", func(h *httpapi.Handler) http.HandlerFunc { return h.Sessions }},
 		"list":       {"GET", pathList + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.ListTools }},
 		"call":       {"POST", pathCall, anyCall, func(h *httpapi.Handler) http.HandlerFunc { return h.CallTool }},
+		"prompts":    {"GET", pathPrompts + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.ListPrompts }},
+		"prompt":     {"POST", pathPrompt, anyPrompt, func(h *httpapi.Handler) http.HandlerFunc { return h.GetPrompt }},
+		"resources":  {"GET", pathResources + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.ListResources }},
+		"templates":  {"GET", pathTemplates + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.ListResourceTemplates }},
+		"resource":   {"POST", pathResource, anyRead, func(h *httpapi.Handler) http.HandlerFunc { return h.ReadResource }},
+		"completion": {"POST", pathCompletion, anyComplete, func(h *httpapi.Handler) http.HandlerFunc { return h.Complete }},
+		"server":     {"GET", pathServer + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.Server }},
 		"metadata":   {"GET", pathMetadata, "", func(h *httpapi.Handler) http.HandlerFunc { return h.ClientMetadata }},
 	}
 }
@@ -91,7 +98,8 @@ func TestMountedInAServeMux(t *testing.T) {
 
 func TestMethodsNotAllowed(t *testing.T) {
 	t.Parallel()
-	allow := map[string]string{"connect": "POST", "disconnect": "POST", "call": "POST", "callback": "GET, POST"}
+	allow := map[string]string{"connect": "POST", "disconnect": "POST", "call": "POST", "callback": "GET, POST",
+		"prompt": "POST", "resource": "POST", "completion": "POST"}
 	for name, e := range endpoints() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

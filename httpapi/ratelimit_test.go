@@ -31,6 +31,7 @@ func from(t testing.TB, h http.Handler, endpoint, remote string, pairs ...string
 	for i := 0; i+1 < len(pairs); i += 2 {
 		r.Header.Add(pairs[i], pairs[i+1])
 	}
+	toHost(r, h)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	return w

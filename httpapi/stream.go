@@ -20,7 +20,7 @@ const maxPendingProgress = 16
 // "Server-sent events").
 type stream struct {
 	c        *call
-	control  *http.ResponseController
+	out      paced
 	progress chan mcp.ProgressNotificationParams
 	begun    bool
 	err      error // the first failure to write
@@ -28,8 +28,8 @@ type stream struct {
 
 // streamTool calls a tool and answers with events. Nothing is written before
 // there is an event to write, so that a failure until then is a plain answer.
-func (c *call) streamTool(caller session.Caller, name string, args json.RawMessage) error {
-	s := &stream{c: c, control: http.NewResponseController(c.w), progress: make(chan mcp.ProgressNotificationParams, maxPendingProgress)}
+func (c *call) streamTool(caller session.Caller, name string, args json.RawMessage, ask session.Ask) error {
+	s := &stream{c: c, out: c.h.paced(c.w), progress: make(chan mcp.ProgressNotificationParams, maxPendingProgress)}
 	ctx, cancel := context.WithCancel(c.r.Context())
 	defer cancel()
 
@@ -46,7 +46,7 @@ func (c *call) streamTool(caller session.Caller, name string, args json.RawMessa
 			close(returned)
 			<-written
 		}()
-		result, err := c.h.manager.CallToolProgress(ctx, caller, c.sessionID, name, args, s.push)
+		result, err := c.h.manager.CallToolAsking(ctx, caller, c.sessionID, name, args, ask, s.push)
 		if err != nil {
 			return nil, err
 		}
@@ -124,42 +124,42 @@ func (s *stream) fail(err error) {
 	s.c.logAnswer(a, err)
 	buf := s.c.h.buffer()
 	defer s.c.h.release(buf)
+	name := "error"
+	if a.status == http.StatusAccepted {
+		name = "inputRequired"
+	}
 	if encodeJSON(buf, a.body) == nil {
-		s.event("error", buf.Bytes())
+		s.event(name, buf.Bytes())
 	}
 }
 
 // event sends one event. Line breaks between JSON tokens would end its data.
 func (s *stream) event(name string, data []byte) {
-	buf := s.c.h.buffer()
-	defer s.c.h.release(buf)
-	buf.WriteString("event: ")
-	buf.WriteString(name)
-	buf.WriteString("\ndata: ")
 	if bytes.ContainsAny(data, "\r\n") {
+		buf := s.c.h.buffer()
+		defer s.c.h.release(buf)
 		if err := json.Compact(buf, data); err != nil {
 			s.err = err
 			return
 		}
-	} else {
-		buf.Write(data)
+		data = buf.Bytes()
 	}
-	buf.WriteString("\n\n")
-	s.send(buf.Bytes())
+	s.send([]byte("event: "+name+"\ndata: "), data, []byte("\n\n"))
 }
 
-// send writes and flushes, in bounded time: a host's own write timeout, made
-// for short answers, is extended with every event.
-func (s *stream) send(data []byte) {
+// send writes and flushes the parts of an event. A host's own write timeout, made
+// for short answers, is extended with every piece.
+func (s *stream) send(parts ...[]byte) {
 	if s.err != nil {
 		return
 	}
 	s.begin()
-	// Writers that know no deadline, or no flush, work without.
-	_ = s.control.SetWriteDeadline(time.Now().Add(s.c.h.cfg.WriteTimeout))
-	if _, s.err = s.c.w.Write(data); s.err == nil {
-		_ = s.control.Flush()
+	for _, part := range parts {
+		if s.err = s.out.write(part); s.err != nil {
+			return
+		}
 	}
+	s.out.flush()
 }
 
 // begin sends the header. Whatever may come, the browser must have its binding
@@ -179,6 +179,6 @@ func (s *stream) begin() {
 // end takes the deadline off again, for the next request on the connection.
 func (s *stream) end() {
 	if s.begun && s.err == nil {
-		_ = s.control.SetWriteDeadline(time.Time{})
+		s.out.end()
 	}
 }

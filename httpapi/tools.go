@@ -4,39 +4,6 @@ import (
 	"net/http"
 )
 
-// listTools joins the tools' own JSON into one list.
-func (c *call) listTools() error {
-	if err := c.querySession(); err != nil {
-		return err
-	}
-	caller, err := c.caller()
-	if err != nil {
-		return err
-	}
-	tools, err := c.h.manager.ListTools(c.r.Context(), caller, c.sessionID)
-	if err != nil {
-		return err
-	}
-	buf := c.h.buffer()
-	defer c.h.release(buf)
-	buf.WriteString(`{"tools":[`)
-	for i, tool := range tools {
-		if i > 0 {
-			buf.WriteByte(',')
-		}
-		// Not through an Encoder, which would look at every byte of the
-		// server's JSON once more, only to copy it.
-		raw, err := tool.MarshalJSON()
-		if err != nil {
-			return unusable(err)
-		}
-		buf.Write(raw)
-	}
-	buf.WriteString(`]}`)
-	c.write(http.StatusOK, jsonType, buf.Bytes())
-	return nil
-}
-
 // callTool checks the request in full, and only then decides between one answer
 // and a stream of events.
 func (c *call) callTool() error {
@@ -47,10 +14,14 @@ func (c *call) callTool() error {
 	if err := require("sessionId", req.SessionID); err != nil {
 		return err
 	}
-	if err := require("toolName", req.ToolName); err != nil {
+	if err := c.requireName("toolName", req.ToolName); err != nil {
 		return err
 	}
 	args, err := toolArgs(req.ToolArgs)
+	if err != nil {
+		return err
+	}
+	ask, err := req.ask()
 	if err != nil {
 		return err
 	}
@@ -60,9 +31,9 @@ func (c *call) callTool() error {
 		return err
 	}
 	if accepts(c.r, streamType) {
-		return c.streamTool(caller, req.ToolName, args)
+		return c.streamTool(caller, req.ToolName, args, ask)
 	}
-	result, err := c.h.manager.CallTool(c.r.Context(), caller, req.SessionID, req.ToolName, args)
+	result, err := c.h.manager.CallToolAsking(c.r.Context(), caller, req.SessionID, req.ToolName, args, ask, nil)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,24 @@ export interface CallToolRequest {
   sessionId: string;
   toolName: string;
   toolArgs?: Record<string, unknown>;
+  ask?: AskMode[];
+  inputs?: Inputs;
+  state?: string;
+}
+
+/** How the front end can ask the user what an MCP server wants to know in the middle of a request. */
+export type AskMode = "form" | "url";
+
+/** The answers to an InputRequired, by the name of each question. */
+export type Inputs = Record<string, { action: "accept" | "decline" | "cancel"; content?: Record<string, unknown> }>;
+
+/**
+ * Status 202, only of a request with ask: ask the user, and send the request
+ * again with inputs and state. Of a URL show all, ask before it is opened, and
+ * open it without an opener.
+ */
+export interface InputRequired {
+  inputRequired: { requests: Record<string, { method: string; params?: Record<string, unknown>; [member: string]: unknown }>; state: string };
 }
 
 export interface ConnectSuccess {
@@ -68,7 +86,113 @@ export interface Tool {
 
 export interface ListToolsSuccess {
   tools: Tool[];
+  /** Asks for the next page, where the request asked for a page; also in the lists below. */
+  nextCursor?: string;
 }
+
+export interface Prompt {
+  name: string;
+  title?: string;
+  description?: string;
+  arguments?: Array<{ name: string; title?: string; description?: string; required?: boolean; [member: string]: unknown }>;
+  [member: string]: unknown;
+}
+
+export interface ListPromptsSuccess {
+  prompts: Prompt[];
+  nextCursor?: string;
+}
+
+export type ListPromptsResponse = ListPromptsSuccess | ConnectAuthRequired | ConnectError;
+
+export interface Resource {
+  uri: string;
+  name: string;
+  title?: string;
+  description?: string;
+  mimeType?: string;
+  [member: string]: unknown;
+}
+
+export interface ListResourcesSuccess {
+  resources: Resource[];
+  nextCursor?: string;
+}
+
+export type ListResourcesResponse = ListResourcesSuccess | ConnectAuthRequired | ConnectError;
+
+export interface ResourceTemplate {
+  uriTemplate: string;
+  name: string;
+  title?: string;
+  description?: string;
+  mimeType?: string;
+  [member: string]: unknown;
+}
+
+export interface ListResourceTemplatesSuccess {
+  resourceTemplates: ResourceTemplate[];
+  nextCursor?: string;
+}
+
+export type ListResourceTemplatesResponse = ListResourceTemplatesSuccess | ConnectAuthRequired | ConnectError;
+
+export interface GetPromptRequest {
+  sessionId: string;
+  name: string;
+  arguments?: Record<string, string>;
+  ask?: AskMode[];
+  inputs?: Inputs;
+  state?: string;
+}
+
+export interface GetPromptSuccess {
+  description?: string;
+  messages: Array<{ role: string; content: unknown; [member: string]: unknown }>;
+  [member: string]: unknown;
+}
+
+export type GetPromptResponse = GetPromptSuccess | InputRequired | ConnectAuthRequired | ConnectError;
+
+export interface ReadResourceRequest {
+  sessionId: string;
+  uri: string;
+  ask?: AskMode[];
+  inputs?: Inputs;
+  state?: string;
+}
+
+export interface ReadResourceSuccess {
+  contents: Array<{ uri: string; mimeType?: string; text?: string; blob?: string; [member: string]: unknown }>;
+  [member: string]: unknown;
+}
+
+export type ReadResourceResponse = ReadResourceSuccess | InputRequired | ConnectAuthRequired | ConnectError;
+
+export interface CompleteRequest {
+  sessionId: string;
+  ref: { type: "ref/prompt"; name: string } | { type: "ref/resource"; uri: string };
+  argument: { name: string; value: string };
+  /** The arguments that are known already. */
+  context?: { arguments?: Record<string, string> };
+}
+
+export interface CompleteSuccess {
+  completion: { values?: string[]; total?: number; hasMore?: boolean; [member: string]: unknown };
+  [member: string]: unknown;
+}
+
+export type CompleteResponse = CompleteSuccess | ConnectAuthRequired | ConnectError;
+
+/** What the MCP server said of itself. instructions are its text, and not to be trusted. */
+export interface ServerInfo {
+  protocolVersion: string;
+  serverInfo: Record<string, unknown>;
+  capabilities: Record<string, unknown>;
+  instructions?: string;
+}
+
+export type ServerResponse = ServerInfo | ConnectAuthRequired | ConnectError;
 
 export type ListToolsResponse = ListToolsSuccess | ConnectAuthRequired | ConnectError;
 
@@ -81,7 +205,7 @@ export interface CallToolSuccess {
   [member: string]: unknown;
 }
 
-export type CallToolResponse = CallToolSuccess | ConnectAuthRequired | ConnectError;
+export type CallToolResponse = CallToolSuccess | InputRequired | ConnectAuthRequired | ConnectError;
 
 /** The data of a "progress" event of tool/call. */
 export interface ToolProgress {
@@ -149,11 +273,12 @@ export type SessionsResponse = SessionList | ConnectError;
 
 /**
  * What tool/call answers with Accept: text/event-stream: any number of
- * "progress" events, then one "result" or "error".
+ * "progress" events, then one "result", "inputRequired" or "error".
  */
 export type ToolEvent =
   | { event: "progress"; data: ToolProgress }
   | { event: "result"; data: CallToolSuccess }
+  | { event: "inputRequired"; data: InputRequired }
   | { event: "error"; data: ConnectAuthRequired | ConnectError };
 
 /**
@@ -171,7 +296,11 @@ type Members = Record<string, unknown>;
 
 const isObject = (r: unknown): r is Members => typeof r === "object" && r !== null && !Array.isArray(r);
 const isText = (v: unknown): v is string => typeof v === "string" && v !== "";
-const fromServer = (r: Members): boolean => "content" in r || "isError" in r || "tools" in r;
+/** Members that MCP servers put into answers. The first that is there decides what an answer is. */
+const serverMembers = ["content", "isError", "tools", "prompts", "resources", "resourceTemplates", "messages", "contents", "completion"];
+const first = (r: Members): string | undefined => serverMembers.find((member) => member in r);
+const fromServer = (r: Members): boolean => first(r) !== undefined;
+const isList = (r: unknown, member: string): boolean => isObject(r) && first(r) === member && Array.isArray(r[member]);
 
 export function isConnectSuccess(r: unknown): r is ConnectSuccess {
   return isObject(r) && !fromServer(r) && !("requiresAuth" in r) && r.success === true && !("error" in r) && isText(r.sessionId);
@@ -188,7 +317,35 @@ export function isConnectError(r: unknown): r is ConnectError {
 }
 
 export function isListToolsSuccess(r: unknown): r is ListToolsSuccess {
-  return isObject(r) && !("content" in r) && !("isError" in r) && Array.isArray(r.tools);
+  return isList(r, "tools");
+}
+
+export function isListPromptsSuccess(r: unknown): r is ListPromptsSuccess {
+  return isList(r, "prompts");
+}
+
+export function isListResourcesSuccess(r: unknown): r is ListResourcesSuccess {
+  return isList(r, "resources");
+}
+
+export function isListResourceTemplatesSuccess(r: unknown): r is ListResourceTemplatesSuccess {
+  return isList(r, "resourceTemplates");
+}
+
+export function isGetPromptSuccess(r: unknown): r is GetPromptSuccess {
+  return isList(r, "messages");
+}
+
+export function isReadResourceSuccess(r: unknown): r is ReadResourceSuccess {
+  return isList(r, "contents");
+}
+
+export function isCompleteSuccess(r: unknown): r is CompleteSuccess {
+  return isObject(r) && first(r) === "completion" && isObject(r.completion);
+}
+
+export function isServerInfo(r: unknown): r is ServerInfo {
+  return isObject(r) && !fromServer(r) && isText(r.protocolVersion) && isObject(r.serverInfo);
 }
 
 export function isCallToolSuccess(r: unknown): r is CallToolSuccess {
@@ -206,6 +363,11 @@ export function isSessionStatus(r: unknown): r is SessionStatus {
 
 export function isSessionList(r: unknown): r is SessionList {
   return isObject(r) && !fromServer(r) && Array.isArray(r.sessions);
+}
+
+/** For the answers of tool/call, prompt/get and resource/read to requests with ask. */
+export function isInputRequired(r: unknown): r is InputRequired {
+  return isObject(r) && !fromServer(r) && isObject(r.inputRequired) && isObject(r.inputRequired.requests) && isText(r.inputRequired.state);
 }
 
 /** For the data of a "progress" event. */

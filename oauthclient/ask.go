@@ -84,6 +84,9 @@ func answerWith[P, R any](ctx context.Context, fn func(context.Context, *P) (*R,
 // answers them and sends the request again with the answers, until there is a
 // result.
 func (c *MCPOAuthClient) ask(ctx context.Context, op *operation, r wire.Request) (json.RawMessage, error) {
+	if op.asking.can() && op.connection.conn().Version >= modernVersion {
+		return c.askCaller(ctx, op, r)
+	}
 	original := r.Params
 	for range maxRounds {
 		result, err := op.request(ctx, r)

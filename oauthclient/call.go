@@ -19,6 +19,7 @@ type operation struct {
 	*wire.Op
 	wire       *wire.Client
 	connection Connection
+	asking     Asking // the zero value: what the server asks is answered by the functions of Shared
 }
 
 // do runs one operation on the connection, which it makes if there is none. It
@@ -33,7 +34,7 @@ func (c *MCPOAuthClient) do(ctx context.Context, name string, op *wire.Op, fn fu
 			return callError(ctx, name, err)
 		}
 		client := c.authorized(creds)
-		err = fn(ctx, &operation{op, client, connection})
+		err = fn(ctx, &operation{Op: op, wire: client, connection: connection})
 		if err == nil {
 			return nil
 		}
@@ -147,7 +148,7 @@ func ownError(err error) error {
 	for _, find := range []func(error) error{
 		as[*AuthorizationRequiredError], as[*TemporaryError], as[*StorageError], as[*InsufficientScopeError], as[*TokenRejectedError],
 		as[*AuthorizationError], as[*RegistrationRequiredError], as[*DiscoveryError], as[*ServerError],
-		as[*ResponseLimitError], as[*jsonrpc.Error],
+		as[*ResponseLimitError], as[*InputRequiredError], as[*jsonrpc.Error],
 	} {
 		if own := find(err); own != nil {
 			return own

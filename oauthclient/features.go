@@ -1,6 +1,7 @@
 package oauthclient
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 
@@ -16,6 +17,12 @@ type Result[T any] struct{ raw json.RawMessage }
 
 // MarshalJSON returns the result as the server sent it.
 func (r Result[T]) MarshalJSON() ([]byte, error) { return r.raw, nil }
+
+// UnmarshalJSON makes r the result that a server sent as data.
+func (r *Result[T]) UnmarshalJSON(data []byte) error {
+	r.raw = bytes.Clone(data)
+	return nil
+}
 
 // Decode returns the result as the SDK's type.
 func (r Result[T]) Decode() *T { return decode[T](r.raw) }
@@ -39,23 +46,35 @@ func (c *MCPOAuthClient) ListResourceTemplates(ctx context.Context) ([]Result[mc
 
 // GetPrompt returns a prompt with its arguments filled in.
 func (c *MCPOAuthClient) GetPrompt(ctx context.Context, params *mcp.GetPromptParams) (*Result[mcp.GetPromptResult], error) {
-	return get[mcp.GetPromptResult](ctx, c, "getting a prompt", "prompts/get", params.Name, params)
+	return c.GetPromptAsking(ctx, params, Asking{})
+}
+
+// GetPromptAsking is GetPrompt for a caller that can ask the user. It returns
+// [*InputRequiredError] with what the server wants to know.
+func (c *MCPOAuthClient) GetPromptAsking(ctx context.Context, params *mcp.GetPromptParams, asking Asking) (*Result[mcp.GetPromptResult], error) {
+	return get[mcp.GetPromptResult](ctx, c, asking, "getting a prompt", "prompts/get", params.Name, params, "messages", '[')
 }
 
 // ReadResource returns the contents of a resource.
 func (c *MCPOAuthClient) ReadResource(ctx context.Context, params *mcp.ReadResourceParams) (*Result[mcp.ReadResourceResult], error) {
-	return get[mcp.ReadResourceResult](ctx, c, "reading a resource", "resources/read", params.URI, params)
+	return c.ReadResourceAsking(ctx, params, Asking{})
+}
+
+// ReadResourceAsking is ReadResource for a caller that can ask the user. It returns
+// [*InputRequiredError] with what the server wants to know.
+func (c *MCPOAuthClient) ReadResourceAsking(ctx context.Context, params *mcp.ReadResourceParams, asking Asking) (*Result[mcp.ReadResourceResult], error) {
+	return get[mcp.ReadResourceResult](ctx, c, asking, "reading a resource", "resources/read", params.URI, params, "contents", '[')
 }
 
 // Complete returns completions for an argument of a prompt or of a resource
 // template.
 func (c *MCPOAuthClient) Complete(ctx context.Context, params *mcp.CompleteParams) (*Result[mcp.CompleteResult], error) {
-	return get[mcp.CompleteResult](ctx, c, "completing an argument", "completion/complete", "", params)
+	return get[mcp.CompleteResult](ctx, c, Asking{}, "completing an argument", "completion/complete", "", params, "completion", '{')
 }
 
 // Ping makes the server answer.
 func (c *MCPOAuthClient) Ping(ctx context.Context) error {
-	_, err := get[struct{}](ctx, c, "pinging", "ping", "", nil)
+	_, err := get[struct{}](ctx, c, Asking{}, "pinging", "ping", "", nil, "", 0)
 	return err
 }
 
@@ -72,8 +91,9 @@ func list[T any](ctx context.Context, c *MCPOAuthClient, name, method, member st
 	return all, err
 }
 
-// get sends one request with parameters of the SDK's.
-func get[T any](ctx context.Context, c *MCPOAuthClient, name, method, target string, params any) (*Result[T], error) {
+// get sends one request with parameters of the SDK's. The result must have a
+// member, if any is named, whose JSON starts with first.
+func get[T any](ctx context.Context, c *MCPOAuthClient, asking Asking, name, method, target string, params any, member string, first byte) (*Result[T], error) {
 	var encoded json.RawMessage
 	if params != nil {
 		var err error
@@ -83,11 +103,25 @@ func get[T any](ctx context.Context, c *MCPOAuthClient, name, method, target str
 	}
 	var result json.RawMessage
 	err := c.do(ctx, name, c.newOp(), func(ctx context.Context, op *operation) (err error) {
+		op.asking = asking
 		result, err = c.ask(ctx, op, wire.Request{Method: method, Name: target, Params: encoded})
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	if member != "" && !hasMember(result, member, first) {
+		return nil, &ServerError{Reason: "its result has no " + member}
+	}
 	return &Result[T]{result}, nil
+}
+
+// hasMember reports whether an object has a member whose JSON starts with first.
+func hasMember(raw json.RawMessage, member string, first byte) (has bool) {
+	wire.Members(raw, func(name, value []byte) {
+		if string(name) == member {
+			has = len(value) > 0 && value[0] == first
+		}
+	})
+	return has
 }

@@ -251,6 +251,12 @@ func (c *MCPOAuthClient) CallTool(ctx context.Context, name string, args any) (*
 // passed to onProgress before the result is returned. The answer is not read
 // on while onProgress runs. Cancelling ctx cancels the call at the server.
 func (c *MCPOAuthClient) CallToolProgress(ctx context.Context, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*CallToolResult, error) {
+	return c.CallToolAsking(ctx, name, args, Asking{}, onProgress)
+}
+
+// CallToolAsking is CallToolProgress for a caller that can ask the user. It returns
+// [*InputRequiredError] with what the server wants to know.
+func (c *MCPOAuthClient) CallToolAsking(ctx context.Context, name string, args any, asking Asking, onProgress func(mcp.ProgressNotificationParams)) (*CallToolResult, error) {
 	if name == "" {
 		return nil, errors.New("oauthclient: CallTool: the tool name is empty")
 	}
@@ -262,6 +268,7 @@ func (c *MCPOAuthClient) CallToolProgress(ctx context.Context, name string, args
 	op.OnProgress = onProgress
 	var result json.RawMessage
 	err = c.do(ctx, "calling the tool", op, func(ctx context.Context, op *operation) (err error) {
+		op.asking = asking
 		result, err = c.callTool(ctx, op, name, arguments)
 		return err
 	})

@@ -111,16 +111,13 @@ func hashBinding(binding string) string {
 	return hash("binding", binding)
 }
 
-// mayFinish reports whether caller is who began an attempt: the same browser,
-// or the same logged-in owner. A browser in which another owner is logged in
-// is refused. An attempt begun without either by the host's own code can be
-// finished by everyone who knows the state.
+// mayFinish reports whether caller may finish an attempt: the owner who began
+// it, and in the same browser if it was begun with a binding. An attempt begun
+// without either by the host's own code can be finished by every caller who
+// knows the state.
 func mayFinish(caller Caller, owner, binding string) bool {
-	if caller.Owner != "" {
-		return caller.Owner == owner
-	}
-	sameBrowser := binding != "" && subtle.ConstantTimeCompare([]byte(binding), []byte(hashBinding(caller.Binding))) == 1
-	return sameBrowser || binding == "" && owner == ""
+	sameBrowser := binding == "" || subtle.ConstantTimeCompare([]byte(binding), []byte(hashBinding(caller.Binding))) == 1
+	return caller.Owner == owner && sameBrowser
 }
 
 // attempts implements [oauthclient.AttemptStore] for one session.

@@ -20,11 +20,11 @@ func TestPain08CallbackIsBoundToWhoBegan(t *testing.T) {
 		accepted    bool
 	}{
 		"same owner, same browser":                     {alice, alice, true},
-		"same owner, another browser":                  {alice, session.Caller{Owner: "alice", Binding: "phone"}, true},
-		"same owner, no cookie":                        {alice, session.Caller{Owner: "alice"}, true},
+		"same owner, another browser":                  {alice, session.Caller{Owner: "alice", Binding: "phone"}, false},
+		"same owner, no cookie":                        {alice, session.Caller{Owner: "alice"}, false},
 		"another owner, another browser":               {alice, bob, false},
 		"another owner, same browser":                  {alice, session.Caller{Owner: "bob", Binding: alice.Binding}, false},
-		"no login, same browser":                       {alice, session.Caller{Binding: alice.Binding}, true},
+		"no login, same browser":                       {alice, session.Caller{Binding: alice.Binding}, false},
 		"no login, another browser":                    {alice, session.Caller{Binding: "browser-b"}, false},
 		"no login, no cookie":                          {alice, nobody, false},
 		"ownerless, same browser":                      {session.Caller{Binding: "x"}, session.Caller{Binding: "x"}, true},

@@ -57,6 +57,9 @@ type Config struct {
 	// begin some. Replicas that begin one at the same moment may exceed it.
 	// Defaults to 20.
 	MaxAttemptsPerSession int
+	// InputTTL is how long a user has to answer what a server asks in the middle
+	// of a call. Defaults to 10 minutes.
+	InputTTL time.Duration
 
 	// OnAuthorized, if set, is called after a user has authorized and the
 	// tokens are stored, on the replica that got the callback. A chat back end
@@ -89,6 +92,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.CacheSize, 4000)
 	setDefault(&c.MaxSessionsPerOwner, 100)
 	setDefault(&c.MaxAttemptsPerSession, 20)
+	setDefault(&c.InputTTL, 10*time.Minute)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -144,6 +148,7 @@ func (c Config) validate() error {
 		{"TTL", int64(c.TTL)}, {"TouchInterval", int64(c.TouchInterval)}, {"LockTTL", int64(c.LockTTL)},
 		{"CacheSize", int64(c.CacheSize)}, {"MaxSessionsPerOwner", int64(c.MaxSessionsPerOwner)},
 		{"MaxAttemptsPerSession", int64(c.MaxAttemptsPerSession)},
+		{"InputTTL", int64(c.InputTTL)},
 	} {
 		if field.value < 0 {
 			bad(field.name, "must not be negative")

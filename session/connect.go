@@ -128,8 +128,8 @@ const connectAfterAuthorization = 10 * time.Second
 // must be the session's.
 //
 // It fails with [oauthclient.ErrInvalidCallback], changing nothing, unless
-// caller is the owner who began the attempt or comes from the same browser;
-// with [*oauthclient.AuthorizationError] when the user or the server refused;
+// caller is the owner who began the attempt, in the same browser if it was begun
+// with a binding; with [*oauthclient.AuthorizationError] when the user or the server refused;
 // with [*oauthclient.TemporaryError], [*oauthclient.ServerError] or
 // [*StoreError]. The Info is valid with every error that ends the attempt. That
 // the MCP server does not answer is no error here: the authorization is

@@ -20,6 +20,7 @@ import (
 type Manager struct {
 	cfg    Config
 	sealer sealer
+	inputs sealer // of what servers ask in the middle of a call
 	cache  *cache
 
 	life context.Context // ends with Close
@@ -40,7 +41,7 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, sealer: newSealer(keys), cache: newCache(cfg.CacheSize), owners: turns{held: make(map[string]chan struct{})}}
+	m := &Manager{cfg: cfg, sealer: newSealer(keys), inputs: newInputSealer(keys), cache: newCache(cfg.CacheSize), owners: turns{held: make(map[string]chan struct{})}}
 	m.life, m.end = context.WithCancel(context.Background())
 	return m, nil
 }

@@ -55,7 +55,7 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 	api, err := httpapi.New(manager, httpapi.Config{
 		PublicURL: os.Getenv(envPublicURL),
 		// All users of this example are at one address, and in a hurry.
-		ConnectsPerMinute: -1, CallbacksPerMinute: -1, RequestsPerMinute: -1,
+		ConnectsPerMinute: -1, CallbacksPerMinute: -1, RequestsPerMinute: -1, MaxRequestsInFlight: -1,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", envPublicURL, err)

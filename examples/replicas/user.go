@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
@@ -63,6 +64,7 @@ func (u *user) send(ctx context.Context, method, target string, body any) (*answ
 	if err != nil {
 		return nil, err
 	}
+	req.Host = strings.TrimPrefix(u.w.publicURL, "http://") // also where a host is asked directly
 	req.Header.Set("Accept", "application/json")
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/json")

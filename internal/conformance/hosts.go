@@ -14,6 +14,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"os"
+	"strings"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -166,6 +167,7 @@ func (f *frontEnd) send(ctx context.Context, method, target string, body any) (*
 	if err != nil {
 		return nil, err
 	}
+	req.Host = strings.TrimPrefix(f.first, "http://") // of both replicas' PublicURL
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
 	resp, err := f.client.Do(req)

@@ -7,6 +7,8 @@ import * as types from "../../httpapi/types.js";
 const guards = {
   connect: types.isConnectSuccess, auth: types.isConnectAuthRequired, error: types.isConnectError, list: types.isListToolsSuccess,
   call: types.isCallToolSuccess, done: types.isDone, status: types.isSessionStatus, sessions: types.isSessionList, progress: types.isToolProgress,
+  prompts: types.isListPromptsSuccess, resources: types.isListResourcesSuccess, templates: types.isListResourceTemplatesSuccess,
+  prompt: types.isGetPromptSuccess, resource: types.isReadResourceSuccess, completion: types.isCompleteSuccess, server: types.isServerInfo, input: types.isInputRequired,
 };
 const seen = new Set();
 for (const { want, of, body } of JSON.parse(readFileSync(process.argv[2], "utf8"))) {

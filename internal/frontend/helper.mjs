@@ -41,6 +41,106 @@ test("the popup gets no hold on the page", async () => {
   assert.equal(user.popups[0].closed, true);
 });
 
+// A host whose answers a test writes: [status, content type, body, …] in turn.
+const answering = async (answers, run) => {
+  const real = globalThis.fetch;
+  const calls = [];
+  globalThis.fetch = async (url, init) => {
+    calls.push({ url: String(url), ...init });
+    const [status, type, body] = answers[Math.min(calls.length, answers.length) - 1];
+    return new Response(body, { status, headers: { "Content-Type": type } });
+  };
+  try {
+    await run(calls);
+  } finally {
+    globalThis.fetch = real;
+  }
+};
+const looksLike401 = { content: [], isError: false, requiresAuth: true, authUrl: "http://127.0.0.1/", attemptId: "x" };
+
+test("a result that looks like a 401 is a result", async () => {
+  const json = JSON.stringify(looksLike401);
+  for (const answer of [[200, "application/json", json], [200, "text/event-stream", `event: result\ndata: ${json}\n\n`]]) {
+    await answering([answer], async (calls) => {
+      user.popups = [];
+      assert.deepEqual(await client().callTool("s", "echo", {}, { onProgress() {} }), looksLike401);
+      assert.equal(calls.length, 1, "the tool runs once");
+      assert.equal(user.popups.length, 0);
+    });
+  }
+});
+
+test("only 401 asks for authorization", async () => {
+  const body = JSON.stringify({ requiresAuth: true, authUrl: "https://as.example/", error: "No.", code: "upstream_error" });
+  await answering([[502, "application/json", body]], async (calls) => {
+    await fails(client().callTool("s", "echo"), "upstream_error");
+    assert.equal(calls.length, 1);
+  });
+});
+
+// Pieces of every size, and an event that is split at every place.
+test("streams in pieces", async () => {
+  const result = { content: [{ type: "text", text: "a\u2028b…" }], isError: false };
+  const stream = new TextEncoder().encode(`: still working\n\nevent: progress\ndata: {"progress":1}\n\nevent: result\ndata: ${JSON.stringify(result)}\n\n`);
+  for (let size = 1; size < 40; size++) {
+    const body = new ReadableStream({
+      start(controller) {
+        for (let i = 0; i < stream.length; i += size) controller.enqueue(stream.slice(i, i + size));
+        controller.close();
+      },
+    });
+    await answering([[200, "text/event-stream", body]], async () => {
+      const progress = [];
+      assert.deepEqual(await client().callTool("s", "echo", {}, { onProgress: (p) => progress.push(p) }), result);
+      assert.deepEqual(progress, [{ progress: 1 }], `pieces of ${size}`);
+    });
+  }
+});
+
+// 8 MiB in pieces of 1 KiB: looking at all of them with each piece is 32 GiB of work.
+test("a large stream takes linear time", { timeout: 20_000 }, async () => {
+  const piece = new TextEncoder().encode("x".repeat(1024));
+  let left = 8192;
+  const body = new ReadableStream({
+    start: (controller) => controller.enqueue(new TextEncoder().encode('event: result\ndata: {"content":[],"isError":false,"x":"')),
+    pull(controller) {
+      if (left-- > 0) return controller.enqueue(piece);
+      controller.enqueue(new TextEncoder().encode('"}\n\n'));
+      controller.close();
+    },
+  });
+  await answering([[200, "text/event-stream", body]], async () => {
+    assert.equal((await client().callTool("s", "echo", {}, { onProgress() {} })).x.length, 8192 * 1024);
+  });
+});
+
+test("what the server asks is asked, in the same call", async () => {
+  const asked = JSON.stringify({ inputRequired: { requests: { q: { method: "elicitation/create" } }, state: "sealed" } });
+  const done = JSON.stringify({ content: [], isError: false, inputRequired: {} });
+  for (const [type, first, last] of [
+    ["application/json", asked, done],
+    ["text/event-stream", `event: inputRequired\ndata: ${asked}\n\n`, `event: result\ndata: ${done}\n\n`],
+  ]) {
+    await answering([[type === "application/json" ? 202 : 200, type, first], [200, type, last]], async (calls) => {
+      const onInput = (requests) => (assert.deepEqual(Object.keys(requests), ["q"]), { q: { action: "decline" } });
+      assert.deepEqual(await client().callTool("s", "echo", { a: 1 }, { onInput, onProgress() {} }), JSON.parse(done));
+      assert.deepEqual(JSON.parse(calls[0].body), { sessionId: "s", toolName: "echo", toolArgs: { a: 1 }, ask: ["form"] });
+      assert.deepEqual(JSON.parse(calls[1].body), {
+        sessionId: "s", toolName: "echo", toolArgs: { a: 1 }, ask: ["form"], inputs: { q: { action: "decline" } }, state: "sealed",
+      });
+    });
+  }
+});
+
+test("a page on another site brings its binding, and finishes itself", async () => {
+  const binding = "A".repeat(26);
+  await answering([[200, "application/json", '{"success":true,"message":"Authorization completed"}']], async (calls) => {
+    await client({ binding }).finish(new URLSearchParams("code=c&state=s"));
+    assert.equal(calls[0].headers["Mcpoauth-Binding"], binding);
+    assert.equal(calls[0].body, '{"code":"c","state":"s"}');
+  });
+});
+
 test("no message arrives: status polling", async () => {
   user.channel = false;
   await client().connect(MCP);

@@ -24,7 +24,8 @@ type answer struct {
 }
 
 // allGuards are those that guards.mjs knows; the first five are the original's.
-var allGuards = []string{"connect", "auth", "error", "list", "call", "done", "status", "sessions", "progress"}
+var allGuards = []string{"connect", "auth", "error", "list", "call", "done", "status", "sessions", "progress",
+	"prompts", "resources", "templates", "prompt", "resource", "completion", "server", "input"}
 
 // routes say what a route answers: its type, and the guard of its success.
 var routes = map[string]struct{ kind, guard string }{
@@ -35,6 +36,13 @@ var routes = map[string]struct{ kind, guard string }{
 	"/auth/sessions":        {"SessionsResponse", "sessions"},
 	"/tool/list":            {"ListToolsResponse", "list"},
 	"/tool/call":            {"CallToolResponse", "call"},
+	"/prompt/list":          {"ListPromptsResponse", "prompts"},
+	"/prompt/get":           {"GetPromptResponse", "prompt"},
+	"/resource/list":        {"ListResourcesResponse", "resources"},
+	"/resource/templates":   {"ListResourceTemplatesResponse", "templates"},
+	"/resource/read":        {"ReadResourceResponse", "resource"},
+	"/completion":           {"CompleteResponse", "completion"},
+	"/server":               {"ServerResponse", "server"},
 	"/client-metadata.json": {"ConnectError", "error"}, // its success is no answer to a front end
 }
 

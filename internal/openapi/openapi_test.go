@@ -29,7 +29,8 @@ func document(t *testing.T) map[string]any {
 	var doc map[string]any
 	require.NoError(t, json.Unmarshal(source, &doc))
 	for name, schema := range at(doc, "components", "schemas") {
-		if !slices.Contains([]string{"Tool", "CallToolSuccess", "ClientMetadata", "CallbackRequest", "ConnectRequest", "DisconnectRequest", "CallToolRequest"}, name) {
+		if !slices.Contains([]string{"Tool", "CallToolSuccess", "ClientMetadata", "CallbackRequest", "ConnectRequest", "DisconnectRequest", "CallToolRequest",
+			"GetPromptRequest", "ReadResourceRequest", "CompleteRequest", "GetPromptSuccess", "ReadResourceSuccess", "CompleteSuccess"}, name) {
 			schema.(map[string]any)["additionalProperties"] = false
 		}
 	}
