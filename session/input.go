@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
+	"github.com/mcpoauth/mcpoauth/internal/members"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -58,7 +59,12 @@ type inputState struct {
 	Names   []string        `json:"names,omitempty"`
 	State   json.RawMessage `json:"state,omitempty"` // of the server
 	Expires time.Time       `json:"expires"`
+	kept
 }
+
+var inputStateMembers = members.Known[inputState]()
+
+func (*inputState) known() map[string]bool { return inputStateMembers }
 
 // inputCall names an operation and its arguments.
 func inputCall(method, name string, args any) ([]byte, error) {
@@ -112,7 +118,7 @@ func (m *Manager) sealInput(caller Caller, sessionID string, call []byte, requir
 		return err
 	}
 	key, _, _ := splitID(sessionID)
-	sealed, err := m.inputs.encode(inputPlace(key), inputState{
+	sealed, err := m.inputs.encode(inputPlace(key), &inputState{
 		Format: recordFormat, Owner: caller.Owner, Call: call, Names: slices.Sorted(maps.Keys(questions)), State: required.State,
 		Expires: m.cfg.Now().Add(m.cfg.InputTTL),
 	})

@@ -206,6 +206,8 @@ func (e exchange) parts() (parts []exchange) {
 		switch name {
 		case "progress":
 			part.Method, part.Target = http.MethodGet, "/progress"
+		case "inputRequired":
+			part.Status = http.StatusAccepted
 		case "error":
 			if part.Status = statusOf(data); part.Status == 0 {
 				continue
