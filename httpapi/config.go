@@ -114,6 +114,7 @@ const (
 	routeListTools      = "/tool/list"
 	routeCallTool       = "/tool/call"
 	routeClientMetadata = "/client-metadata.json"
+	routeKeySet         = "/jwks.json"
 	routeScript         = "/mcp-oauth.js"
 	routeOpenAPI        = "/openapi.json"
 )

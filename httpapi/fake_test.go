@@ -37,6 +37,7 @@ type fake struct {
 	result   *oauthclient.CallToolResult
 	progress func(ctx context.Context, push func(mcp.ProgressNotificationParams)) error
 	clientID string
+	keySet   []byte
 	metadata oauthex.ClientRegistrationMetadata
 	counter  store.Counter
 
@@ -118,6 +119,8 @@ func (f *fake) ClientMetadata(callbackURLs ...string) (string, oauthex.ClientReg
 	return f.clientID, oauthclient.Shared{ClientMetadata: f.metadata}.RegistrationMetadata(callbackURLs...)
 }
 
+func (f *fake) ClientKeySet() ([]byte, error) { return f.keySet, nil }
+
 func (f *fake) Counter() store.Counter { return f.counter }
 
 // newFake returns a handler on a fake, and where its log goes.
@@ -185,6 +188,7 @@ const (
 	pathList       = "/api/mcp/tool/list"
 	pathCall       = "/api/mcp/tool/call"
 	pathMetadata   = "/api/mcp/client-metadata.json"
+	pathKeySet     = "/api/mcp/jwks.json"
 
 	anyConnect = `{"serverUrl":"https://mcp.example/mcp"}`
 	anyCall    = `{"sessionId":"s","toolName":"echo"}`

@@ -132,6 +132,7 @@ func serverMeta(d document) *oauthex.AuthServerMeta {
 		RegistrationEndpoint: d.text("registration_endpoint"), RevocationEndpoint: d.text("revocation_endpoint"),
 		ScopesSupported: d.scopes("scopes_supported"), CodeChallengeMethodsSupported: d.list("code_challenge_methods_supported"),
 		TokenEndpointAuthMethodsSupported:          d.list("token_endpoint_auth_methods_supported"),
+		TokenEndpointAuthSigningAlgValuesSupported: d.list("token_endpoint_auth_signing_alg_values_supported"),
 		ClientIDMetadataDocumentSupported:          d.flag("client_id_metadata_document_supported"),
 		AuthorizationResponseIssParameterSupported: d.flag("authorization_response_iss_parameter_supported"),
 	}

@@ -25,8 +25,9 @@ type PreregisteredClient struct {
 	// ClientSecret is zero for a public client. It is read at each use and
 	// stored nowhere.
 	ClientSecret Secret
-	// TokenEndpointAuthMethod is "none", "client_secret_basic" or
-	// "client_secret_post". Defaults to what the server advertises, or
+	// TokenEndpointAuthMethod is "none", "client_secret_basic",
+	// "client_secret_post" or, with [Shared.ClientKeys], "private_key_jwt".
+	// Defaults to what the server advertises of the methods with a secret, or
 	// client_secret_basic; "none" without a secret.
 	TokenEndpointAuthMethod string
 }
@@ -77,6 +78,9 @@ type ServerPolicy struct {
 	AuthorizationParams, TokenParams url.Values
 	// TokenEndpointAuthMethod replaces the choice of client authentication.
 	TokenEndpointAuthMethod string
+	// ClientAssertionAudience is the audience of private_key_jwt assertions, for
+	// servers that demand their token endpoint. Defaults to the issuer.
+	ClientAssertionAudience string
 	// TokenMember is the member of a token answer that has the user's token
 	// answer in it, where it has one (Slack's "authed_user").
 	TokenMember string

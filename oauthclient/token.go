@@ -68,14 +68,10 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 	return token, nil
 }
 
-// postForm posts form to endpoint with client authentication (RFC 6749
-// section 2.3.1).
+// postForm posts form to endpoint with client authentication.
 func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*authAnswer, error) {
-	if client.TokenEndpointAuthMethod != authMethodBasic {
-		form.Set("client_id", client.ClientID)
-	}
-	if client.TokenEndpointAuthMethod == authMethodPost {
-		form.Set("client_secret", client.ClientSecret.Reveal())
+	if err := p.authenticate(form, client); err != nil {
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -97,7 +93,7 @@ func basicAuth(client Registration) string {
 
 // secretParams are the parameters of token and revocation requests whose values
 // are secret.
-var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret"}
+var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"}
 
 // secretsOf lists the secrets of a request, which its answer must not show.
 func secretsOf(client Registration, form url.Values) []string {

@@ -58,6 +58,15 @@ func (m *Manager) ClientMetadata(callbackURLs ...string) (clientID string, metad
 	return m.cfg.Client.ClientMetadataURL, m.cfg.Client.RegistrationMetadata(callbackURLs...)
 }
 
+// ClientKeySet returns the public halves of the template's ClientKeys as a JSON
+// Web Key Set, or nil if there are none.
+func (m *Manager) ClientKeySet() ([]byte, error) {
+	if len(m.cfg.Client.ClientKeys) == 0 {
+		return nil, nil
+	}
+	return m.cfg.Client.ClientKeySet()
+}
+
 // Counter returns what counts for all replicas, for limits such as requests per
 // minute; nil when the store does not count, and each replica is on its own.
 func (m *Manager) Counter() store.Counter {

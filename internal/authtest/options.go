@@ -82,7 +82,7 @@ type Options struct {
 	// NoRegistration offers no RFC 7591 dynamic client registration.
 	NoRegistration bool
 	// AuthMethods are the supported client authentication methods. Defaults to
-	// none, client_secret_basic and client_secret_post.
+	// none, client_secret_basic and client_secret_post; [AuthPrivateKeyJWT] exists, too.
 	AuthMethods []string
 	// AssignAuthMethod is what dynamic registration assigns whatever the client
 	// asked for. Defaults to what was asked for, else client_secret_basic.
@@ -169,9 +169,10 @@ const (
 
 // Client authentication methods (RFC 7591 section 2).
 const (
-	AuthNone  = "none"
-	AuthBasic = "client_secret_basic"
-	AuthPost  = "client_secret_post"
+	AuthNone          = "none"
+	AuthBasic         = "client_secret_basic"
+	AuthPost          = "client_secret_post"
+	AuthPrivateKeyJWT = "private_key_jwt"
 )
 
 func (o Options) withDefaults() (Options, error) {

@@ -34,6 +34,7 @@ type Server struct {
 	codes        map[string]*code
 	access       map[string]*accessToken
 	refresh      map[string]*refreshToken
+	jtis         map[string]struct{} // of assertions and proofs, each good once
 	counts       Counts
 	accessTTL    time.Duration
 	denials      int
@@ -64,6 +65,7 @@ func Start(opts Options) (*Server, error) {
 		codes:        make(map[string]*code),
 		access:       make(map[string]*accessToken),
 		refresh:      make(map[string]*refreshToken),
+		jtis:         make(map[string]struct{}),
 		accessTTL:    opts.AccessTokenTTL,
 		editMetadata: opts.EditMetadata,
 		extra:        http.NewServeMux(),
