@@ -96,13 +96,17 @@ func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
 // freshRegistration, it registers a new dynamic client first: many servers that no
 // longer know a client show that only to the user. A registration is replaced at
 // most once in 10 minutes; later requests get the new one. Reauthorize returns
-// [*AuthorizationRequiredError], or the error that prevented it.
+// [*AuthorizationRequiredError], or the error that prevented it. With a [Grant] it
+// runs that, and returns nil.
 func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool) error {
 	creds, err := p.load(ctx)
 	if err != nil {
 		return err
 	}
 	ch := challenge{resourceMetadata: creds.ResourceMetadataURL, reason: ReasonRequested}
+	if !p.grant.needsUser() {
+		return p.grant.obtain(ctx, p, ch)
+	}
 	if creds.Issuer == "" {
 		ch = p.askChallenge(ctx)
 		ch.reason = ReasonFirstTime
@@ -221,6 +225,10 @@ func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Cred
 	var granted []string
 	if creds.Issuer == found.server.Issuer {
 		granted = creds.Scopes
+	}
+	if !p.grant.needsUser() {
+		found.server.ScopesSupported = nil // no scope asks for a refresh token
+		found.scopes = withoutOffline(found.scopes)
 	}
 	if len(p.policy.Scopes) > 0 {
 		if ch.errorCode == "insufficient_scope" {

@@ -70,9 +70,9 @@ func (c Credentials) usable(now time.Time) bool {
 	return !c.AccessToken.IsZero() && (c.Expiry.IsZero() || now.Before(c.Expiry))
 }
 
-// refreshDue reports whether it is time to use the refresh token, if any.
+// refreshDue reports whether it is time to replace the access token.
 func (c Credentials) refreshDue(now time.Time) bool {
-	return !c.RefreshToken.IsZero() && !c.RefreshAfter.IsZero() && !now.Before(c.RefreshAfter)
+	return !c.RefreshAfter.IsZero() && !now.Before(c.RefreshAfter)
 }
 
 // clone returns a copy that shares nothing mutable.

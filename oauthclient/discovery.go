@@ -144,7 +144,7 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 		name, url string
 		optional  bool
 	}{
-		{"authorization_endpoint", m.AuthorizationEndpoint, false}, {"token_endpoint", m.TokenEndpoint, false},
+		{"authorization_endpoint", m.AuthorizationEndpoint, !p.grant.needsUser()}, {"token_endpoint", m.TokenEndpoint, false},
 		{"registration_endpoint", m.RegistrationEndpoint, true}, {"revocation_endpoint", m.RevocationEndpoint, true},
 	} {
 		if endpoint.url == "" && endpoint.optional {
@@ -153,6 +153,9 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 		if !isEndpoint(endpoint.url) {
 			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an https URL"}
 		}
+	}
+	if !p.grant.needsUser() {
+		return nil
 	}
 	if err := netguard.CheckBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
 		return fmt.Errorf("oauthclient: authorization_endpoint of %s: %w", source, err)

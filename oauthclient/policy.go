@@ -91,7 +91,7 @@ type ServerPolicy struct {
 
 // fixedParams are the parameters that no policy replaces.
 var fixedParams = []string{
-	"client_assertion", "client_assertion_type", "client_id", "client_secret", "code", "code_challenge", "code_challenge_method", "code_verifier",
+	"assertion", "client_assertion", "client_assertion_type", "client_id", "client_secret", "code", "code_challenge", "code_challenge_method", "code_verifier",
 	"grant_type", "redirect_uri", "refresh_token", "request", "request_uri", "response_type", "state",
 }
 

@@ -46,7 +46,7 @@ func (p *OAuthProvider) resolveRegistration(ctx context.Context, meta *oauthex.A
 			Issuer: meta.Issuer, ClientID: p.cfg.ClientMetadataURL, RedirectURI: p.cfg.CallbackURL, TokenEndpointAuthMethod: method,
 		}, meta)
 	}
-	if meta.RegistrationEndpoint == "" || p.cfg.DisableDynamicRegistration {
+	if meta.RegistrationEndpoint == "" || p.cfg.DisableDynamicRegistration || !p.grant.needsUser() {
 		return Registration{}, p.registrationRequired(ctx, meta)
 	}
 	return p.dynamicRegistration(ctx, meta, scopes, fresh)

@@ -51,6 +51,14 @@ type Shared struct {
 	// DisableDynamicRegistration leaves only the registrations above.
 	DisableDynamicRegistration bool
 
+	// Grant is how connections get tokens without a user's browser. Defaults to
+	// none: users authorize in the browser.
+	Grant Grant
+	// GrantFor, if set, gives the Grant for a server URL, as
+	// [NormalizeServerURL] spells it, in place of Grant; nil sends users to the
+	// browser.
+	GrantFor func(serverURL string) Grant
+
 	// PolicyFor, if set, gives the policy for a server URL, as
 	// [NormalizeServerURL] spells it: the switches for servers that deviate
 	// from the specifications. Defaults to strict.
@@ -219,6 +227,11 @@ func (s Shared) validate() error {
 	if s.ClientMetadataURL != "" {
 		if u, err := url.Parse(s.ClientMetadataURL); err != nil || u.Scheme != "https" || u.Host == "" || u.Path == "" || u.Path == "/" || u.User != nil || u.Fragment != "" {
 			bad("ClientMetadataURL", "must be an https URL with a path")
+		}
+	}
+	if s.Grant != nil {
+		if err := s.Grant.validate(); err != nil {
+			bad("Grant", "%v", err)
 		}
 	}
 	for i, client := range s.PreregisteredClients {

@@ -69,7 +69,7 @@ func sampleRegistration() oauthclient.Registration {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	return oauthclient.Registration{
 		Issuer: "https://as.example", ClientID: "client", ClientSecret: oauthclient.NewSecret("client-canary"),
-		TokenEndpointAuthMethod: "client_secret_basic", RedirectURI: callbackURL, Dynamic: true, Scope: "a b", SecretExpiry: now, Dead: true, ReplacedAt: now,
+		TokenEndpointAuthMethod: "client_secret_basic", TokenEndpointAuthSigningAlg: "ES256", RedirectURI: callbackURL, Dynamic: true, Scope: "a b", SecretExpiry: now, Dead: true, ReplacedAt: now,
 	}
 }
 

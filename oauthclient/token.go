@@ -93,7 +93,7 @@ func basicAuth(client Registration) string {
 
 // secretParams are the parameters of token and revocation requests whose values
 // are secret.
-var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion"}
+var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion", "assertion", "subject_token"}
 
 // secretsOf lists the secrets of a request, which its answer must not show.
 func secretsOf(client Registration, form url.Values) []string {

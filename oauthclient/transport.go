@@ -48,7 +48,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			ch := parseChallenge(resp.Header)
 			drain(resp)
 			if renewals == maxRenewals {
-				return nil, t.provider.rejected(ctx, creds.AccessToken, ch)
+				err := t.provider.rejected(ctx, creds.AccessToken, ch)
+				if err == nil { // yet another token, of which there were enough
+					err = &TokenRejectedError{Resource: creds.Resource}
+				}
+				return nil, err
 			}
 			if err := t.provider.unauthorized(ctx, creds.AccessToken, ch); err != nil {
 				return nil, err

@@ -104,7 +104,7 @@ func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, 
 	if client == nil {
 		key := s.key // all that the client keeps of s
 		made, err := oauthclient.New(oauthclient.Config{
-			ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
+			ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
 			Credentials: credentialStore{m, key, s.ServerURL}, Registrations: registrations{m}, Attempts: attempts{m, key},
 			OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
 				m.begun(ctx, key, required)

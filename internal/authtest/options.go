@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Options configure a [Server]. The zero value is a strict, well-behaved one.
@@ -103,6 +105,13 @@ type Options struct {
 	// UnknownClientJSON shows an unknown client_id at the authorization endpoint
 	// as 422 JSON. Defaults to a 400 HTML page. Neither redirects.
 	UnknownClientJSON bool
+
+	// AssertionKeys verify assertions of the JWT bearer grant (RFC 7523), as
+	// [Server.IdentityKeys] of another server. Defaults to none.
+	AssertionKeys jose.JSONWebKeySet
+	// IDJAGClient is the client_id in the ID-JAGs that the server issues as an
+	// identity provider. Defaults to none.
+	IDJAGClient string
 
 	// Consent shows a page with Approve and Deny buttons.
 	// Defaults to approving at once.

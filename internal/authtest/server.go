@@ -1,6 +1,9 @@
 package authtest
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"strings"
@@ -27,6 +30,7 @@ type Server struct {
 	listener *wire.Listener
 	issuer   string
 	faults   wire.Faults
+	identity *ecdsa.PrivateKey // signs ID tokens and assertions
 	log      wire.Log[Request]
 
 	mu           sync.Mutex // guards what follows
@@ -59,8 +63,13 @@ func Start(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	identity, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("authtest: %w", err)
+	}
 	s := &Server{
 		opts:         opts,
+		identity:     identity,
 		clients:      make(map[string]*Client),
 		codes:        make(map[string]*code),
 		access:       make(map[string]*accessToken),

@@ -25,7 +25,10 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 	var answer map[string]any
 	grantType := r.PostForm.Get("grant_type")
+	silentAnswer, silentRefusal, silent := s.silent(client, r.PostForm)
 	switch {
+	case silent:
+		answer, refusal = silentAnswer, silentRefusal
 	case grantType != grantAuthorizationCode && grantType != grantRefreshToken:
 		refusal = refuse("unsupported_grant_type", "only authorization_code and refresh_token")
 	case !client.mayUse(grantType):
