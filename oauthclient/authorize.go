@@ -178,9 +178,13 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	if err != nil {
 		return nil, err
 	}
+	key, err := p.keyFor(ch, found, creds)
+	if err != nil {
+		return nil, err
+	}
 	state, verifier := NewSecret(rand.Text()), NewSecret(oauth2.GenerateVerifier())
 	attempt := Attempt{
-		ID: attemptID(state), ServerURL: p.cfg.ServerURL, Binding: p.binding, Verifier: verifier, Issuer: found.server.Issuer,
+		ID: attemptID(state), ServerURL: p.cfg.ServerURL, Binding: p.binding, Verifier: verifier, DPoPKey: key, Issuer: found.server.Issuer,
 		IssParameterSupported: found.server.AuthorizationResponseIssParameterSupported,
 		TokenEndpoint:         found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
 		Registration: registration, ResourceMetadataURL: found.resourceMetadataURL,
@@ -192,7 +196,11 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	if ch.errorCode == "insufficient_scope" {
 		attempt.StepUp = union(creds.StepUp, stepUpMarks(ch.scopes))
 	}
-	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state, p.policy.AuthorizationParams)
+	proof, err := p.cfg.proofKey(key)
+	if err != nil {
+		return nil, err
+	}
+	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state, proof, p.policy.AuthorizationParams)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +257,7 @@ func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Cred
 
 // authorizationURL builds the URL for the browser (RFC 6749 section 4.1.1,
 // RFC 7636 section 4.3, RFC 8707 section 2.1), with a policy's parameters.
-func authorizationURL(endpoint string, a Attempt, state Secret, params url.Values) (string, error) {
+func authorizationURL(endpoint string, a Attempt, state Secret, proof *proofKey, params url.Values) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return "", &DiscoveryError{Source: a.Issuer, Reason: "authorization_endpoint is not a URL"}
@@ -266,6 +274,9 @@ func authorizationURL(endpoint string, a Attempt, state Secret, params url.Value
 	}
 	if a.Resource != "" {
 		q.Set("resource", a.Resource)
+	}
+	if proof != nil {
+		q.Set("dpop_jkt", proof.thumbprint) // RFC 9449 section 10
 	}
 	if slices.Contains(a.Scopes, "offline_access") {
 		q.Set("prompt", "consent") // OpenID Connect Core section 11 requires it with offline_access
@@ -365,7 +376,7 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	if a.Resource != "" {
 		form.Set("resource", a.Resource)
 	}
-	token, err := p.tokenRequest(ctx, "exchanging the code", a.TokenEndpoint, a.Registration, form)
+	token, err := p.tokenRequest(ctx, "exchanging the code", a.TokenEndpoint, a.Registration, a.DPoPKey, form)
 	if err != nil {
 		var refused *AuthorizationError
 		if errors.As(err, &refused) && refused.Code == "invalid_client" {
@@ -374,7 +385,7 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 		return err
 	}
 	granted := Credentials{
-		StepUp: a.StepUp, Issuer: a.Issuer, TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint,
+		StepUp: a.StepUp, DPoPKey: a.DPoPKey, Issuer: a.Issuer, TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint,
 		Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Registration: a.Registration,
 		Connection: newConnection(nil, nil), // another account may have authorized
 	}

@@ -118,6 +118,7 @@ func (k *canaries) secrets() (found map[string]string, kinds map[string]bool) {
 	for _, creds := range k.stored {
 		add("access token", creds.AccessToken.Reveal())
 		add("refresh token", creds.RefreshToken.Reveal())
+		add("private key", creds.DPoPKey.Reveal())
 		add("client secret", creds.Registration.ClientSecret.Reveal())
 	}
 	for _, secret := range k.extra {
@@ -343,6 +344,25 @@ func TestPain25ServerThatRepeatsTheToken(t *testing.T) {
 	require.Equal(t, "bad token [redacted]!", rpc.Message)
 	require.JSONEq(t, `{"token":"[redacted]"}`, string(rpc.Data))
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), *token.Load())
+}
+
+// The key of bound tokens is a secret in attempts, credentials and errors.
+func TestPain25NoSecretIsShown_DPoP(t *testing.T) {
+	t.Parallel()
+	k := newCanaries(t, authtest.Options{DPoP: true}, mcptest.Options{DPoP: true})
+	store := &attempts{now: k.clock.Now, created: func(a oauthclient.Attempt) {
+		k.extra = append(k.extra, a.DPoPKey.Reveal())
+		k.show(a, &a, a.DPoPKey)
+	}}
+	c, err := oauthclient.New(k.config(func(cfg *oauthclient.Config) { cfg.Logger, cfg.Attempts = k.log, store }))
+	require.NoError(t, err)
+	k.finish(c, k.begin(c))
+	require.NoError(t, k.call(c))
+	k.show(k.world.stored(), c, c.Provider())
+	k.as.SetOutage(authtest.EndpointToken, echoBody)
+	k.clock.Advance(2 * time.Hour)
+	k.show(k.call(c), c)
+	k.check("private key", "extra", "access token")
 }
 
 // Assertions, and the private keys that sign them, are secrets like any other.

@@ -209,7 +209,7 @@ func (c *MCPOAuthClient) end(ctx context.Context, creds Credentials) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 	defer cancel()
-	if err := c.protocol(bearer{c.cfg.Transport, creds}).End(ctx, conn); err != nil {
+	if err := c.protocol(goodbye{c.provider, creds}).End(ctx, conn); err != nil {
 		c.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP session was not ended", "error", errorText(err))
 	}
 }

@@ -27,8 +27,11 @@ type Credentials struct {
 	// not before: many servers end all grants of a user and client with one.
 	Replaced []Secret
 	// TokenType is the type of the access token (RFC 6749 section 7.1),
-	// "Bearer" today.
+	// "Bearer", or "DPoP" for one that is bound to DPoPKey.
 	TokenType string
+	// DPoPKey is the private key (P-256) that tokens are bound to (RFC 9449),
+	// zero for none.
+	DPoPKey Secret
 	// Expiry is the absolute end of the access token; zero when the server
 	// did not say, which means: use it until a 401.
 	Expiry time.Time
@@ -96,7 +99,7 @@ func (c Credentials) MarshalBinary() ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(credentialsWire{
-		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Replaced: revealAll(c.Replaced), TokenType: c.TokenType,
+		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Replaced: revealAll(c.Replaced), TokenType: c.TokenType, DPoPKey: c.DPoPKey.Reveal(),
 		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, Scopes: c.Scopes, StepUp: c.StepUp,
 		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
 		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: c.Registration.wire(), Connection: connection,
@@ -111,7 +114,7 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 		return errors.New("oauthclient: credentials are malformed")
 	}
 	*c = Credentials{
-		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), Replaced: secrets(w.Replaced), TokenType: w.TokenType,
+		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), Replaced: secrets(w.Replaced), TokenType: w.TokenType, DPoPKey: NewSecret(w.DPoPKey),
 		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, Scopes: w.Scopes, StepUp: w.StepUp,
 		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: w.Registration.registration(),
@@ -144,6 +147,7 @@ type credentialsWire struct {
 	RefreshToken        string           `json:"refresh_token,omitempty"`
 	Replaced            []string         `json:"replaced,omitempty"`
 	TokenType           string           `json:"token_type,omitempty"`
+	DPoPKey             string           `json:"dpop_key,omitempty"`
 	Expiry              time.Time        `json:"expiry,omitzero"`
 	RefreshAfter        time.Time        `json:"refresh_after,omitzero"`
 	Scopes              []string         `json:"scopes,omitempty"`

@@ -71,7 +71,7 @@ func (browserGrant) renew(ctx context.Context, p *OAuthProvider, c *Credentials)
 	if p.policy.RefreshScope && len(c.Scopes) > 0 {
 		form.Set("scope", strings.Join(c.Scopes, " "))
 	}
-	return p.tokenRequest(ctx, "refreshing the access token", c.TokenEndpoint, c.Registration, form)
+	return p.tokenRequest(ctx, "refreshing the access token", c.TokenEndpoint, c.Registration, c.DPoPKey, form)
 }
 
 // silentGrant runs a [Grant] whenever a token is needed.
@@ -92,7 +92,7 @@ func (g silentGrant) renew(ctx context.Context, p *OAuthProvider, c *Credentials
 	if len(c.Scopes) > 0 {
 		form.Set("scope", strings.Join(c.Scopes, " "))
 	}
-	token, err := p.tokenRequest(ctx, "getting an access token", c.TokenEndpoint, c.Registration, form)
+	token, err := p.tokenRequest(ctx, "getting an access token", c.TokenEndpoint, c.Registration, c.DPoPKey, form)
 	if err != nil {
 		return nil, err
 	}
@@ -137,8 +137,12 @@ func (g silentGrant) prepare(ctx context.Context, p *OAuthProvider, ch challenge
 	if err != nil {
 		return Credentials{}, err
 	}
+	key, err := p.keyFor(ch, found, creds)
+	if err != nil {
+		return Credentials{}, err
+	}
 	next := Credentials{
-		Issuer: found.server.Issuer, TokenEndpoint: found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
+		DPoPKey: key, Issuer: found.server.Issuer, TokenEndpoint: found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
 		ResourceMetadataURL: found.resourceMetadataURL, Registration: registration, Scopes: scopes, standing: creds.standing,
 	}
 	if !p.policy.SkipResourceParameter {

@@ -88,7 +88,7 @@ func (g EnterpriseManaged) exchange(ctx context.Context, p *OAuthProvider, c *Cr
 		form.Set("scope", strings.Join(c.Scopes, " "))
 	}
 	client := g.client()
-	answer, err := p.postForm(ctx, op, g.TokenEndpoint, client, form)
+	answer, err := p.postForm(ctx, op, g.TokenEndpoint, client, nil, form)
 	if err != nil {
 		return Secret{}, err
 	}

@@ -84,6 +84,10 @@ type ServerPolicy struct {
 	// TokenMember is the member of a token answer that has the user's token
 	// answer in it, where it has one (Slack's "authed_user").
 	TokenMember string
+	// SkipDPoP asks for bearer tokens although the server takes tokens that are
+	// bound to a key (RFC 9449): a stolen token can then be used. For
+	// hosts that hand tokens to another MCP library.
+	SkipDPoP bool
 	// ForceAuthorization authorizes at connect, for servers that accept
 	// anonymous connections and ask for a token only later.
 	ForceAuthorization bool

@@ -80,7 +80,8 @@ func (p *OAuthProvider) TokenSource(ctx context.Context) (oauth2.TokenSource, er
 }
 
 // Token returns an access token, refreshed if due. Without credentials it begins
-// an authorization. It returns the errors of [OAuthProvider.Authorize].
+// an authorization. It returns the errors of [OAuthProvider.Authorize], and
+// [ErrTokenBound].
 func (p *OAuthProvider) Token(ctx context.Context) (*oauth2.Token, error) {
 	creds, err := p.fresh(ctx, nil)
 	if err != nil {
@@ -93,6 +94,9 @@ func (p *OAuthProvider) Token(ctx context.Context) (*oauth2.Token, error) {
 		if creds, err = p.load(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if creds.TokenType == tokenTypeDPoP {
+		return nil, ErrTokenBound // an SDK would send it as a bearer
 	}
 	return &oauth2.Token{AccessToken: creds.AccessToken.Reveal(), TokenType: creds.TokenType, Expiry: creds.Expiry}, nil
 }

@@ -133,6 +133,7 @@ type shared struct {
 	keys         []clientKey     // ClientKeys, ready to sign
 	capabilities json.RawMessage // declared to MCP servers
 	origins      originMemory
+	proofs       proofMemory
 
 	// What a connection would have of its own costs memory in each idle session.
 	connections atomic.Uint64      // made so far

@@ -106,6 +106,9 @@ type Options struct {
 	// as 422 JSON. Defaults to a 400 HTML page. Neither redirects.
 	UnknownClientJSON bool
 
+	// DPoP advertises DPoP (RFC 9449), and binds the tokens that are asked for with
+	// a proof; see also [Server.RotateNonce].
+	DPoP bool
 	// AssertionKeys verify assertions of the JWT bearer grant (RFC 7523), as
 	// [Server.IdentityKeys] of another server. Defaults to none.
 	AssertionKeys jose.JSONWebKeySet

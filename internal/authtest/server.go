@@ -41,6 +41,7 @@ type Server struct {
 	jtis         map[string]struct{} // of assertions and proofs, each good once
 	counts       Counts
 	accessTTL    time.Duration
+	nonce        string
 	denials      int
 	editMetadata func(map[string]any)
 	extra        *http.ServeMux
