@@ -88,7 +88,7 @@ func TestPrivateKeyJWT(t *testing.T) {
 			for _, req := range w.as.Requests(authtest.EndpointToken) {
 				require.Empty(t, req.Header.Get("Authorization"))
 				require.False(t, req.Form.Has("client_secret"))
-				token, err := jose.ParseSigned(req.Get("client_assertion"), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
+				token, err := jose.ParseSignedCompact(req.Get("client_assertion"), []jose.SignatureAlgorithm{jose.SignatureAlgorithm(alg)})
 				require.NoError(t, err)
 				require.Equal(t, keySet(t, key).Keys[0].KeyID, token.Signatures[0].Header.KeyID)
 			}
@@ -108,7 +108,7 @@ func TestPrivateKeyJWT_KeyRing(t *testing.T) {
 	w.connected(withKeys(w, first, second))
 	kid := func() string {
 		requests := w.as.Requests(authtest.EndpointToken)
-		token, err := jose.ParseSigned(requests[len(requests)-1].Get("client_assertion"), []jose.SignatureAlgorithm{jose.EdDSA})
+		token, err := jose.ParseSignedCompact(requests[len(requests)-1].Get("client_assertion"), []jose.SignatureAlgorithm{jose.EdDSA})
 		require.NoError(t, err)
 		return token.Signatures[0].Header.KeyID
 	}

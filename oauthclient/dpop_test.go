@@ -144,7 +144,7 @@ func TestDPoP_FakeRefuses(t *testing.T) {
 	requests := w.mcp.Requests()
 	last := requests[len(requests)-1]
 	token, proof := w.stored().AccessToken.Reveal(), last.Header.Get("DPoP")
-	_, err := jose.ParseSigned(proof, []jose.SignatureAlgorithm{jose.ES256})
+	_, err := jose.ParseSignedCompact(proof, []jose.SignatureAlgorithm{jose.ES256})
 	require.NoError(t, err)
 	verify := func(method, target, token string) error {
 		r, err := http.NewRequestWithContext(t.Context(), method, target, nil)

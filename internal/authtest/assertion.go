@@ -30,12 +30,10 @@ type claims struct {
 	Resource string   `json:"resource"`
 	Scope    string   `json:"scope"`
 
-	Method      string `json:"htm"`
-	URL         string `json:"htu"`
-	TokenHash   string `json:"ath"`
-	Nonce       string `json:"nonce"`
-	typ         string
-	fingerprint string // of the key in the header, RFC 7638
+	Method    string `json:"htm"`
+	URL       string `json:"htu"`
+	TokenHash string `json:"ath"`
+	Nonce     string `json:"nonce"`
 }
 
 // audience is one string or several.
@@ -52,7 +50,7 @@ func (a *audience) UnmarshalJSON(data []byte) error {
 
 // peek reads the claims of a JWT whose signature is checked later.
 func peek(raw string) (c claims, err error) {
-	token, err := jose.ParseSigned(raw, signatures)
+	token, err := jose.ParseSignedCompact(raw, signatures)
 	if err != nil {
 		return c, fmt.Errorf("authtest: no JWT: %w", err)
 	}
@@ -62,7 +60,7 @@ func peek(raw string) (c claims, err error) {
 // verifyAssertion checks an assertion of RFC 7523 section 3, which it accepts
 // once. The error names what is wrong.
 func (s *Server) verifyAssertion(raw string, keys jose.JSONWebKeySet) (c claims, err error) {
-	token, err := jose.ParseSigned(raw, signatures)
+	token, err := jose.ParseSignedCompact(raw, signatures)
 	if err != nil {
 		return c, fmt.Errorf("authtest: no JWT: %w", err)
 	}

@@ -42,7 +42,7 @@ func (s *Server) VerifyProof(r *http.Request, target, token string) (thumbprint 
 	if len(proofs) != 1 {
 		return "", errors.New("authtest: not exactly one proof")
 	}
-	proof, err := jose.ParseSigned(proofs[0], []jose.SignatureAlgorithm{jose.ES256})
+	proof, err := jose.ParseSignedCompact(proofs[0], []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		return "", errors.New("authtest: the proof is no JWT")
 	}

@@ -116,7 +116,7 @@ func (s *Server) exchangeIDToken(client Client, form url.Values) (map[string]any
 	if form.Get("audience") == "" || form.Get("resource") == "" {
 		return nil, refuse("invalid_request", "audience and resource are required")
 	}
-	token, err := jose.ParseSigned(form.Get("subject_token"), signatures)
+	token, err := jose.ParseSignedCompact(form.Get("subject_token"), signatures)
 	if err != nil {
 		return nil, refuse("invalid_grant", "no ID token")
 	}
