@@ -133,6 +133,7 @@ const (
 	routeCompletion        = "/completion"
 	routeServer            = "/server"
 	routeClientMetadata    = "/client-metadata.json"
+	routeKeySet            = "/jwks.json"
 	routeScript            = "/mcp-oauth.js"
 	routeOpenAPI           = "/openapi.json"
 )

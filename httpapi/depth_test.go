@@ -50,7 +50,7 @@ func TestDeeplyNestedBodies(t *testing.T) {
 func TestLongQueries(t *testing.T) {
 	t.Parallel()
 	for name, e := range endpoints() {
-		f := &fake{clientID: "x"}
+		f := &fake{clientID: "x", keySet: []byte(`{"keys":[]}`)}
 		h, _ := newFake(t, f, identified)
 		path, _, _ := strings.Cut(e.path, "?")
 		w := request(t, h, e.method, path+"?sessionId="+strings.Repeat("s", 16<<10), e.body)

@@ -1,6 +1,8 @@
 package httpapi_test
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
@@ -437,6 +440,32 @@ func TestClientMetadataDocumentWorks(t *testing.T) {
 	b := w.browser(t, "")
 	require.Equal(t, 200, b.list(b.authorized()).status)
 	require.Equal(t, id, w.as.TokenRequests("authorization_code")[0].Get("client_id"))
+}
+
+// With ClientKeys the client of the metadata document is a confidential one: the
+// authorization server finds its keys in the document that is served here.
+func TestClientMetadataDocumentWorks_PrivateKeyJWT(t *testing.T) {
+	t.Parallel()
+	const id, keys = "https://app.example/api/mcp/client-metadata.json", "https://app.example/api/mcp/jwks.json"
+	var h *httpapi.Handler
+	fetcher := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.URL.String() != id && r.URL.String() != keys {
+			return nil, fmt.Errorf("unexpected %s", r.URL)
+		}
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, r)
+		return rec.Result(), nil
+	})}
+	w := newWorld(t, authtest.Options{NoRegistration: true, ClientIDMetadataDocuments: true, ClientIDMetadataFetcher: fetcher}, mcptest.Options{})
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	h = w.replica(t, func(c *session.Config) {
+		c.Client.ClientMetadataURL, c.Client.ClientKeys = id, []oauthclient.ClientKey{oauthclient.NewClientKey("k1", key)}
+		c.Client.ClientMetadata.TokenEndpointAuthMethod = "private_key_jwt"
+	})
+	b := w.browser(t, "")
+	require.Equal(t, 200, b.list(b.authorized()).status)
+	require.NotEmpty(t, w.as.TokenRequests("authorization_code")[0].Get("client_assertion"))
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

@@ -174,6 +174,9 @@ func authorizationFailure(err error, onCallback bool) *failure {
 		}
 		return f
 	}
+	if _, ok := errors.AsType[*oauthclient.AssertionError](err); ok {
+		return &failure{status: http.StatusBadGateway, code: CodeAuthorizationFailed, text: "This application could not prove who you are. Sign in again."}
+	}
 	if _, ok := errors.AsType[*oauthclient.RegistrationRequiredError](err); ok {
 		return &failure{status: http.StatusBadGateway, code: CodeRegistrationRequired, text: "This server needs a client that is registered by hand. Ask the administrator of this application."}
 	}

@@ -38,6 +38,7 @@ type fake struct {
 	result   *oauthclient.CallToolResult
 	progress func(ctx context.Context, push func(mcp.ProgressNotificationParams)) error
 	clientID string
+	keySet   []byte
 	metadata oauthex.ClientRegistrationMetadata
 	counter  store.Counter
 
@@ -164,6 +165,8 @@ func (f *fake) ClientMetadata(callbackURLs ...string) (string, oauthex.ClientReg
 	return f.clientID, oauthclient.Shared{ClientMetadata: f.metadata}.RegistrationMetadata(callbackURLs...)
 }
 
+func (f *fake) ClientKeySet() ([]byte, error) { return f.keySet, nil }
+
 func (f *fake) Counter() store.Counter { return f.counter }
 
 // newFake returns a handler on a fake, and where its log goes.
@@ -246,6 +249,7 @@ const (
 	pathCompletion = "/api/mcp/completion"
 	pathServer     = "/api/mcp/server"
 	pathMetadata   = "/api/mcp/client-metadata.json"
+	pathKeySet     = "/api/mcp/jwks.json"
 
 	anyConnect  = `{"serverUrl":"https://mcp.example/mcp"}`
 	anyCall     = `{"sessionId":"s","toolName":"echo"}`

@@ -64,6 +64,7 @@ type manager interface {
 	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
 	Sessions(context.Context, session.Caller) ([]session.Info, error)
 	ClientMetadata(callbackURLs ...string) (clientID string, metadata oauthex.ClientRegistrationMetadata)
+	ClientKeySet() ([]byte, error)
 	Counter() store.Counter
 }
 
@@ -117,7 +118,7 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 		routeResourceTemplates: h.ListResourceTemplates, routeReadResource: h.ReadResource,
 		routeCompletion: h.Complete, routeServer: h.Server,
 		routeCallTool: h.CallTool, routeClientMetadata: h.ClientMetadata,
-		routeScript: h.Script, routeOpenAPI: h.OpenAPI,
+		routeKeySet: h.KeySet, routeScript: h.Script, routeOpenAPI: h.OpenAPI,
 	} {
 		h.routes[public.Path+cfg.Prefix+route] = serve
 		h.routes[cfg.Prefix+route] = serve // a proxy may have taken the path of PublicURL off
@@ -200,6 +201,13 @@ func (h *Handler) Callback(w http.ResponseWriter, r *http.Request) {
 // which should lead here.
 func (h *Handler) ClientMetadata(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, endpoint{name: "client_metadata", methods: getOrHead, run: (*call).clientMetadata})
+}
+
+// KeySet serves GET jwks.json, the public keys of the client (RFC 7517), which
+// the Client ID Metadata Document names as its jwks_uri. It exists when the
+// manager's template has ClientKeys.
+func (h *Handler) KeySet(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "key_set", methods: getOrHead, run: (*call).keySet})
 }
 
 var (

@@ -52,7 +52,7 @@ func TestOpenAPISaysWhereTheRoutesAre(t *testing.T) {
 // The document has exactly the routes, with their methods.
 func TestOpenAPIHasEveryRoute(t *testing.T) {
 	t.Parallel()
-	h, _ := newFake(t, &fake{clientID: "x"}, identified)
+	h, _ := newFake(t, &fake{clientID: "x", keySet: []byte(`{"keys":[]}`)}, identified)
 	doc := openAPIOf(t, h, "/api/mcp/openapi.json")
 	var routes []string
 	for path, operations := range doc.Paths {

@@ -39,6 +39,7 @@ func endpoints() map[string]struct {
 		"completion": {"POST", pathCompletion, anyComplete, func(h *httpapi.Handler) http.HandlerFunc { return h.Complete }},
 		"server":     {"GET", pathServer + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.Server }},
 		"metadata":   {"GET", pathMetadata, "", func(h *httpapi.Handler) http.HandlerFunc { return h.ClientMetadata }},
+		"keys":       {"GET", pathKeySet, "", func(h *httpapi.Handler) http.HandlerFunc { return h.KeySet }},
 	}
 }
 
@@ -65,12 +66,12 @@ func TestEndpointsMountedOneByOne(t *testing.T) {
 	for name, e := range endpoints() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := &fake{clientID: "https://app.example/api/mcp/client-metadata.json"}
+			f := &fake{clientID: "https://app.example/api/mcp/client-metadata.json", keySet: []byte(`{"keys":[]}`)}
 			h, _ := newFake(t, f, identified)
 			w := request(t, h, e.method, e.path, e.body)
 			require.Equal(t, 200, w.Code, w.Body)
 			caching := "no-store"
-			if name == "metadata" {
+			if name == "metadata" || name == "keys" {
 				caching = "public, max-age=3600"
 			}
 			requireProtectedAs(t, w, caching)
@@ -107,7 +108,7 @@ func TestMethodsNotAllowed(t *testing.T) {
 			if want == "" {
 				want = "GET, HEAD"
 			}
-			f := &fake{clientID: "x"}
+			f := &fake{clientID: "x", keySet: []byte(`{"keys":[]}`)}
 			h, _ := newFake(t, f, identified)
 			for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 				if strings.Contains(want, method) {
@@ -136,7 +137,7 @@ func TestUnknownRoutes(t *testing.T) {
 		requireProtected(t, w)
 	}
 	// Routes that the configuration does not have.
-	for _, path := range []string{pathSessions, pathMetadata} {
+	for _, path := range []string{pathSessions, pathMetadata, pathKeySet} {
 		w := request(t, h, "GET", path, "")
 		require.Equal(t, 404, w.Code, path)
 		require.Equal(t, httpapi.CodeNotFound, errorOf(t, w).Code)
@@ -294,7 +295,7 @@ func TestMalformedRequests(t *testing.T) {
 func TestOwnerGoesEverywhere(t *testing.T) {
 	t.Parallel()
 	for name, e := range endpoints() {
-		if name == "metadata" {
+		if name == "metadata" || name == "keys" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -315,7 +316,7 @@ func TestMissingLoginIsRefused(t *testing.T) {
 		"empty": func(*http.Request) (string, error) { return "", nil },
 	} {
 		for name, e := range endpoints() {
-			if name == "metadata" {
+			if name == "metadata" || name == "keys" {
 				continue
 			}
 			t.Run(identify+" "+name, func(t *testing.T) {

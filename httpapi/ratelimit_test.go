@@ -130,9 +130,10 @@ func TestBudgetsAreSeparate(t *testing.T) {
 		"connect": "connect", "callback": "callback",
 		"disconnect": "rest", "status": "rest", "sessions": "rest", "list": "rest", "call": "rest",
 		"metadata": "", // authorization servers fetch it
+		"keys":     "", // authorization servers fetch them
 	}
 	for used := range endpoints() {
-		h, _ := newFake(t, &fake{clientID: "x"}, byUser, func(c *httpapi.Config) {
+		h, _ := newFake(t, &fake{clientID: "x", keySet: []byte(`{"keys":[]}`)}, byUser, func(c *httpapi.Config) {
 			c.ConnectsPerMinute, c.CallbacksPerMinute, c.RequestsPerMinute = 1, 1, 1
 		})
 		require.Equal(t, 200, from(t, h, used, someone, "User", "alice").Code, used)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 
@@ -159,7 +160,22 @@ func (c *call) clientMetadata() error {
 		return errNoRoute
 	}
 	doc := clientMetadataDocument{clientID, metadata}
-	doc.TokenEndpointAuthMethod = "none" // a public document has no shared secret
+	if doc.TokenEndpointAuthMethod != "private_key_jwt" {
+		doc.TokenEndpointAuthMethod = "none" // a public document has no shared secret
+	}
 	c.w.Header().Set("Cache-Control", metadataCaching)
 	return c.writeJSON(http.StatusOK, doc)
+}
+
+// keySet serves the public keys. Authorization servers fetch them.
+func (c *call) keySet() error {
+	set, err := c.h.manager.ClientKeySet()
+	if err != nil {
+		return err
+	}
+	if set == nil {
+		return errNoRoute
+	}
+	c.w.Header().Set("Cache-Control", metadataCaching)
+	return c.writeJSON(http.StatusOK, json.RawMessage(set))
 }

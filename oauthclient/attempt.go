@@ -23,6 +23,8 @@ type Attempt struct {
 	Binding string
 	// Verifier is the PKCE code verifier (RFC 7636).
 	Verifier Secret
+	// DPoPKey is the key that the tokens will be bound to; zero for none.
+	DPoPKey Secret
 	// Issuer is the authorization server's, exactly as its metadata states it.
 	Issuer string
 	// IssParameterSupported means that the server promised an iss in its
@@ -58,7 +60,7 @@ func (a Attempt) MarshalJSON() ([]byte, error) { return nil, errSecretJSON }
 // MarshalBinary returns the attempt with its secrets.
 func (a Attempt) MarshalBinary() ([]byte, error) {
 	return json.Marshal(attemptWire{
-		ID: a.ID, ServerURL: a.ServerURL, Binding: a.Binding, Verifier: a.Verifier.Reveal(), Issuer: a.Issuer, IssParameterSupported: a.IssParameterSupported,
+		ID: a.ID, ServerURL: a.ServerURL, Binding: a.Binding, Verifier: a.Verifier.Reveal(), DPoPKey: a.DPoPKey.Reveal(), Issuer: a.Issuer, IssParameterSupported: a.IssParameterSupported,
 		TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint, Registration: a.Registration.wire(),
 		Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Scopes: a.Scopes, StepUp: a.StepUp,
 		Expires: a.Expires,
@@ -72,7 +74,7 @@ func (a *Attempt) UnmarshalBinary(data []byte) error {
 		return errors.New("oauthclient: attempt is malformed")
 	}
 	*a = Attempt{
-		ID: w.ID, ServerURL: w.ServerURL, Binding: w.Binding, Verifier: NewSecret(w.Verifier), Issuer: w.Issuer, IssParameterSupported: w.IssParameterSupported,
+		ID: w.ID, ServerURL: w.ServerURL, Binding: w.Binding, Verifier: NewSecret(w.Verifier), DPoPKey: NewSecret(w.DPoPKey), Issuer: w.Issuer, IssParameterSupported: w.IssParameterSupported,
 		TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint, Registration: w.Registration.registration(),
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Scopes: w.Scopes, StepUp: w.StepUp, Expires: w.Expires,
 	}
@@ -88,6 +90,7 @@ type attemptWire struct {
 	Issuer                string           `json:"issuer"`
 	IssParameterSupported bool             `json:"iss_parameter_supported,omitempty"`
 	TokenEndpoint         string           `json:"token_endpoint"`
+	DPoPKey               string           `json:"dpop_key,omitempty"`
 	RevocationEndpoint    string           `json:"revocation_endpoint,omitempty"`
 	Registration          registrationWire `json:"registration"`
 	Resource              string           `json:"resource,omitempty"`

@@ -99,7 +99,8 @@ func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
 // freshRegistration, it registers a new dynamic client first: many servers that no
 // longer know a client show that only to the user. A registration is replaced at
 // most once in 10 minutes; later requests get the new one. Reauthorize returns
-// [*AuthorizationRequiredError], or the error that prevented it.
+// [*AuthorizationRequiredError], or the error that prevented it. With a [Grant] it
+// runs that, and returns nil.
 func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool) error {
 	if p.hasEnded() {
 		return ErrNotConnected
@@ -109,6 +110,9 @@ func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool)
 		return err
 	}
 	ch := challenge{resourceMetadata: creds.ResourceMetadataURL, reason: ReasonRequested}
+	if !p.grant.needsUser() {
+		return p.grant.obtain(ctx, p, ch)
+	}
 	if creds.Issuer == "" {
 		ch = p.askChallenge(ctx)
 		ch.reason = ReasonFirstTime
@@ -180,9 +184,13 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	if err != nil {
 		return nil, err
 	}
+	key, err := p.keyFor(ch, found, creds)
+	if err != nil {
+		return nil, err
+	}
 	state, verifier := NewSecret(rand.Text()), NewSecret(oauth2.GenerateVerifier())
 	attempt := Attempt{
-		ID: attemptID(state), ServerURL: p.cfg.ServerURL, Binding: p.binding, Verifier: verifier, Issuer: found.server.Issuer,
+		ID: attemptID(state), ServerURL: p.cfg.ServerURL, Binding: p.binding, Verifier: verifier, DPoPKey: key, Issuer: found.server.Issuer,
 		IssParameterSupported: found.server.AuthorizationResponseIssParameterSupported,
 		TokenEndpoint:         found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
 		Registration: registration, ResourceMetadataURL: found.resourceMetadataURL,
@@ -194,7 +202,11 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	if ch.errorCode == "insufficient_scope" {
 		attempt.StepUp = union(creds.StepUp, stepUpMarks(ch.scopes))
 	}
-	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state, p.policy.AuthorizationParams)
+	proof, err := p.cfg.proofKey(key)
+	if err != nil {
+		return nil, err
+	}
+	authURL, err := authorizationURL(found.server.AuthorizationEndpoint, attempt, state, proof, p.policy.AuthorizationParams)
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +240,10 @@ func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Cred
 	if creds.Issuer == found.server.Issuer {
 		granted = creds.Scopes
 	}
+	if !p.grant.needsUser() {
+		found.server.ScopesSupported = nil // no scope asks for a refresh token
+		found.scopes = withoutOffline(found.scopes)
+	}
 	if len(p.policy.Scopes) > 0 {
 		if ch.errorCode == "insufficient_scope" {
 			return union(union(granted, p.policy.Scopes), ch.scopes)
@@ -247,7 +263,7 @@ func (p *OAuthProvider) selectScopes(ch challenge, found *discovered, creds Cred
 
 // authorizationURL builds the URL for the browser (RFC 6749 section 4.1.1,
 // RFC 7636 section 4.3, RFC 8707 section 2.1), with a policy's parameters.
-func authorizationURL(endpoint string, a Attempt, state Secret, params url.Values) (string, error) {
+func authorizationURL(endpoint string, a Attempt, state Secret, proof *proofKey, params url.Values) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
 		return "", &DiscoveryError{Source: a.Issuer, Reason: "authorization_endpoint is not a URL"}
@@ -264,6 +280,9 @@ func authorizationURL(endpoint string, a Attempt, state Secret, params url.Value
 	}
 	if a.Resource != "" {
 		q.Set("resource", a.Resource)
+	}
+	if proof != nil {
+		q.Set("dpop_jkt", proof.thumbprint) // RFC 9449 section 10
 	}
 	if slices.Contains(a.Scopes, "offline_access") {
 		q.Set("prompt", "consent") // OpenID Connect Core section 11 requires it with offline_access
@@ -363,7 +382,7 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	if a.Resource != "" {
 		form.Set("resource", a.Resource)
 	}
-	token, err := p.tokenRequest(ctx, "exchanging the code", a.TokenEndpoint, a.Registration, form)
+	token, err := p.tokenRequest(ctx, "exchanging the code", a.TokenEndpoint, a.Registration, a.DPoPKey, form)
 	if err != nil {
 		var refused *AuthorizationError
 		if errors.As(err, &refused) && refused.Code == "invalid_client" {
@@ -372,7 +391,7 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 		return err
 	}
 	granted := Credentials{
-		StepUp: a.StepUp, Issuer: a.Issuer, TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint,
+		StepUp: a.StepUp, DPoPKey: a.DPoPKey, Issuer: a.Issuer, TokenEndpoint: a.TokenEndpoint, RevocationEndpoint: a.RevocationEndpoint,
 		Resource: a.Resource, ResourceMetadataURL: a.ResourceMetadataURL, Registration: a.Registration,
 		Connection: newConnection(nil, nil), // another account may have authorized
 	}

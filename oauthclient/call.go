@@ -146,7 +146,7 @@ func errorText(err error) string {
 // a chain.
 func ownError(err error) error {
 	for _, find := range []func(error) error{
-		as[*AuthorizationRequiredError], as[*TemporaryError], as[*StorageError], as[*InsufficientScopeError], as[*TokenRejectedError],
+		as[*AuthorizationRequiredError], as[*TemporaryError], as[*StorageError], as[*InsufficientScopeError], as[*TokenRejectedError], as[*AssertionError],
 		as[*AuthorizationError], as[*RegistrationRequiredError], as[*DiscoveryError], as[*ServerError],
 		as[*ResponseLimitError], as[*InputRequiredError], as[*jsonrpc.Error],
 	} {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net/http"
 	"net/url"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/stretchr/testify/require"
 
@@ -97,7 +99,7 @@ func (k *canaries) secrets() (found map[string]string, kinds map[string]bool) {
 		}
 	}
 	for _, req := range k.as.Requests("") {
-		for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "state"} {
+		for _, name := range []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion", "assertion", "subject_token", "state"} {
 			add(name, req.Get(name))
 		}
 		if raw, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Basic "); ok {
@@ -116,6 +118,7 @@ func (k *canaries) secrets() (found map[string]string, kinds map[string]bool) {
 	for _, creds := range k.stored {
 		add("access token", creds.AccessToken.Reveal())
 		add("refresh token", creds.RefreshToken.Reveal())
+		add("private key", creds.DPoPKey.Reveal())
 		add("client secret", creds.Registration.ClientSecret.Reveal())
 	}
 	for _, secret := range k.extra {
@@ -341,4 +344,54 @@ func TestPain25ServerThatRepeatsTheToken(t *testing.T) {
 	require.Equal(t, "bad token [redacted]!", rpc.Message)
 	require.JSONEq(t, `{"token":"[redacted]"}`, string(rpc.Data))
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), *token.Load())
+}
+
+// The key of bound tokens is a secret in attempts, credentials and errors.
+func TestPain25NoSecretIsShown_DPoP(t *testing.T) {
+	t.Parallel()
+	k := newCanaries(t, authtest.Options{DPoP: true}, mcptest.Options{DPoP: true})
+	store := &attempts{now: k.clock.Now, created: func(a oauthclient.Attempt) {
+		k.extra = append(k.extra, a.DPoPKey.Reveal())
+		k.show(a, &a, a.DPoPKey)
+	}}
+	c, err := oauthclient.New(k.config(func(cfg *oauthclient.Config) { cfg.Logger, cfg.Attempts = k.log, store }))
+	require.NoError(t, err)
+	k.finish(c, k.begin(c))
+	require.NoError(t, k.call(c))
+	k.show(k.world.stored(), c, c.Provider())
+	k.as.SetOutage(authtest.EndpointToken, echoBody)
+	k.clock.Advance(2 * time.Hour)
+	k.show(k.call(c), c)
+	k.check("private key", "extra", "access token")
+}
+
+// Assertions, and the private keys that sign them, are secrets like any other.
+func TestPain25NoSecretIsShown_PrivateKeys(t *testing.T) {
+	t.Parallel()
+	for alg, signer := range signers(t) {
+		t.Run(alg, func(t *testing.T) {
+			t.Parallel()
+			key := oauthclient.NewClientKey("kid", signer)
+			k := newCanaries(t, authtest.Options{NoRegistration: true, Clients: []authtest.Client{{ID: "app", AuthMethod: authtest.AuthPrivateKeyJWT, Keys: keySet(t, key)}}}, mcptest.Options{})
+			private, err := json.Marshal(jose.JSONWebKey{Key: signer})
+			require.NoError(t, err)
+			var members map[string]string
+			require.NoError(t, json.Unmarshal(private, &members))
+			raw, err := base64.RawURLEncoding.DecodeString(members["d"])
+			require.NoError(t, err)
+			k.extra = append(k.extra, members["d"], string(raw), new(big.Int).SetBytes(raw).String(), strings.Trim(fmt.Sprint(raw), "[]"))
+			cfg := k.config(withKeys(k.world, key), func(cfg *oauthclient.Config) {
+				cfg.CallbackURL, cfg.Grant, cfg.Logger = "", oauthclient.ClientCredentials{}, k.log
+			})
+			k.show(key, &key, cfg, &cfg, cfg.Shared)
+			c, err := oauthclient.New(cfg)
+			require.NoError(t, err)
+			require.NoError(t, k.call(c))
+			k.show(c, c.Provider(), k.world.stored())
+			k.as.SetOutage(authtest.EndpointToken, echoBody)
+			k.clock.Advance(2 * time.Hour)
+			k.show(k.call(c), k.call(c))
+			k.check("client_assertion", "access token", "extra")
+		})
+	}
 }

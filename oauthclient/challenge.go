@@ -14,6 +14,7 @@ type challenge struct {
 	scopes           []string
 	errorCode        string
 	description      string
+	dpop             bool // it takes tokens that are bound to a key
 
 	reason Reason // why an authorization is begun, where that is known
 }
@@ -26,6 +27,7 @@ func parseChallenge(h http.Header) challenge {
 	var out challenge
 	for _, line := range h.Values("WWW-Authenticate") {
 		eachParam(line, func(scheme, name, value string) {
+			out.dpop = out.dpop || scheme == "dpop"
 			switch {
 			case scheme != "bearer" && scheme != "dpop" || value == "":
 			case name == "resource_metadata" && out.resourceMetadata == "":

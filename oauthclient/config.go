@@ -18,8 +18,12 @@ type Config struct {
 
 	// CallbackURL is the redirect URI (RFC 6749 section 3.1.2): absolute,
 	// without a fragment; https, http on loopback, or a private-use scheme.
-	// Required.
+	// Required, unless a [Grant] does without a browser.
 	CallbackURL string
+
+	// Owner names the user of the connection to [EnterpriseManaged]. Defaults to
+	// none.
+	Owner string
 
 	// OnRedirect, if set, is called once per authorization attempt with the
 	// URL to open in the user's browser, before the error that carries it is
@@ -54,6 +58,7 @@ type config struct {
 	*shared
 	id                      string // tells the connections of one shared apart
 	ServerURL, CallbackURL  string
+	Owner                   string
 	OnRedirect              func(authURL string)
 	OnAuthorizationRequired func(context.Context, *AuthorizationRequiredError)
 	Credentials             CredentialStore
@@ -73,7 +78,7 @@ func (c Config) complete() (*config, error) {
 		return nil, err
 	}
 	out := &config{
-		shared: shared, id: strconv.FormatUint(shared.connections.Add(1), 36), ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
+		shared: shared, id: strconv.FormatUint(shared.connections.Add(1), 36), ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, Owner: c.Owner, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
 		Credentials: c.Credentials, Registrations: c.Registrations, Attempts: c.Attempts, Logger: c.Logger, Now: c.Now,
 	}
 	if out.Now == nil {
@@ -103,7 +108,14 @@ func (c Config) validate() error {
 		}
 	}
 	bad("ServerURL", CheckServerURL(c.ServerURL))
-	bad("CallbackURL", CheckCallbackURL(c.CallbackURL))
+	if c.CallbackURL != "" || c.NeedsUser(c.ServerURL) {
+		bad("CallbackURL", CheckCallbackURL(c.CallbackURL))
+	}
+	if c.GrantFor != nil && CheckServerURL(c.ServerURL) == nil {
+		if chosen := c.GrantFor(c.ServerURL); chosen != nil {
+			bad("GrantFor", chosen.validate())
+		}
+	}
 	if c.PolicyFor != nil && CheckServerURL(c.ServerURL) == nil {
 		bad("PolicyFor", c.PolicyFor(c.ServerURL).validate())
 	}

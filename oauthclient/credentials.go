@@ -29,8 +29,11 @@ type Credentials struct {
 	// not before: many servers end all grants of a user and client with one.
 	Replaced []Secret
 	// TokenType is the type of the access token (RFC 6749 section 7.1),
-	// "Bearer" today.
+	// "Bearer", or "DPoP" for one that is bound to DPoPKey.
 	TokenType string
+	// DPoPKey is the private key (P-256) that tokens are bound to (RFC 9449),
+	// zero for none.
+	DPoPKey Secret
 	// Expiry is the absolute end of the access token; zero when the server
 	// did not say, which means: use it until a 401.
 	Expiry time.Time
@@ -73,9 +76,9 @@ func (c Credentials) usable(now time.Time) bool {
 	return !c.AccessToken.IsZero() && (c.Expiry.IsZero() || now.Before(c.Expiry))
 }
 
-// refreshDue reports whether it is time to use the refresh token, if any.
+// refreshDue reports whether it is time to replace the access token.
 func (c Credentials) refreshDue(now time.Time) bool {
-	return !c.RefreshToken.IsZero() && !c.RefreshAfter.IsZero() && !now.Before(c.RefreshAfter)
+	return !c.RefreshAfter.IsZero() && !now.Before(c.RefreshAfter)
 }
 
 // clone returns a copy that shares nothing mutable.
@@ -106,7 +109,7 @@ func (c Credentials) MarshalBinary() ([]byte, error) {
 		}
 	}
 	data, err := json.Marshal(credentialsWire{
-		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Replaced: revealAll(c.Replaced), TokenType: c.TokenType,
+		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Replaced: revealAll(c.Replaced), TokenType: c.TokenType, DPoPKey: c.DPoPKey.Reveal(),
 		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, Scopes: c.Scopes, StepUp: c.StepUp,
 		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
 		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: registration, Connection: connection,
@@ -127,7 +130,7 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 		return errors.New("oauthclient: credentials are malformed")
 	}
 	*c = Credentials{
-		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), Replaced: secrets(w.Replaced), TokenType: w.TokenType,
+		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), Replaced: secrets(w.Replaced), TokenType: w.TokenType, DPoPKey: NewSecret(w.DPoPKey),
 		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, Scopes: w.Scopes, StepUp: w.StepUp,
 		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: registration,
@@ -162,6 +165,7 @@ type credentialsWire struct {
 	RefreshToken        string          `json:"refresh_token,omitempty"`
 	Replaced            []string        `json:"replaced,omitempty"`
 	TokenType           string          `json:"token_type,omitempty"`
+	DPoPKey             string          `json:"dpop_key,omitempty"`
 	Expiry              time.Time       `json:"expiry,omitzero"`
 	RefreshAfter        time.Time       `json:"refresh_after,omitzero"`
 	Scopes              []string        `json:"scopes,omitempty"`

@@ -20,6 +20,10 @@ type discovered struct {
 	resourceMetadataURL string // empty for a server without resource metadata
 	scopes              []string
 	server              *oauthex.AuthServerMeta
+	dpopAlgs            []string // for which the authorization server binds tokens to keys
+	// dpopResource and dpopRequired say that the MCP server takes, or takes only,
+	// tokens that are bound to a key.
+	dpopResource, dpopRequired bool
 }
 
 // discover finds the authorization server of the MCP server (MCP 2026-07-28
@@ -36,30 +40,33 @@ func (p *OAuthProvider) discover(ctx context.Context, ch challenge) (*discovered
 		return p.discoverWithoutResourceMetadata(ctx)
 	}
 	issuer := p.chooseIssuer(resource.authorizationServers)
-	server, err := p.requiredServerMetadata(ctx, issuer)
+	server, algs, err := p.requiredServerMetadata(ctx, issuer)
 	if err != nil {
 		return nil, err
 	}
-	return &discovered{resource: resource.resource, resourceMetadataURL: resource.source, scopes: resource.scopes, server: server}, nil
+	return &discovered{
+		resource: resource.resource, resourceMetadataURL: resource.source, scopes: resource.scopes, server: server,
+		dpopAlgs: algs, dpopResource: resource.dpop, dpopRequired: resource.dpopRequired,
+	}, nil
 }
 
 // discoverPinned uses the authorization server of the policy.
 func (p *OAuthProvider) discoverPinned(ctx context.Context, issuer string) (*discovered, error) {
-	server, err := p.requiredServerMetadata(ctx, issuer)
+	server, algs, err := p.requiredServerMetadata(ctx, issuer)
 	if err != nil {
 		return nil, err
 	}
-	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, nil
+	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server, dpopAlgs: algs}, nil
 }
 
 // requiredServerMetadata returns the metadata of a server that was named. It is an
 // error if there is none.
-func (p *OAuthProvider) requiredServerMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
-	server, err := p.serverMetadata(ctx, issuer)
+func (p *OAuthProvider) requiredServerMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, []string, error) {
+	server, algs, err := p.serverMetadata(ctx, issuer)
 	if err == nil && server == nil {
 		err = &DiscoveryError{Source: issuer, Reason: "no server metadata found (RFC 8414, OpenID Connect Discovery)"}
 	}
-	return server, err
+	return server, algs, err
 }
 
 // discoverWithoutResourceMetadata is the fallback of MCP 2025-03-26: the MCP
@@ -69,7 +76,7 @@ func (p *OAuthProvider) requiredServerMetadata(ctx context.Context, issuer strin
 func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*discovered, error) {
 	u, _ := url.Parse(p.cfg.ServerURL) // validated by New
 	origin := u.Scheme + "://" + u.Host
-	server, err := p.serverMetadata(ctx, origin)
+	server, algs, err := p.serverMetadata(ctx, origin)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +92,7 @@ func (p *OAuthProvider) discoverWithoutResourceMetadata(ctx context.Context) (*d
 		}
 		return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, p.checkServerMetadata(server, origin)
 	}
-	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server}, nil
+	return &discovered{resource: withoutQuery(p.cfg.ServerURL), server: server, dpopAlgs: algs}, nil
 }
 
 // chooseIssuer prefers an authorization server for which a client was
@@ -101,9 +108,9 @@ func (p *OAuthProvider) chooseIssuer(issuers []string) string {
 	return issuers[0]
 }
 
-// serverMetadata fetches the metadata of an authorization server; nil when it
-// has none.
-func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (*oauthex.AuthServerMeta, error) {
+// serverMetadata fetches the metadata of an authorization server, nil when it
+// has none, and the algorithms of DPoP, which the SDK's type lacks.
+func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (meta *oauthex.AuthServerMeta, dpopAlgs []string, err error) {
 	sources := serverMetadataURLs(issuer)
 	if p.policy.ServerMetadataURL != "" {
 		sources = []string{p.policy.ServerMetadataURL}
@@ -114,15 +121,15 @@ func (p *OAuthProvider) serverMetadata(ctx context.Context, issuer string) (*oau
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		m := serverMeta(doc)
 		if !sameIssuer(m.Issuer, issuer) && (p.policy.TrustedIssuer == "" || m.Issuer != p.policy.TrustedIssuer) {
-			return nil, &DiscoveryError{Source: source, Reason: "issuer mismatch", Got: m.Issuer, Want: issuer, Policy: "TrustedIssuer"}
+			return nil, nil, &DiscoveryError{Source: source, Reason: "issuer mismatch", Got: m.Issuer, Want: issuer, Policy: "TrustedIssuer"}
 		}
-		return m, p.checkServerMetadata(m, source)
+		return m, doc.list("dpop_signing_alg_values_supported"), p.checkServerMetadata(m, source)
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 // serverMeta reads the members of RFC 8414 section 2 that are used.
@@ -132,6 +139,7 @@ func serverMeta(d document) *oauthex.AuthServerMeta {
 		RegistrationEndpoint: d.text("registration_endpoint"), RevocationEndpoint: d.text("revocation_endpoint"),
 		ScopesSupported: d.scopes("scopes_supported"), CodeChallengeMethodsSupported: d.list("code_challenge_methods_supported"),
 		TokenEndpointAuthMethodsSupported:          d.list("token_endpoint_auth_methods_supported"),
+		TokenEndpointAuthSigningAlgValuesSupported: d.list("token_endpoint_auth_signing_alg_values_supported"),
 		ClientIDMetadataDocumentSupported:          d.flag("client_id_metadata_document_supported"),
 		AuthorizationResponseIssParameterSupported: d.flag("authorization_response_iss_parameter_supported"),
 	}
@@ -143,7 +151,7 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 		name, url string
 		optional  bool
 	}{
-		{"authorization_endpoint", m.AuthorizationEndpoint, false}, {"token_endpoint", m.TokenEndpoint, false},
+		{"authorization_endpoint", m.AuthorizationEndpoint, !p.grant.needsUser()}, {"token_endpoint", m.TokenEndpoint, false},
 		{"registration_endpoint", m.RegistrationEndpoint, true}, {"revocation_endpoint", m.RevocationEndpoint, true},
 	} {
 		if endpoint.url == "" && endpoint.optional {
@@ -152,6 +160,9 @@ func (p *OAuthProvider) checkServerMetadata(m *oauthex.AuthServerMeta, source st
 		if !isEndpoint(endpoint.url) {
 			return &DiscoveryError{Source: source, Reason: endpoint.name + " is not an https URL"}
 		}
+	}
+	if !p.grant.needsUser() {
+		return nil
 	}
 	if err := netguard.CheckBrowserURL(p.cfg.Transport, m.AuthorizationEndpoint); err != nil {
 		return fmt.Errorf("oauthclient: authorization_endpoint of %s: %w", source, err)

@@ -206,6 +206,9 @@ type RegistrationRequiredError struct {
 }
 
 func (e *RegistrationRequiredError) Error() string {
+	if e.RedirectURI == "" {
+		return fmt.Sprintf("oauthclient: no client for %s: register one there and set Config.PreregisteredClients", e.Issuer)
+	}
 	return fmt.Sprintf("oauthclient: %s has no usable automatic registration: register a client with redirect URI %s there and set Config.PreregisteredClients", e.Issuer, e.RedirectURI)
 }
 

@@ -33,6 +33,7 @@ type authAnswer struct {
 	status      int
 	contentType string
 	retryAfter  time.Duration
+	header      http.Header
 	body        []byte
 }
 
@@ -55,7 +56,7 @@ func (p *OAuthProvider) doAuth(ctx context.Context, op string, req *http.Request
 	if int64(len(body)) > p.cfg.MaxAuthResponseBytes {
 		return nil, &ServerError{Op: op, Reason: "it is larger than MaxAuthResponseBytes"}
 	}
-	answer := &authAnswer{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), retryAfter: parseRetryAfter(resp.Header, p.cfg.Now()), body: body}
+	answer := &authAnswer{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), header: resp.Header, retryAfter: parseRetryAfter(resp.Header, p.cfg.Now()), body: body}
 	switch status := answer.status; {
 	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
 		return nil, &TemporaryError{Op: op, StatusCode: status, RetryAfter: answer.retryAfter, Err: temporaryCause(req, body)}
@@ -81,7 +82,7 @@ func requestSecrets(req *http.Request) []string {
 	var secrets []string
 	if _, password, ok := req.BasicAuth(); ok {
 		plain, _ := url.QueryUnescape(password)
-		secrets = append(secrets, password, plain)
+		secrets = append(secrets, password, plain, strings.TrimPrefix(req.Header.Get("Authorization"), "Basic "))
 	}
 	if req.GetBody == nil {
 		return secrets

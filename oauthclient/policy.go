@@ -25,8 +25,9 @@ type PreregisteredClient struct {
 	// ClientSecret is zero for a public client. It is read at each use and
 	// stored nowhere.
 	ClientSecret Secret
-	// TokenEndpointAuthMethod is "none", "client_secret_basic" or
-	// "client_secret_post". Defaults to what the server advertises, or
+	// TokenEndpointAuthMethod is "none", "client_secret_basic",
+	// "client_secret_post" or, with [Shared.ClientKeys], "private_key_jwt".
+	// Defaults to what the server advertises of the methods with a secret, or
 	// client_secret_basic; "none" without a secret.
 	TokenEndpointAuthMethod string
 }
@@ -77,9 +78,16 @@ type ServerPolicy struct {
 	AuthorizationParams, TokenParams url.Values
 	// TokenEndpointAuthMethod replaces the choice of client authentication.
 	TokenEndpointAuthMethod string
+	// ClientAssertionAudience is the audience of private_key_jwt assertions, for
+	// servers that demand their token endpoint. Defaults to the issuer.
+	ClientAssertionAudience string
 	// TokenMember is the member of a token answer that has the user's token
 	// answer in it, where it has one (Slack's "authed_user").
 	TokenMember string
+	// SkipDPoP asks for bearer tokens although the server takes tokens that are
+	// bound to a key (RFC 9449): a stolen token can then be used. For
+	// hosts that hand tokens to another MCP library.
+	SkipDPoP bool
 	// ForceAuthorization authorizes at connect, for servers that accept
 	// anonymous connections and ask for a token only later.
 	ForceAuthorization bool
@@ -87,7 +95,7 @@ type ServerPolicy struct {
 
 // fixedParams are the parameters that no policy replaces.
 var fixedParams = []string{
-	"client_assertion", "client_assertion_type", "client_id", "client_secret", "code", "code_challenge", "code_challenge_method", "code_verifier",
+	"assertion", "client_assertion", "client_assertion_type", "client_id", "client_secret", "code", "code_challenge", "code_challenge_method", "code_verifier",
 	"grant_type", "redirect_uri", "refresh_token", "request", "request_uri", "response_type", "state",
 }
 

@@ -52,6 +52,8 @@ func (p *OAuthProvider) withSecret(r Registration) Registration {
 	switch {
 	case p.policy.TokenEndpointAuthMethod != "":
 		r.TokenEndpointAuthMethod = p.policy.TokenEndpointAuthMethod
+	case method == authMethodPrivateKeyJWT:
+		r.TokenEndpointAuthMethod = method
 	case r.ClientSecret.IsZero():
 		r.TokenEndpointAuthMethod = authMethodNone
 	case method != "":

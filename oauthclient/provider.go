@@ -29,6 +29,7 @@ type OAuthProvider struct {
 type providerCore struct {
 	cfg    *config
 	policy *ServerPolicy
+	grant  grant
 
 	mu        sync.Mutex
 	pending   map[string]pendingAttempt // by binding: the attempt begun last here, while it is open
@@ -54,7 +55,7 @@ func newOAuthProvider(cfg *config) *OAuthProvider {
 	if own := cfg.PolicyFor(cfg.ServerURL).clone(); !reflect.ValueOf(own).IsZero() {
 		policy = &own
 	}
-	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: policy}}
+	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: policy, grant: cfg.grantFor(cfg.ServerURL)}}
 }
 
 // Format implements [fmt.Formatter]. A provider in use cannot be printed field
@@ -79,14 +80,23 @@ func (p *OAuthProvider) TokenSource(ctx context.Context) (oauth2.TokenSource, er
 }
 
 // Token returns an access token, refreshed if due. Without credentials it begins
-// an authorization. It returns the errors of [OAuthProvider.Authorize].
+// an authorization. It returns the errors of [OAuthProvider.Authorize], and
+// [ErrTokenBound].
 func (p *OAuthProvider) Token(ctx context.Context) (*oauth2.Token, error) {
 	creds, err := p.fresh(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	if creds.AccessToken.IsZero() {
-		return nil, p.authorize(ctx, challenge{})
+		if err := p.grant.obtain(ctx, p, challenge{}); err != nil {
+			return nil, err
+		}
+		if creds, err = p.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if creds.TokenType == tokenTypeDPoP {
+		return nil, ErrTokenBound // an SDK would send it as a bearer
 	}
 	return &oauth2.Token{AccessToken: creds.AccessToken.Reveal(), TokenType: creds.TokenType, Expiry: creds.Expiry}, nil
 }
@@ -155,7 +165,7 @@ func (p *OAuthProvider) forbidden(ctx context.Context, sent Secret, ch challenge
 		return &InsufficientScopeError{Scopes: ch.scopes}
 	}
 	ch.reason = ReasonMoreScopes
-	return p.authorize(ctx, ch)
+	return p.grant.obtain(ctx, p, ch)
 }
 
 // stepUpMarks returns the entries of [Credentials.StepUp] for a challenge.
@@ -178,20 +188,23 @@ func (p *OAuthProvider) fresh(ctx context.Context, read *Credentials) (creds Cre
 	}
 	now := p.cfg.Now()
 	switch {
-	case creds.usable(now) && !creds.refreshDue(now):
+	case creds.usable(now) && !(p.grant.renewable(creds) && creds.refreshDue(now)):
 		return creds, nil
 	case !creds.Authorized() && creds.Issuer == "" && !p.policy.ForceAuthorization:
 		return creds, nil
 	}
 	reason := creds.reason()
-	if !creds.RefreshToken.IsZero() {
+	if p.grant.renewable(creds) {
 		refreshed, err := p.refresh(ctx, creds, false)
 		if !isRefused(err) {
 			return refreshed, err
 		}
 		reason = ReasonRevoked
 	}
-	return Credentials{}, p.authorize(ctx, challenge{resourceMetadata: creds.ResourceMetadataURL, reason: reason})
+	if err := p.grant.obtain(ctx, p, challenge{resourceMetadata: creds.ResourceMetadataURL, reason: reason}); err != nil {
+		return Credentials{}, err
+	}
+	return p.load(ctx)
 }
 
 // load reads the credentials.

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
@@ -63,7 +61,7 @@ func (p *OAuthProvider) renew(ctx context.Context, sent Secret) (bool, error) {
 		return true, nil
 	}
 	again := creds.standing.Renewed && p.cfg.Now().Before(creds.standing.Issued.Add(forcedRefreshInterval))
-	if again || creds.RefreshToken.IsZero() {
+	if again || !p.grant.renewable(creds) {
 		return false, nil
 	}
 	_, err = p.refresh(ctx, creds, true)
@@ -126,7 +124,7 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
 		out = *c
 		switch {
-		case c.RefreshToken.IsZero(), !c.AccessToken.IsZero() && !c.AccessToken.Equal(stale.AccessToken):
+		case !p.grant.renewable(*c), !c.AccessToken.IsZero() && !c.AccessToken.Equal(stale.AccessToken):
 			return errKeep // another process was faster
 		case moved == nil && c.standing.refusing(p.cfg.Now()):
 			failure = &refusedError{errRefusedBefore}
@@ -137,7 +135,7 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 		// The wait for this Update must not shorten the request: if the time
 		// runs out after the server has spent the refresh token, the user is
 		// logged out.
-		failure = p.refreshGrant(context.WithoutCancel(ctx), c, force)
+		failure = p.renewInto(context.WithoutCancel(ctx), c, force)
 		if temporary, ok := errors.AsType[*TemporaryError](failure); ok {
 			p.backOff(temporary, max(refreshBackoff, min(temporary.RetryAfter, maxRefreshBackoff)))
 			return temporary
@@ -165,17 +163,9 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 	}
 }
 
-// refreshGrant sends the refresh_token grant (RFC 6749 section 6) with the
-// resource (RFC 8707 section 2.2) and puts the answer into c.
-func (p *OAuthProvider) refreshGrant(ctx context.Context, c *Credentials, forced bool) error {
-	form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {c.RefreshToken.Reveal()}}
-	if c.Resource != "" {
-		form.Set("resource", c.Resource)
-	}
-	if p.policy.RefreshScope && len(c.Scopes) > 0 {
-		form.Set("scope", strings.Join(c.Scopes, " "))
-	}
-	token, err := p.tokenRequest(ctx, "refreshing the access token", c.TokenEndpoint, c.Registration, form)
+// renewInto replaces the access token of c.
+func (p *OAuthProvider) renewInto(ctx context.Context, c *Credentials, forced bool) error {
+	token, err := p.grant.renew(ctx, p, c)
 	if err != nil {
 		return err
 	}

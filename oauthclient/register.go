@@ -32,17 +32,21 @@ const (
 // ID Metadata Document, dynamic registration.
 func (p *OAuthProvider) resolveRegistration(ctx context.Context, meta *oauthex.AuthServerMeta, scopes []string, fresh bool) (Registration, error) {
 	if c, found := p.preregistered(meta.Issuer); found {
-		return Registration{
+		return p.withSigningAlg(Registration{
 			Issuer: meta.Issuer, ClientID: c.ClientID, RedirectURI: p.cfg.CallbackURL, Preregistered: true,
 			TokenEndpointAuthMethod: p.chooseAuthMethod(c.TokenEndpointAuthMethod, !c.ClientSecret.IsZero(), meta),
-		}, nil
+		}, meta)
 	}
 	if p.cfg.ClientMetadataURL != "" && meta.ClientIDMetadataDocumentSupported {
-		return Registration{
-			Issuer: meta.Issuer, ClientID: p.cfg.ClientMetadataURL, RedirectURI: p.cfg.CallbackURL, TokenEndpointAuthMethod: authMethodNone,
-		}, nil
+		method := authMethodNone // a public document has no shared secret
+		if p.cfg.ClientMetadata.TokenEndpointAuthMethod == authMethodPrivateKeyJWT {
+			method = authMethodPrivateKeyJWT
+		}
+		return p.withSigningAlg(Registration{
+			Issuer: meta.Issuer, ClientID: p.cfg.ClientMetadataURL, RedirectURI: p.cfg.CallbackURL, TokenEndpointAuthMethod: method,
+		}, meta)
 	}
-	if meta.RegistrationEndpoint == "" || p.cfg.DisableDynamicRegistration {
+	if meta.RegistrationEndpoint == "" || p.cfg.DisableDynamicRegistration || !p.grant.needsUser() {
 		return Registration{}, p.registrationRequired(ctx, meta)
 	}
 	return p.dynamicRegistration(ctx, meta, scopes, fresh)
@@ -233,6 +237,7 @@ func (p *OAuthProvider) readRegistration(
 	switch {
 	case p.policy.TokenEndpointAuthMethod != "":
 		out.TokenEndpointAuthMethod = p.policy.TokenEndpointAuthMethod
+	case out.TokenEndpointAuthMethod == authMethodPrivateKeyJWT && len(p.cfg.keys) > 0:
 	case secret == "":
 		out.TokenEndpointAuthMethod = authMethodNone
 	case out.TokenEndpointAuthMethod == "":
@@ -242,7 +247,7 @@ func (p *OAuthProvider) readRegistration(
 		return Registration{}, &DiscoveryError{Source: meta.Issuer, Reason: "it registered the client with an unsupported token_endpoint_auth_method"}
 	}
 	p.cfg.Logger.DebugContext(ctx, "mcpoauth: registered a client", "issuer", meta.Issuer)
-	return out, nil
+	return p.withSigningAlg(out, meta)
 }
 
 // requestedAuthMethods lists what to ask for in registration: what the policy or

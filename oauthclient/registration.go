@@ -7,26 +7,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/internal/members"
 )
-
-// Client authentication methods at the token endpoint (RFC 7591 section 2).
-const (
-	authMethodNone  = "none"
-	authMethodBasic = "client_secret_basic"
-	authMethodPost  = "client_secret_post"
-)
-
-func checkAuthMethod(method string) error {
-	if method != "" && !slices.Contains([]string{authMethodNone, authMethodBasic, authMethodPost}, method) {
-		return fmt.Errorf("unknown client authentication method %q", method)
-	}
-	return nil
-}
 
 // Registration is a client as one authorization server knows it. It is bound
 // to that server's issuer and never used with another.
@@ -38,9 +23,11 @@ type Registration struct {
 	// ClientSecret is the secret of a dynamic client. It is zero for a public
 	// client, and for a pre-registered one, whose secret is in the configuration.
 	ClientSecret Secret
-	// TokenEndpointAuthMethod is "none", "client_secret_basic" or
-	// "client_secret_post".
+	// TokenEndpointAuthMethod is "none", "client_secret_basic",
+	// "client_secret_post" or "private_key_jwt".
 	TokenEndpointAuthMethod string
+	// TokenEndpointAuthSigningAlg is the algorithm for private_key_jwt.
+	TokenEndpointAuthSigningAlg string
 	// RedirectURI is the registered one.
 	RedirectURI string
 	// Preregistered reports that the client is one of
@@ -92,6 +79,7 @@ type registrationWire struct {
 	ClientID                string    `json:"client_id,omitempty"`
 	ClientSecret            string    `json:"client_secret,omitempty"`
 	TokenEndpointAuthMethod string    `json:"token_endpoint_auth_method,omitempty"`
+	SigningAlg              string    `json:"token_endpoint_auth_signing_alg,omitempty"`
 	RedirectURI             string    `json:"redirect_uri,omitempty"`
 	Preregistered           bool      `json:"preregistered,omitempty"`
 	Dynamic                 bool      `json:"dynamic,omitempty"`
@@ -103,7 +91,7 @@ type registrationWire struct {
 
 func (r Registration) wire() registrationWire {
 	w := registrationWire{
-		Issuer: r.Issuer, ClientID: r.ClientID, TokenEndpointAuthMethod: r.TokenEndpointAuthMethod, RedirectURI: r.RedirectURI,
+		Issuer: r.Issuer, ClientID: r.ClientID, TokenEndpointAuthMethod: r.TokenEndpointAuthMethod, SigningAlg: r.TokenEndpointAuthSigningAlg, RedirectURI: r.RedirectURI,
 		Preregistered: r.Preregistered, Dynamic: r.Dynamic, Scope: r.Scope, SecretExpiry: r.SecretExpiry, Dead: r.Dead, ReplacedAt: r.ReplacedAt,
 	}
 	if !r.Preregistered {
@@ -116,7 +104,7 @@ func (r Registration) wire() registrationWire {
 // pre-registered clients that they stored.
 func (w registrationWire) registration() Registration {
 	r := Registration{
-		Issuer: w.Issuer, ClientID: w.ClientID, TokenEndpointAuthMethod: w.TokenEndpointAuthMethod, RedirectURI: w.RedirectURI,
+		Issuer: w.Issuer, ClientID: w.ClientID, TokenEndpointAuthMethod: w.TokenEndpointAuthMethod, TokenEndpointAuthSigningAlg: w.SigningAlg, RedirectURI: w.RedirectURI,
 		Preregistered: w.Preregistered || !w.Dynamic && w.ClientSecret != "", Dynamic: w.Dynamic, Scope: w.Scope,
 		SecretExpiry: w.SecretExpiry, Dead: w.Dead, ReplacedAt: w.ReplacedAt,
 	}

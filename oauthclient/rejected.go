@@ -20,7 +20,7 @@ const (
 // has rejected the tokens of two grants in a row: a third one would not help.
 func (p *OAuthProvider) rejected(ctx context.Context, sent Secret, ch challenge) error {
 	if sent.IsZero() {
-		return p.authorize(ctx, ch)
+		return p.grant.obtain(ctx, p, ch)
 	}
 	ch.description = cleanText(ch.description, 200, []string{sent.Reveal()})
 	creds, err := p.load(ctx)
@@ -45,7 +45,7 @@ func (p *OAuthProvider) rejected(ctx context.Context, sent Secret, ch challenge)
 	if ch.reason == "" {
 		ch.reason = ReasonRevoked
 	}
-	return p.authorize(ctx, ch)
+	return p.grant.obtain(ctx, p, ch)
 }
 
 // noteRejection stores that the MCP server rejects a token just issued, and

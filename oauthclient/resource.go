@@ -14,6 +14,7 @@ type resourceMetadata struct {
 	authorizationServers []string // at least one
 	scopes               []string
 	source               string // the URL of the document
+	dpop, dpopRequired   bool   // takes, or takes only, tokens that are bound to a key
 }
 
 // resourceMetadata fetches the protected resource metadata (RFC 9728) from the
@@ -50,6 +51,8 @@ func (p *OAuthProvider) readResource(doc document, source string) (*resourceMeta
 		return nil, err
 	}
 	m := &resourceMetadata{resource: withoutQuery(resource), scopes: doc.scopes("scopes_supported"), source: source}
+	m.dpopRequired = doc.flag("dpop_bound_access_tokens_required")
+	m.dpop = m.dpopRequired || slices.Contains(doc.list("dpop_signing_alg_values_supported"), dpopAlg)
 	for _, issuer := range doc.list("authorization_servers") {
 		if CheckServerURL(issuer) == nil {
 			m.authorizationServers = append(m.authorizationServers, issuer)

@@ -49,7 +49,7 @@ func (p *OAuthProvider) revokeToken(ctx context.Context, c Credentials, token Se
 	op := "revoking the " + strings.ReplaceAll(hint, "_", " ")
 	client := p.withSecret(c.Registration)
 	form := url.Values{"token": {token.Reveal()}, "token_type_hint": {hint}}
-	answer, err := p.postForm(ctx, op, c.RevocationEndpoint, client, form)
+	answer, err := p.postForm(ctx, op, c.RevocationEndpoint, client, nil, form)
 	if err != nil || answer.status < 300 {
 		return err
 	}

@@ -36,11 +36,28 @@ type Shared struct {
 	// section 2). RedirectURIs is always CallbackURL. GrantTypes defaults to
 	// authorization_code and refresh_token, ResponseTypes to code,
 	// ApplicationType to "web", or to "native" for a loopback or private-use
-	// CallbackURL, ClientName to "mcpoauth".
+	// CallbackURL, ClientName to "mcpoauth", and JWKSURI, for private_key_jwt, to
+	// jwks.json beside the ClientMetadataURL.
 	ClientMetadata oauthex.ClientRegistrationMetadata
+
+	// ClientKeys authenticate the client without a shared secret, where its
+	// TokenEndpointAuthMethod is "private_key_jwt": that of ClientMetadata, for
+	// metadata documents and dynamic registration, or of a preregistered client.
+	// The first key that a server can verify signs. A key is rolled by adding the
+	// new one at the end, moving it to the front when servers have read the key
+	// set, and removing the old one later. Defaults to none.
+	ClientKeys []ClientKey
 
 	// DisableDynamicRegistration leaves only the registrations above.
 	DisableDynamicRegistration bool
+
+	// Grant is how connections get tokens without a user's browser. Defaults to
+	// none: users authorize in the browser.
+	Grant Grant
+	// GrantFor, if set, gives the Grant for a server URL, as
+	// [NormalizeServerURL] spells it, in place of Grant; nil sends users to the
+	// browser.
+	GrantFor func(serverURL string) Grant
 
 	// PolicyFor, if set, gives the policy for a server URL, as
 	// [NormalizeServerURL] spells it: the switches for servers that deviate
@@ -113,8 +130,10 @@ type shared struct {
 	ownTransport bool
 	authHTTP     *http.Client // to authorization servers
 	mcpRedirects func(*http.Request, []*http.Request) error
+	keys         []clientKey     // ClientKeys, ready to sign
 	capabilities json.RawMessage // declared to MCP servers
 	origins      originMemory
+	proofs       proofMemory
 
 	// What a connection would have of its own costs memory in each idle session.
 	connections atomic.Uint64      // made so far
@@ -152,15 +171,22 @@ func (s Shared) prepared() (*shared, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	out := &shared{Shared: s, ownTransport: s.Transport == nil}
+	keys, err := s.prepareKeys()
+	if err != nil {
+		return nil, err
+	}
+	out := &shared{Shared: s, ownTransport: s.Transport == nil, keys: keys}
 	c := &out.Shared
-	c.PreregisteredClients = slices.Clone(c.PreregisteredClients)
+	c.PreregisteredClients, c.ClientKeys = slices.Clone(c.PreregisteredClients), slices.Clone(c.ClientKeys)
 	for i, client := range c.PreregisteredClients {
 		if normal, err := NormalizeServerURL(client.ServerURL); err == nil {
 			c.PreregisteredClients[i].ServerURL = normal
 		}
 	}
 	c.ClientMetadata = cloneMetadata(c.ClientMetadata)
+	if c.ClientMetadata.TokenEndpointAuthMethod == authMethodPrivateKeyJWT && c.ClientMetadata.JWKSURI == "" {
+		c.ClientMetadata.JWKSURI = s.keySetURL()
+	}
 	setDefault(&c.RefreshAhead, time.Minute)
 	setDefault(&c.AttemptTTL, 10*time.Minute)
 	setDefault(&c.RequestTimeout, 15*time.Second)
@@ -204,6 +230,11 @@ func (s Shared) validate() error {
 			bad("ClientMetadataURL", "must be an https URL with a path")
 		}
 	}
+	if s.Grant != nil {
+		if err := s.Grant.validate(); err != nil {
+			bad("Grant", "%v", err)
+		}
+	}
 	for i, client := range s.PreregisteredClients {
 		field := func(name string) string { return fmt.Sprintf("PreregisteredClients[%d]%s", i, name) }
 		if client.ClientID == "" || client.Issuer == "" && client.ServerURL == "" {
@@ -218,8 +249,11 @@ func (s Shared) validate() error {
 		if err := checkAuthMethod(client.TokenEndpointAuthMethod); err != nil {
 			bad(field(".TokenEndpointAuthMethod"), "%v", err)
 		}
-		if client.ClientSecret.IsZero() && client.TokenEndpointAuthMethod != "" && client.TokenEndpointAuthMethod != authMethodNone {
-			bad(field(".ClientSecret"), "is missing for %s", client.TokenEndpointAuthMethod)
+		switch method := client.TokenEndpointAuthMethod; {
+		case method == authMethodPrivateKeyJWT && len(s.ClientKeys) == 0:
+			bad(field(".TokenEndpointAuthMethod"), "needs ClientKeys")
+		case client.ClientSecret.IsZero() && method != "" && method != authMethodNone && method != authMethodPrivateKeyJWT:
+			bad(field(".ClientSecret"), "is missing for %s", method)
 		}
 		if slices.ContainsFunc(s.PreregisteredClients[:i], client.sameBinding) {
 			bad(field(""), "is the second for its Issuer and ServerURL")
@@ -227,6 +261,14 @@ func (s Shared) validate() error {
 	}
 	if err := checkAuthMethod(s.ClientMetadata.TokenEndpointAuthMethod); err != nil {
 		bad("ClientMetadata.TokenEndpointAuthMethod", "%v", err)
+	}
+	if s.ClientMetadata.TokenEndpointAuthMethod == authMethodPrivateKeyJWT {
+		if len(s.ClientKeys) == 0 {
+			bad("ClientMetadata.TokenEndpointAuthMethod", "needs ClientKeys")
+		}
+		if s.ClientMetadataURL == "" && s.ClientMetadata.JWKSURI == "" {
+			bad("ClientMetadata.JWKSURI", "is required for private_key_jwt without ClientMetadataURL")
+		}
 	}
 	for name, value := range map[string]int64{
 		"RefreshAhead": int64(s.RefreshAhead), "AttemptTTL": int64(s.AttemptTTL), "RequestTimeout": int64(s.RequestTimeout),

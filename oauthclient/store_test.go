@@ -55,7 +55,7 @@ func (s *failingStore) SetConnection(ctx context.Context, old, updated oauthclie
 func sampleCredentials() oauthclient.Credentials {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 123456789, time.UTC)
 	return oauthclient.Credentials{
-		AccessToken: oauthclient.NewSecret("access-canary"), RefreshToken: oauthclient.NewSecret("refresh-canary"), Replaced: []oauthclient.Secret{oauthclient.NewSecret("replaced-canary")}, TokenType: "Bearer",
+		AccessToken: oauthclient.NewSecret("access-canary"), RefreshToken: oauthclient.NewSecret("refresh-canary"), Replaced: []oauthclient.Secret{oauthclient.NewSecret("replaced-canary")}, TokenType: "Bearer", DPoPKey: oauthclient.NewSecret("dpop-key-canary"),
 		Expiry: now, RefreshAfter: now.Add(-time.Minute), Scopes: []string{"a", "b"}, StepUp: []string{"", "b"},
 		Issuer: "https://as.example", TokenEndpoint: "https://as.example/token", RevocationEndpoint: "https://as.example/revoke",
 		Resource: "https://mcp.example/mcp", ResourceMetadataURL: "https://mcp.example/meta", Registration: sampleRegistration(),
@@ -69,13 +69,13 @@ func sampleRegistration() oauthclient.Registration {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	return oauthclient.Registration{
 		Issuer: "https://as.example", ClientID: "client", ClientSecret: oauthclient.NewSecret("client-canary"),
-		TokenEndpointAuthMethod: "client_secret_basic", RedirectURI: callbackURL, Dynamic: true, Scope: "a b", SecretExpiry: now, Dead: true, ReplacedAt: now,
+		TokenEndpointAuthMethod: "client_secret_basic", TokenEndpointAuthSigningAlg: "ES256", RedirectURI: callbackURL, Dynamic: true, Scope: "a b", SecretExpiry: now, Dead: true, ReplacedAt: now,
 	}
 }
 
 func sampleAttempt() oauthclient.Attempt {
 	return oauthclient.Attempt{
-		ID: "id", ServerURL: "https://mcp.example/mcp", Binding: "browser", Verifier: oauthclient.NewSecret("verifier-canary"), Issuer: "https://as.example", IssParameterSupported: true,
+		ID: "id", ServerURL: "https://mcp.example/mcp", Binding: "browser", Verifier: oauthclient.NewSecret("verifier-canary"), DPoPKey: oauthclient.NewSecret("dpop-key-canary"), Issuer: "https://as.example", IssParameterSupported: true,
 		TokenEndpoint: "https://as.example/token", RevocationEndpoint: "https://as.example/revoke", Registration: sampleRegistration(),
 		Resource: "https://mcp.example/mcp", ResourceMetadataURL: "https://mcp.example/meta", Scopes: []string{"a"}, StepUp: []string{"a"},
 		Expires: time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC),

@@ -36,13 +36,18 @@ type tokenResponse struct {
 }
 
 // tokenRequest sends a grant to a token endpoint (RFC 6749 sections 4.1.3 and
-// 6), authenticated as client. form has all parameters of the grant. A refusal by
+// 6), authenticated as client, and binds the tokens to the key bind if that is
+// not zero (RFC 9449 section 5). form has all parameters of the grant. A refusal by
 // the server is an [*AuthorizationError], another answer without a token a
 // [*ServerError], no answer a [*TemporaryError].
-func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*tokenResponse, error) {
+func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, client Registration, bind Secret, form url.Values) (*tokenResponse, error) {
+	key, err := p.cfg.proofKey(bind)
+	if err != nil {
+		return nil, err
+	}
 	client = p.withSecret(client)
 	applyParams(form, p.policy.TokenParams)
-	answer, err := p.postForm(ctx, op, endpoint, client, form)
+	answer, err := p.postForm(ctx, op, endpoint, client, key, form)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +63,7 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 	if answer.status != http.StatusOK && answer.status != http.StatusCreated {
 		return nil, &ServerError{Op: op, StatusCode: answer.status}
 	}
-	token, err := parseTokenResponse(body, p.policy.TokenMember)
+	token, err := parseTokenResponse(body, p.policy.TokenMember, key != nil)
 	if err == nil {
 		err = token.check(p.cfg.MaxTokenBytes)
 	}
@@ -68,14 +73,10 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 	return token, nil
 }
 
-// postForm posts form to endpoint with client authentication (RFC 6749
-// section 2.3.1).
-func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, client Registration, form url.Values) (*authAnswer, error) {
-	if client.TokenEndpointAuthMethod != authMethodBasic {
-		form.Set("client_id", client.ClientID)
-	}
-	if client.TokenEndpointAuthMethod == authMethodPost {
-		form.Set("client_secret", client.ClientSecret.Reveal())
+// postForm posts form to endpoint with client authentication.
+func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, client Registration, key *proofKey, form url.Values) (*authAnswer, error) {
+	if err := p.authenticate(form, client); err != nil {
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -86,7 +87,32 @@ func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, clien
 	if client.TokenEndpointAuthMethod == authMethodBasic {
 		req.Header.Set("Authorization", "Basic "+basicAuth(client))
 	}
-	return p.doAuth(ctx, op, req)
+	if key == nil {
+		return p.doAuth(ctx, op, req)
+	}
+	return p.doProved(ctx, op, req, key)
+}
+
+// doProved is doAuth with a proof, which it repeats once with the nonce that the
+// server asks for (RFC 9449 section 8).
+func (p *OAuthProvider) doProved(ctx context.Context, op string, req *http.Request, key *proofKey) (*authAnswer, error) {
+	for again := true; ; again = false {
+		if err := key.prove(req, Secret{}, p.cfg.Now().Unix()); err != nil {
+			return nil, err
+		}
+		answer, err := p.doAuth(ctx, op, req)
+		if err != nil {
+			return nil, err
+		}
+		var refused oauthError
+		learned := key.learn(req.URL, answer.header)
+		if !again || !learned || answer.status < 400 || json.Unmarshal(answer.body, &refused) != nil || refused.Code != useNonce {
+			return answer, nil
+		}
+		if req.Body, err = req.GetBody(); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // basicAuth returns the credentials of client_secret_basic (RFC 6749 section
@@ -97,7 +123,7 @@ func basicAuth(client Registration) string {
 
 // secretParams are the parameters of token and revocation requests whose values
 // are secret.
-var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret"}
+var secretParams = []string{"code", "code_verifier", "refresh_token", "token", "client_secret", "client_assertion", "assertion", "subject_token"}
 
 // secretsOf lists the secrets of a request, which its answer must not show.
 func secretsOf(client Registration, form url.Values) []string {
@@ -115,11 +141,12 @@ func secretsOf(client Registration, form url.Values) []string {
 // (RFC 8693 section 3, RFC 9449, RFC 9200, the MAC draft).
 var proofTypes = []string{"dpop", "mac", "n_a", "pop"}
 
-// parseTokenResponse reads RFC 6749 section 5.1. It is lenient where servers
-// differ and nothing is at risk: numbers as strings, scopes in a list or with
-// commas, no token type or a private one. If the member inner is an object with a
-// token, that object is the answer.
-func parseTokenResponse(body []byte, inner string) (*tokenResponse, error) {
+// parseTokenResponse reads RFC 6749 section 5.1 leniently where servers differ
+// and harm is out of the question: numbers as strings, scopes in a list or with
+// commas, no token type or a home-made one. proved says that the request had a
+// proof, so that the token may be bound to its key. Where there is an object with a
+// token in the member inner, it is the answer.
+func parseTokenResponse(body []byte, inner string, proved bool) (*tokenResponse, error) {
 	r, err := parseDocument(body)
 	if err != nil {
 		return nil, errors.New("the answer is no token response")
@@ -127,16 +154,18 @@ func parseTokenResponse(body []byte, inner string) (*tokenResponse, error) {
 	if nested, err := parseDocument(r[inner]); err == nil && nested.text("access_token") != "" {
 		r = nested
 	}
-	access := r.text("access_token")
+	access, tokenType := r.text("access_token"), tokenTypeBearer
 	switch {
 	case access == "":
 		return nil, errors.New("the answer is no token response")
 	case strings.ContainsFunc(access, func(c rune) bool { return c <= ' ' || c > '~' }):
 		return nil, errors.New("the access token has characters that no header can carry")
+	case proved && strings.EqualFold(r.text("token_type"), tokenTypeDPoP):
+		tokenType = tokenTypeDPoP
 	case slices.Contains(proofTypes, strings.ToLower(r.text("token_type"))):
 		return nil, errors.New("the token type is not Bearer")
 	}
-	out := &tokenResponse{accessToken: NewSecret(access), refreshToken: NewSecret(r.text("refresh_token")), tokenType: "Bearer", scopes: r.scopes("scope")}
+	out := &tokenResponse{accessToken: NewSecret(access), refreshToken: NewSecret(r.text("refresh_token")), tokenType: tokenType, scopes: r.scopes("scope")}
 	if seconds := r.number("expires_in"); seconds > 0 {
 		out.lifetime = time.Duration(min(seconds, maxLifetime.Seconds()) * float64(time.Second))
 	}

@@ -48,7 +48,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			ch := parseChallenge(resp.Header)
 			drain(resp)
 			if renewals == maxRenewals {
-				return nil, t.provider.rejected(ctx, creds.AccessToken, ch)
+				err := t.provider.rejected(ctx, creds.AccessToken, ch)
+				if err == nil { // yet another token, of which there were enough
+					err = &TokenRejectedError{Resource: creds.Resource}
+				}
+				return nil, err
 			}
 			if err := t.provider.unauthorized(ctx, creds.AccessToken, ch); err != nil {
 				return nil, err
@@ -72,9 +76,24 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// send sends a copy of req with a token and cookies; req itself must not be
-// changed ([http.RoundTripper]).
+// send sends a request with a token and cookies, and once more with a nonce if
+// the server asks for one (RFC 9449 section 9): that is no refusal of the token.
 func (t *transport) send(req *http.Request, creds Credentials) (*http.Response, error) {
+	resp, key, err := t.sendOnce(req, creds)
+	if err != nil || key == nil || !key.learn(req.URL, resp.Header) || resp.StatusCode != http.StatusUnauthorized || parseChallenge(resp.Header).errorCode != useNonce {
+		return resp, err
+	}
+	drain(resp)
+	resp, key, err = t.sendOnce(req, creds)
+	if err == nil {
+		key.learn(req.URL, resp.Header)
+	}
+	return resp, err
+}
+
+// sendOnce sends a copy of req with a token and cookies; req itself must not be
+// changed ([http.RoundTripper]). It returns the key of a proof.
+func (t *transport) sendOnce(req *http.Request, creds Credentials) (*http.Response, *proofKey, error) {
 	out := req.WithContext(req.Context())
 	out.Header = make(http.Header, len(req.Header)+2)
 	for name, values := range req.Header {
@@ -83,40 +102,41 @@ func (t *transport) send(req *http.Request, creds Credentials) (*http.Response, 
 	if req.GetBody != nil {
 		body, err := req.GetBody()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		out.Body = body
 	}
-	if !creds.AccessToken.IsZero() {
-		out.Header["Authorization"] = []string{"Bearer " + creds.AccessToken.Reveal()}
+	key, err := t.provider.authorizeRequest(out, creds)
+	if err != nil {
+		return nil, nil, err
 	}
 	connection := t.core.full(creds.Connection)
 	t.core.cookies.send(out, connection)
 	resp, err := t.provider.cfg.Transport.RoundTrip(out)
 	if err != nil {
-		return nil, networkError("reaching the MCP server", err)
+		return nil, nil, networkError("reaching the MCP server", err)
 	}
 	t.core.cookies.receive(resp, connection, t.provider.cfg.Now())
-	return resp, nil
+	return resp, key, nil
 }
 
-// bearer sends requests with one token, for the goodbye to a server whose
+// goodbye sends requests with one token, for the goodbye to a server whose
 // credentials are no longer stored.
-type bearer struct {
-	base  http.RoundTripper
-	creds Credentials
+type goodbye struct {
+	provider *OAuthProvider
+	creds    Credentials
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (b bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+func (b goodbye) RoundTrip(req *http.Request) (*http.Response, error) {
 	out := req.Clone(req.Context())
-	if !b.creds.AccessToken.IsZero() {
-		out.Header.Set("Authorization", "Bearer "+b.creds.AccessToken.Reveal())
+	if _, err := b.provider.authorizeRequest(out, b.creds); err != nil {
+		return nil, err
 	}
 	for name, value := range b.creds.Connection.cookies() {
 		out.AddCookie(&http.Cookie{Name: name, Value: value})
 	}
-	return b.base.RoundTrip(out)
+	return b.provider.cfg.Transport.RoundTrip(out)
 }
 
 var errRedirect = &ServerError{Reason: "it redirects to another origin, too often, or in a way that loses the request"}

@@ -35,7 +35,9 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 	}
 	err = m.use(ctx, caller, created, func(ctx context.Context, client *oauthclient.MCPOAuthClient) error {
 		if p.FreshRegistration {
-			return client.Provider().Reauthorize(ctx, true)
+			if err := client.Provider().Reauthorize(ctx, true); err != nil {
+				return err
+			}
 		}
 		return client.Connect(ctx)
 	})
@@ -86,7 +88,7 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 		return nil, &InputError{Field: "ServerURL", Reason: err.Error()}
 	}
 	p.ServerURL = serverURL
-	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil {
+	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil && (p.CallbackURL != "" || m.cfg.Client.NeedsUser(serverURL)) {
 		return nil, &InputError{Field: "CallbackURL", Reason: err.Error()}
 	}
 	if len(p.ServerURL) > maxURLBytes || len(p.CallbackURL) > maxURLBytes || len(p.ServerName) > maxServerNameBytes {

@@ -59,6 +59,15 @@ func (m *Manager) ClientMetadata(callbackURLs ...string) (clientID string, metad
 	return m.cfg.Client.ClientMetadataURL, m.cfg.Client.RegistrationMetadata(callbackURLs...)
 }
 
+// ClientKeySet returns the public halves of the template's ClientKeys as a JSON
+// Web Key Set, or nil if there are none.
+func (m *Manager) ClientKeySet() ([]byte, error) {
+	if len(m.cfg.Client.ClientKeys) == 0 {
+		return nil, nil
+	}
+	return m.cfg.Client.ClientKeySet()
+}
+
 // Counter returns what counts for all replicas, for limits such as requests per
 // minute; nil when the store does not count, and each replica is on its own.
 func (m *Manager) Counter() store.Counter {
@@ -96,7 +105,7 @@ func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, 
 	if client == nil {
 		key := s.key // all that the client keeps of s
 		made, err := oauthclient.New(oauthclient.Config{
-			ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
+			ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
 			Credentials: credentialStore{m, key, s.ServerURL}, Registrations: registrations{m}, Attempts: attempts{m, key},
 			OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
 				m.begun(ctx, key, required)

@@ -57,7 +57,8 @@ type ConnectParams struct {
 	// ServerName is a name for people. Defaults to the host of ServerURL.
 	ServerName string
 	// CallbackURL is the redirect URI. It comes from the host's own
-	// configuration, never from a request unchecked. Required.
+	// configuration, never from a request unchecked. Required where a user
+	// authorizes ([oauthclient.Shared.NeedsUser]).
 	CallbackURL string
 	// FreshRegistration asks the user to authorize with a new dynamic client
 	// registration, for a user whose sign-in page shows an error; see

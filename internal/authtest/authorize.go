@@ -31,6 +31,7 @@ type authorization struct {
 	redirectURI string
 	state       string
 	challenge   string
+	thumbprint  string
 	resource    string
 	scopes      []string // requested
 	offline     bool     // asks for a refresh token as Google wants it
@@ -92,7 +93,7 @@ func (s *Server) validateAuthorize(form url.Values, req *authorization) *oauthEr
 	if !req.client.mayUse(grantAuthorizationCode) {
 		return refuse("unauthorized_client", "the client did not register authorization_code")
 	}
-	req.challenge = form.Get("code_challenge")
+	req.challenge, req.thumbprint = form.Get("code_challenge"), form.Get("dpop_jkt")
 	if form.Get("code_challenge_method") != "S256" || len(req.challenge) != 43 {
 		return refuse("invalid_request", "PKCE with S256 is required")
 	}
@@ -206,6 +207,7 @@ func (s *Server) issueCode(w http.ResponseWriter, r *http.Request, req *authoriz
 		},
 		redirectURI: req.redirectURI,
 		challenge:   req.challenge,
+		thumbprint:  req.thumbprint,
 		expires:     s.opts.Now().Add(codeTTL),
 	}
 	s.counts.Authorizations++

@@ -20,8 +20,11 @@ func (s *Server) authenticate(r *http.Request) (Client, *oauthError) {
 	if method != client.AuthMethod {
 		return Client{}, unauthorizedClient("registered for " + client.AuthMethod + ", used " + method)
 	}
-	if method == AuthNone {
+	switch method {
+	case AuthNone:
 		return client, nil
+	case AuthPrivateKeyJWT:
+		return client, s.authenticateAssertion(r.Context(), client, secret, r.PostForm.Get("client_assertion_type"))
 	}
 	if subtle.ConstantTimeCompare([]byte(secret), []byte(client.Secret)) != 1 {
 		return Client{}, unauthorizedClient("wrong client secret")
@@ -37,7 +40,7 @@ func presentedCredentials(r *http.Request) (id, secret, method string, refusal *
 	form := r.PostForm
 	user, password, basic := r.BasicAuth()
 	switch {
-	case basic && form.Has("client_secret"):
+	case basic && (form.Has("client_secret") || form.Has("client_assertion")):
 		return "", "", "", refuse("invalid_request", "more than one client authentication method")
 	case basic:
 		var err1, err2 error
@@ -52,6 +55,12 @@ func presentedCredentials(r *http.Request) (id, secret, method string, refusal *
 		return id, secret, AuthBasic, nil
 	case r.Header.Get("Authorization") != "":
 		return "", "", "", unauthorizedClient("unsupported Authorization scheme")
+	case form.Has("client_assertion"):
+		c, err := peek(form.Get("client_assertion"))
+		if err != nil || form.Has("client_secret") || form.Has("client_id") && form.Get("client_id") != c.Subject {
+			return "", "", "", unauthorizedClient("malformed or contradictory client assertion")
+		}
+		return c.Subject, form.Get("client_assertion"), AuthPrivateKeyJWT, nil
 	case form.Has("client_secret"):
 		return form.Get("client_id"), form.Get("client_secret"), AuthPost, nil
 	case form.Get("client_id") == "":

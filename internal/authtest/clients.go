@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Client is a registered client.
@@ -23,6 +25,10 @@ type Client struct {
 	// AuthMethod is the only way the client may authenticate. Defaults to
 	// client_secret_basic for a client with a secret, else none.
 	AuthMethod string
+	// Keys verify what the client signs, for [AuthPrivateKeyJWT]; those at
+	// JWKSURI, where that is set.
+	Keys    jose.JSONWebKeySet
+	JWKSURI string
 	// GrantTypes are those the client may use. Defaults to all.
 	GrantTypes []string
 	// Name is shown on the consent page.
@@ -127,6 +133,7 @@ func (s *Server) fetchClient(ctx context.Context, id string) (Client, error) {
 		RedirectURIs []string `json:"redirect_uris"`
 		GrantTypes   []string `json:"grant_types"`
 		AuthMethod   string   `json:"token_endpoint_auth_method"`
+		JWKSURI      string   `json:"jwks_uri"`
 	}
 	if resp.StatusCode != http.StatusOK {
 		return Client{}, fmt.Errorf("authtest: client metadata document %s: status %d", id, resp.StatusCode)
@@ -139,7 +146,9 @@ func (s *Server) fetchClient(ctx context.Context, id string) (Client, error) {
 		return Client{}, fmt.Errorf("authtest: client metadata document %s is that of %q", id, doc.ClientID)
 	case len(doc.RedirectURIs) == 0:
 		return Client{}, fmt.Errorf("authtest: client metadata document %s has no redirect_uris", id)
-	case doc.AuthMethod != "" && doc.AuthMethod != AuthNone:
+	case doc.AuthMethod == "":
+		doc.AuthMethod = AuthNone
+	case doc.AuthMethod != AuthNone && (doc.AuthMethod != AuthPrivateKeyJWT || doc.JWKSURI == ""):
 		return Client{}, fmt.Errorf("authtest: client metadata document %s asks for %q", id, doc.AuthMethod)
 	}
 	if doc.GrantTypes == nil {
@@ -147,6 +156,6 @@ func (s *Server) fetchClient(ctx context.Context, id string) (Client, error) {
 	}
 	return Client{
 		ID: id, Name: doc.ClientName, RedirectURIs: doc.RedirectURIs,
-		GrantTypes: doc.GrantTypes, AuthMethod: AuthNone,
+		GrantTypes: doc.GrantTypes, AuthMethod: doc.AuthMethod, JWKSURI: doc.JWKSURI,
 	}, nil
 }

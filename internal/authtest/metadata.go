@@ -55,6 +55,9 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request) {
 	if len(s.opts.ScopesSupported) > 0 {
 		doc["scopes_supported"] = s.opts.ScopesSupported
 	}
+	if s.opts.DPoP {
+		doc["dpop_signing_alg_values_supported"] = []string{"ES256"}
+	}
 	if s.opts.ClientIDMetadataDocuments {
 		doc["client_id_metadata_document_supported"] = true
 	}

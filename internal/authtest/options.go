@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // Options configure a [Server]. The zero value is a strict, well-behaved one.
@@ -82,7 +84,7 @@ type Options struct {
 	// NoRegistration offers no RFC 7591 dynamic client registration.
 	NoRegistration bool
 	// AuthMethods are the supported client authentication methods. Defaults to
-	// none, client_secret_basic and client_secret_post.
+	// none, client_secret_basic and client_secret_post; [AuthPrivateKeyJWT] exists, too.
 	AuthMethods []string
 	// AssignAuthMethod is what dynamic registration assigns whatever the client
 	// asked for. Defaults to what was asked for, else client_secret_basic.
@@ -103,6 +105,16 @@ type Options struct {
 	// UnknownClientJSON shows an unknown client_id at the authorization endpoint
 	// as 422 JSON. Defaults to a 400 HTML page. Neither redirects.
 	UnknownClientJSON bool
+
+	// DPoP advertises DPoP (RFC 9449), and binds the tokens that are asked for with
+	// a proof; see also [Server.RotateNonce].
+	DPoP bool
+	// AssertionKeys verify assertions of the JWT bearer grant (RFC 7523), as
+	// [Server.IdentityKeys] of another server. Defaults to none.
+	AssertionKeys jose.JSONWebKeySet
+	// IDJAGClient is the client_id in the ID-JAGs that the server issues as an
+	// identity provider. Defaults to none.
+	IDJAGClient string
 
 	// Consent shows a page with Approve and Deny buttons.
 	// Defaults to approving at once.
@@ -169,9 +181,10 @@ const (
 
 // Client authentication methods (RFC 7591 section 2).
 const (
-	AuthNone  = "none"
-	AuthBasic = "client_secret_basic"
-	AuthPost  = "client_secret_post"
+	AuthNone          = "none"
+	AuthBasic         = "client_secret_basic"
+	AuthPost          = "client_secret_post"
+	AuthPrivateKeyJWT = "private_key_jwt"
 )
 
 func (o Options) withDefaults() (Options, error) {

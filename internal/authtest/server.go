@@ -1,6 +1,9 @@
 package authtest
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"strings"
@@ -27,6 +30,7 @@ type Server struct {
 	listener *wire.Listener
 	issuer   string
 	faults   wire.Faults
+	identity *ecdsa.PrivateKey // signs ID tokens and assertions
 	log      wire.Log[Request]
 
 	mu           sync.Mutex // guards what follows
@@ -34,8 +38,10 @@ type Server struct {
 	codes        map[string]*code
 	access       map[string]*accessToken
 	refresh      map[string]*refreshToken
+	jtis         map[string]struct{} // of assertions and proofs, each good once
 	counts       Counts
 	accessTTL    time.Duration
+	nonce        string
 	denials      int
 	editMetadata func(map[string]any)
 	extra        *http.ServeMux
@@ -58,12 +64,18 @@ func Start(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	identity, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("authtest: %w", err)
+	}
 	s := &Server{
 		opts:         opts,
+		identity:     identity,
 		clients:      make(map[string]*Client),
 		codes:        make(map[string]*code),
 		access:       make(map[string]*accessToken),
 		refresh:      make(map[string]*refreshToken),
+		jtis:         make(map[string]struct{}),
 		accessTTL:    opts.AccessTokenTTL,
 		editMetadata: opts.EditMetadata,
 		extra:        http.NewServeMux(),

@@ -23,13 +23,23 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.writeRefusal(w, refusal)
 		return
 	}
+	thumbprint, refusal := s.prove(w, r)
+	if refusal != nil {
+		s.writeRefusal(w, refusal)
+		return
+	}
 	var answer map[string]any
 	grantType := r.PostForm.Get("grant_type")
+	silentAnswer, silentRefusal, silent := s.silent(client, r.PostForm)
 	switch {
+	case silent:
+		answer, refusal = silentAnswer, silentRefusal
 	case grantType != grantAuthorizationCode && grantType != grantRefreshToken:
 		refusal = refuse("unsupported_grant_type", "only authorization_code and refresh_token")
 	case !client.mayUse(grantType):
 		refusal = refuse("unauthorized_client", "the client did not register "+grantType)
+	case grantType == grantAuthorizationCode && !s.isKeyOf(r.PostForm.Get("code"), thumbprint):
+		refusal = refuse("invalid_grant", "the key is not that of dpop_jkt")
 	case grantType == grantAuthorizationCode:
 		answer, refusal = s.exchange(client, r.PostForm)
 	default:
@@ -40,6 +50,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.writeRefusal(w, refusal)
 		return
 	}
+	s.bind(answer, thumbprint)
 	if s.opts.EditToken != nil {
 		s.opts.EditToken(answer)
 	}

@@ -24,6 +24,9 @@ type Info struct {
 	// Resource is the audience; empty when the client never named one.
 	Resource string
 	Expires  time.Time
+	// Thumbprint is that of the key that the token is bound to (RFC 9449); empty
+	// for a bearer token.
+	Thumbprint string
 }
 
 // grant is one authorization and the family of tokens that come from it.
@@ -40,6 +43,7 @@ type code struct {
 	grant       *grant
 	redirectURI string
 	challenge   string
+	thumbprint  string // dpop_jkt
 	expires     time.Time
 	used        bool
 }
@@ -49,6 +53,8 @@ type accessToken struct {
 	scopes  []string
 	expires time.Time
 	revoked bool
+	// thumbprint is that of the key that the token is bound to; may be empty.
+	thumbprint string
 }
 
 type refreshToken struct {
@@ -94,7 +100,7 @@ func (s *Server) Verify(token string) (Info, error) {
 	}
 	return Info{
 		User: t.grant.user, ClientID: t.grant.clientID, Scopes: slices.Clone(t.scopes),
-		Resource: t.grant.resource, Expires: t.expires,
+		Resource: t.grant.resource, Expires: t.expires, Thumbprint: t.thumbprint,
 	}, nil
 }
 

@@ -79,6 +79,9 @@ func newReplica(listener net.Listener, publicURL, serverURL string, shared store
 			ServerURL: serverURL, ClientID: s.ClientID, ClientSecret: oauthclient.NewSecret(s.ClientSecret),
 		}}
 	}
+	if err := s.chooseGrant(&cfg.Client); err != nil {
+		return "", nil, err
+	}
 	manager, err := session.New(cfg)
 	if err != nil {
 		return "", nil, err

@@ -49,6 +49,12 @@ type settings struct {
 	ClientID     string     `json:"client_id"`
 	ClientSecret string     `json:"client_secret"`
 	ToolCalls    []toolCall `json:"toolCalls"`
+	// Of the scenarios with other grants.
+	PrivateKey       string `json:"private_key_pem"`
+	IDPClientID      string `json:"idp_client_id"`
+	IDPIDToken       string `json:"idp_id_token"`
+	IDPTokenEndpoint string `json:"idp_token_endpoint"`
+	WorkloadJWT      string `json:"valid_jwt"`
 }
 
 type toolCall struct {

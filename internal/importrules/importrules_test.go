@@ -21,7 +21,7 @@ const module = "github.com/mcpoauth/mcpoauth"
 // which other modules it may depend on, directly or not, tests aside.
 func TestImports(t *testing.T) {
 	t.Parallel()
-	sdk := []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync", "golang.org/x/net", "code.dny.dev/ssrf"}
+	sdk := []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync", "golang.org/x/net", "code.dny.dev/ssrf", "github.com/go-jose/go-jose"}
 	rules := []struct {
 		pkg     string
 		own     []string

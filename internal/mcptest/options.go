@@ -52,6 +52,9 @@ type Options struct {
 	// SkipAudienceCheck accepts tokens that were issued for another resource, or
 	// for none.
 	SkipAudienceCheck bool
+	// DPoP asks for tokens that are bound to a key (RFC 9449) in challenges.
+	// Such tokens are refused without a proof, whatever the options are.
+	DPoP bool
 	// LazyAuth answers everything but tools/call without a token.
 	LazyAuth bool
 	// RequiredScopes are needed for every request that needs a token.

@@ -2,6 +2,7 @@ package mcptest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -44,11 +45,43 @@ func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request, req *Request) 
 		s.unauthorized(w, req, err.Error())
 		return
 	}
+	if err := s.proved(w, r, req, info); errors.Is(err, authtest.ErrNonce) {
+		s.challenge(w, []string{param("error", "use_dpop_nonce")})
+		http.Error(w, err.Error(), http.StatusUnauthorized)
+		return
+	} else if err != nil {
+		s.unauthorized(w, req, err.Error())
+		return
+	}
 	if scopes, missing := s.missingScopes(req, info); missing {
 		s.forbidden(w, scopes)
 		return
 	}
+	r.Header.Set("Authorization", "Bearer "+req.Token) // the only scheme that the SDK's middleware knows
 	withTokenInfo(info, next).ServeHTTP(w, r)
+}
+
+// proved checks the scheme of a request and, for a token that is bound to a key,
+// the proof.
+func (s *Server) proved(w http.ResponseWriter, r *http.Request, req *Request, info authtest.Info) error {
+	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if info.Thumbprint == "" {
+		if strings.EqualFold(scheme, "DPoP") {
+			return errors.New("mcptest: a bearer token with the scheme DPoP")
+		}
+		return nil
+	}
+	if !strings.EqualFold(scheme, "DPoP") {
+		return errors.New("mcptest: a bound token with the scheme Bearer")
+	}
+	thumbprint, err := s.opts.Auth.VerifyProof(r, s.URL(), req.Token)
+	if nonce := s.opts.Auth.Nonce(); nonce != "" {
+		w.Header().Set("DPoP-Nonce", nonce)
+	}
+	if err == nil && thumbprint != info.Thumbprint {
+		err = errors.New("mcptest: a proof of another key")
+	}
+	return err
 }
 
 // withTokenInfo runs h with the token's info in the context, where the SDK
@@ -129,7 +162,11 @@ func (s *Server) challenge(w http.ResponseWriter, params []string) {
 		if metadata != "" && !c.OmitResourceMetadata {
 			params = append(params, param("resource_metadata", metadata))
 		}
-		value = strings.TrimSpace("Bearer " + strings.Join(params, ", "))
+		scheme := "Bearer "
+		if s.opts.DPoP {
+			scheme = "DPoP "
+		}
+		value = strings.TrimSpace(scheme + strings.Join(params, ", "))
 	}
 	w.Header().Set("WWW-Authenticate", value)
 }

@@ -31,7 +31,7 @@ type Request struct {
 	Method   string
 	Path     string
 	Header   http.Header
-	// Token is the bearer token.
+	// Token is the access token, whatever its scheme.
 	Token string
 	// RPCMethod is the JSON-RPC method; empty for other requests.
 	RPCMethod string
@@ -101,7 +101,7 @@ func (s *Server) Cancelled() int {
 	return s.cancelled
 }
 
-// Tokens returns the distinct bearer tokens seen, the first one seen first.
+// Tokens returns the distinct access tokens seen, the first one seen first.
 func (s *Server) Tokens() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +185,7 @@ func (s *Server) tally(req *Request) {
 
 func bearer(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	if !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP") {
 		return ""
 	}
 	return strings.TrimSpace(token)
