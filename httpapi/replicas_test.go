@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -99,21 +100,45 @@ func TestRateLimitCostsOfWarmCalls(t *testing.T) {
 			s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL()})
 			require.NoError(t, err)
 			t.Cleanup(s.Close)
-			w.replica(t, byHeader, func(c *session.Config) { c.Store, c.InsecurePlaintext = s, true },
+			timed := &timedCounter{Store: s}
+			w.replica(t, byHeader, func(c *session.Config) { c.Store, c.InsecurePlaintext = timed, true },
 				func(c *httpapi.Config) { c.RequestsPerMinute = tc.limit })
 			b := w.browser(t, "alice")
 			id := b.authorized()
 			require.Equal(t, 200, b.call(id, "echo", `{}`).status)
-			withinAMinute()
-			require.NoError(t, server.ResetStats())
-			for range 200 {
-				require.Equal(t, 200, b.call(id, "echo", `{}`).status)
+			for try := 0; ; try++ {
+				withinAMinute()
+				timed.slow.Store(false)
+				require.NoError(t, server.ResetStats())
+				for range 200 {
+					require.Equal(t, 200, b.call(id, "echo", `{}`).status)
+				}
+				stats, err := server.CommandStats()
+				require.NoError(t, err)
+				if timed.slow.Load() && try < 5 {
+					continue // a replica that waits too long for the store goes on alone, and asks again
+				}
+				require.LessOrEqual(t, stats["evalsha"]+stats["eval"], tc.budget+btoi(tc.budget > 0), "%v", stats)
+				break
 			}
-			stats, err := server.CommandStats()
-			require.NoError(t, err)
-			require.LessOrEqual(t, stats["evalsha"]+stats["eval"], tc.budget+btoi(tc.budget > 0), "%v", stats)
 		})
 	}
+}
+
+// timedCounter notices counts that took long.
+type timedCounter struct {
+	*redisstore.Store
+	slow atomic.Bool
+}
+
+func (c *timedCounter) Add(ctx context.Context, key string, n int64, expiry time.Time) (int64, error) {
+	began := time.Now()
+	defer func() {
+		if time.Since(began) > 100*time.Millisecond {
+			c.slow.Store(true)
+		}
+	}()
+	return c.Store.Add(ctx, key, n, expiry)
 }
 
 func btoi(b bool) int64 {
