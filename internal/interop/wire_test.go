@@ -37,10 +37,10 @@ type exchange struct {
 	answer       map[string]any // of a JSON object
 }
 
-// token returns the bearer token of the request.
-func (e *exchange) token() string {
-	token, _ := strings.CutPrefix(e.header.Get("Authorization"), "Bearer ")
-	return token
+// authorization returns the scheme (Bearer or DPoP) and the token of the request.
+func (e *exchange) authorization() (scheme, token string) {
+	scheme, token, _ = strings.Cut(e.header.Get("Authorization"), " ")
+	return scheme, token
 }
 
 // text returns a string of the answer.
@@ -79,8 +79,8 @@ func newWire(t *testing.T) *wire {
 		}
 		w.mu.Lock()
 		w.exchanges = append(w.exchanges, e)
-		if token := e.token(); token != "" && token == w.rejected {
-			r.Header.Set("Authorization", "Bearer rejected")
+		if scheme, token := e.authorization(); token != "" && token == w.rejected {
+			r.Header.Set("Authorization", scheme+" rejected")
 		}
 		w.mu.Unlock()
 		r.Body = io.NopCloser(bytes.NewReader(body))
