@@ -59,6 +59,13 @@ func (f *fake) note(call string, caller session.Caller, sessionID string) {
 	f.caller, f.session = caller, sessionID
 }
 
+// got notes the arguments of a call.
+func (f *fake) got(args any, ask session.Ask) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.args, f.ask = args, ask
+}
+
 func (f *fake) called() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -114,19 +121,19 @@ func (f *fake) ListPage(_ context.Context, caller session.Caller, id string, lis
 
 func (f *fake) GetPromptAsking(_ context.Context, caller session.Caller, id string, p *mcp.GetPromptParams, ask session.Ask) (*oauthclient.Result[mcp.GetPromptResult], error) {
 	f.note("prompt "+p.Name, caller, id)
-	f.args, f.ask = p.Arguments, ask
+	f.got(p.Arguments, ask)
 	return new(resultOf[mcp.GetPromptResult](`{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}],"x":9007199254740993}`)), f.err
 }
 
 func (f *fake) ReadResourceAsking(_ context.Context, caller session.Caller, id string, p *mcp.ReadResourceParams, ask session.Ask) (*oauthclient.Result[mcp.ReadResourceResult], error) {
 	f.note("read "+p.URI, caller, id)
-	f.ask = ask
+	f.got(nil, ask)
 	return new(resultOf[mcp.ReadResourceResult](`{"contents":[{"uri":"file:///a","text":"x"}],"x":9007199254740993}`)), f.err
 }
 
 func (f *fake) Complete(_ context.Context, caller session.Caller, id string, p *mcp.CompleteParams) (*oauthclient.Result[mcp.CompleteResult], error) {
 	f.note("complete", caller, id)
-	f.args = p
+	f.got(p, session.Ask{})
 	return new(resultOf[mcp.CompleteResult](`{"completion":{"values":["a"],"x":9007199254740993}}`)), f.err
 }
 
@@ -137,7 +144,7 @@ func (f *fake) Server(_ context.Context, caller session.Caller, id string) (oaut
 
 func (f *fake) CallToolAsking(ctx context.Context, caller session.Caller, id, name string, args any, ask session.Ask, push func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error) {
 	f.note("call "+name, caller, id)
-	f.args, f.ask = args, ask
+	f.got(args, ask)
 	if f.progress != nil && push != nil {
 		if err := f.progress(ctx, push); err != nil {
 			return nil, err

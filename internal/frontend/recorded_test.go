@@ -119,10 +119,14 @@ type exchange struct {
 	Answer         string
 }
 
+// tableGuards are those that package httpapi has in Go too, and tests with a
+// table.
+var tableGuards = []string{"connect", "auth", "error", "list", "call", "prompts", "resources", "templates", "prompt", "resource", "completion", "input"}
+
 // answers are those in an exchange: one, or each event of a stream.
 func (e exchange) answers() (answers []answer) {
 	if e.Method == "guard" {
-		return []answer{{Want: e.Target, Of: allGuards[:5], Body: e.Answer}}
+		return []answer{{Want: e.Target, Of: tableGuards, Body: e.Answer}}
 	}
 	route := routeOf(e.Target)
 	kind, guard := routes[route].kind, routes[route].guard
@@ -137,6 +141,9 @@ func (e exchange) answers() (answers []answer) {
 		if e.Method == http.MethodHead || guard == "error" || routes[route].kind == "" {
 			return nil
 		}
+		if e.Status == http.StatusAccepted {
+			guard = "input"
+		}
 		return []answer{{kind, guard, allGuards, e.Answer}}
 	case "text/event-stream":
 		for event := range strings.SplitSeq(e.Answer, "\n\n") {
@@ -145,6 +152,8 @@ func (e exchange) answers() (answers []answer) {
 			case !found: // a heartbeat
 			case name == "progress":
 				answers = append(answers, answer{"ToolProgress", "progress", allGuards, data})
+			case name == "inputRequired":
+				answers = append(answers, answer{kind, "input", allGuards, data})
 			case name == "error":
 				answers = append(answers, failed(kind, data))
 			default:
