@@ -101,6 +101,7 @@ func TestRateLimitCostsOfWarmCalls(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(s.Close)
 			timed := &timedCounter{Store: s}
+			withinAMinute() // a minute that begins after the first call begins with small portions
 			w.replica(t, byHeader, func(c *session.Config) { c.Store, c.InsecurePlaintext = timed, true },
 				func(c *httpapi.Config) { c.RequestsPerMinute = tc.limit })
 			b := w.browser(t, "alice")

@@ -38,6 +38,8 @@ test("the popup gets no hold on the page", async () => {
   await client().connect(MCP, { eagerPopup: true });
   assert.equal(user.popups.length, 1);
   assert.equal(user.popups[0].opener, null);
+  // The user closes it, when the callback page has loaded.
+  for (let i = 0; i < 500 && !user.popups[0].closed; i++) await new Promise((done) => setTimeout(done, 10));
   assert.equal(user.popups[0].closed, true);
 });
 
