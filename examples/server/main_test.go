@@ -181,6 +181,7 @@ func TestJourney(t *testing.T) {
 type process struct {
 	cmd    *exec.Cmd
 	addr   string
+	public string // PUBLIC_URL
 	log    *lockedBuffer
 	exited chan error
 	client *http.Client
@@ -191,21 +192,37 @@ func environ(more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "ADDR=127.0.0.1:0"}, more...)
 }
 
-var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
+var (
+	listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
+	publicURL = regexp.MustCompile(`callback=(https?://[^/\s]+)`)
+)
 
 // start runs the server until it listens.
 func start(t *testing.T, env ...string) *process {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	p := &process{cmd: exec.Command(binary), log: new(lockedBuffer), exited: make(chan error, 1), client: &http.Client{Jar: jar, Transport: &http.Transport{}}}
+	p := &process{cmd: exec.Command(binary), log: new(lockedBuffer), exited: make(chan error, 1)}
+	p.client = &http.Client{Jar: jar, Transport: proxy{p}}
 	p.cmd.Env, p.cmd.Stderr = environ(env...), p.log
 	require.NoError(t, p.cmd.Start())
 	go func() { p.exited <- p.cmd.Wait() }()
 	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
 	require.Eventually(t, func() bool { return listening.MatchString(p.log.String()) }, 10*time.Second, 5*time.Millisecond)
 	p.addr = listening.FindStringSubmatch(p.log.String())[1]
+	p.public = publicURL.FindStringSubmatch(p.log.String())[1]
 	return p
+}
+
+// proxy sends what a browser asks of PUBLIC_URL to the server, and keeps Host.
+type proxy struct{ to *process }
+
+var direct http.Transport
+
+func (p proxy) RoundTrip(r *http.Request) (*http.Response, error) {
+	out := r.Clone(r.Context())
+	out.Host, out.URL.Scheme, out.URL.Host = r.URL.Host, "http", p.to.addr
+	return direct.RoundTrip(out)
 }
 
 // wait returns how the process ended.
@@ -222,7 +239,7 @@ func (p *process) wait(t *testing.T) error {
 
 func (p *process) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.addr+path, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.public+path, nil)
 	require.NoError(t, err)
 	return p.do(t, req)
 }
@@ -231,7 +248,7 @@ func (p *process) post(t *testing.T, path string, body any) (answer httpapi.Resp
 	t.Helper()
 	encoded, err := json.Marshal(body)
 	require.NoError(t, err)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.addr+"/api/mcp"+path, bytes.NewReader(encoded))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.public+"/api/mcp"+path, bytes.NewReader(encoded))
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	_, data := p.do(t, req)

@@ -56,7 +56,7 @@ func TestTrustedProxies(t *testing.T) {
 		p := start(t, "MCPOAUTH_RATE_LIMIT=1", "TRUSTED_PROXIES="+trusted)
 		var statuses []int
 		for i := range 2 {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.addr+"/api/mcp/auth/status?sessionId=x", nil)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.public+"/api/mcp/auth/status?sessionId=x", nil)
 			require.NoError(t, err)
 			req.Header.Set("X-Forwarded-For", fmt.Sprintf("8.8.8.%d", i+1))
 			status, _ := p.do(t, req)
@@ -92,7 +92,7 @@ func TestAllowLoopbackRelaxesNothingElse(t *testing.T) {
 	require.True(t, httpapi.IsConnectError(p.post(t, "/auth/connect", httpapi.ConnectRequest{ServerURL: away.URL})))
 
 	// What protects the front end is as it was.
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+p.addr+"/api/mcp/auth/connect", strings.NewReader(`{}`))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.public+"/api/mcp/auth/connect", strings.NewReader(`{}`))
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Origin", "https://evil.example")
