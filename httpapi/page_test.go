@@ -81,8 +81,9 @@ func TestCallbackHeadersOnEveryPath(t *testing.T) {
 	}
 }
 
-// While the store is away nothing has ended: the page keeps its address, tells
-// nobody of an end, and loads itself again, also where it would redirect.
+// While the store is away the attempt has not ended. The page keeps its address,
+// sends its opener no message, and loads itself again. It does so too where a
+// finished attempt would redirect.
 func TestCallbackPageWaitsForTheStore(t *testing.T) {
 	t.Parallel()
 	for name, after := range map[string]string{"page": "", "redirect": "/done"} {

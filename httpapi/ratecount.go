@@ -37,7 +37,8 @@ type tally struct {
 	waiting      int64         // requests that wait for that answer
 }
 
-// nextPortion returns how many requests to reserve, of those that are left.
+// nextPortion returns how many requests to reserve of the room: the requests that
+// the limit still allows.
 func (t *tally) nextPortion(room int64) int64 {
 	t.portion = max(1, min(2*t.portion, room/portionPart))
 	return max(t.portion, min(t.waiting+1, room))

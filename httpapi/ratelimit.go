@@ -204,9 +204,9 @@ type reservation struct {
 	previous int64 // in the last minute; negative if the store was not asked
 }
 
-// ask reserves n requests in the store, and tells it of those that it does not
-// know of. Each reservation is a part of the count that no other replica has, and
-// only what lies within the limit is granted.
+// ask reserves n requests in the store. It also adds untold: requests that this
+// replica allowed and has not counted in the store yet. No two replicas reserve
+// the same part of the count. The part within the limit is granted.
 func (l *limiter) ask(ctx context.Context, key rateKey, window, n, untold, previous int64) (r reservation, err error) {
 	r.previous = previous
 	r.total, err = l.shared.Add(ctx, l.storeKey(key, window), n+untold, l.expiry(window))

@@ -171,7 +171,8 @@ func TestKnownServers(t *testing.T) {
 	}
 }
 
-// A preset is for its server and for nobody who writes its name.
+// A preset applies to its own server only. Another server whose URL contains that
+// server's name gets the strict policy.
 func TestKnownServers_OthersAreStrict(t *testing.T) {
 	t.Parallel()
 	for _, u := range []string{

@@ -43,7 +43,8 @@ func TestPain03SecretExpiredAtRefresh(t *testing.T) {
 	require.NoError(t, w.call(c))
 }
 
-// Members that are not used, and those that are optional, may be anything.
+// A registration answer may hold any value in a member that the client ignores or
+// that is optional.
 func TestRegistration_OddAnswers(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
@@ -187,8 +188,8 @@ func TestPain03DeadClientAtExchange(t *testing.T) {
 	require.NoError(t, w.call(c))
 }
 
-// A callback is in the hands of whoever sits at a browser: what it says about
-// the client costs the others nothing.
+// A user can forge a callback. Its error about the client drops no registration
+// that other users need.
 func TestRegistration_ForgedCallbackErrorDropsNothing(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"invalid_client", "unauthorized_client"} {

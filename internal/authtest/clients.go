@@ -33,7 +33,7 @@ type Client struct {
 	GrantTypes []string
 	// Name is shown on the consent page.
 	Name string
-	// Scopes are those that a dynamic client registered.
+	// Scopes holds the scopes in the registration of a dynamic client.
 	Scopes []string
 	// Dynamic is set for a client that registered itself (RFC 7591).
 	Dynamic bool

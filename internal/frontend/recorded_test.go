@@ -119,8 +119,8 @@ type exchange struct {
 	Answer         string
 }
 
-// tableGuards are those that package httpapi has in Go too, and tests with a
-// table.
+// tableGuards names the guards that package httpapi also has in Go. Its tests hold
+// their cases in a table.
 var tableGuards = []string{"connect", "auth", "error", "list", "call", "prompts", "resources", "templates", "prompt", "resource", "completion", "input"}
 
 // answers are those in an exchange: one, or each event of a stream.

@@ -89,8 +89,8 @@ func open(t testing.TB, cfg sqlstore.Config) *sqlstore.Store {
 
 func newPrefix() string { return "t" + strings.ToLower(rand.Text()) + "_" }
 
-// databases are those that every test of the store runs on. open returns the
-// pools of two replicas: for SQLite, of a new file.
+// databases lists the databases: every test of the store runs on each. open returns
+// the pools of two replicas. For SQLite both open one new file.
 var databases = []struct {
 	dialect sqlstore.Dialect
 	open    func(t testing.TB) (first, second *sql.DB)

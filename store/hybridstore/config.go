@@ -34,8 +34,8 @@ type Config struct {
 	// OpTimeout, by which an outage is noticed, defaults to 1 s here.
 	Redis redisstore.Config
 
-	// MaxEntries bounds how many records the store remembers, those that it
-	// creates while Redis is away included. In memory only, it is
+	// MaxEntries bounds how many records the store remembers. Records that it
+	// creates while Redis is away count too. In memory only, it is
 	// memstore.Config.MaxEntries. Defaults to 100,000.
 	MaxEntries int
 

@@ -57,7 +57,7 @@ func (s *Store) hasRead(l *lease) {
 }
 
 // endWrite remembers what a write has left behind, nil for nothing, unless
-// another one was under way at the same time: nobody knows which came first.
+// another one was under way at the same time: their order is unknown.
 func (s *Store) endWrite(b before, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
