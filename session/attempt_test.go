@@ -232,15 +232,8 @@ func TestBrowserLeavesDuringCallback(t *testing.T) {
 	m := w.manager(t)
 	info, required := w.connect(t, m, alice)
 	resp := w.approve(t, required.AuthURL)
-	release := w.as.Block(authtest.EndpointToken)
-	t.Cleanup(release)
 	ctx, leave := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		_, err := m.FinishAuth(ctx, alice, "", resp)
-		done <- err
-	}()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 10*time.Second, time.Millisecond)
+	done, release := w.finishHeld(ctx, t, m, resp)
 	leave()
 	release()
 	if err := <-done; err != nil {
@@ -271,14 +264,7 @@ func TestRemovalDuringCallback(t *testing.T) {
 	m, peer := w.manager(t), w.manager(t)
 	info, required := w.connect(t, m, alice)
 	resp := w.approve(t, required.AuthURL)
-	release := w.as.Block(authtest.EndpointToken)
-	t.Cleanup(release)
-	done := make(chan error, 1)
-	go func() {
-		_, err := m.FinishAuth(t.Context(), alice, "", resp)
-		done <- err
-	}()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 10*time.Second, time.Millisecond)
+	done, release := w.finishHeld(t.Context(), t, m, resp)
 	require.NoError(t, peer.RemoveClient(t.Context(), alice, info.ID.Reveal()))
 	release()
 	require.Equal(t, oauthclient.ErrInvalidCallback, <-done)
@@ -287,6 +273,21 @@ func TestRemovalDuringCallback(t *testing.T) {
 	require.Empty(t, w.store.live("session"))
 	require.Empty(t, w.store.live("owner"))
 	requireUnknown(t, m, alice, info.ID.Reveal())
+}
+
+// finishHeld begins to finish an attempt of alice, and returns when the code is at the
+// token endpoint, which answers after release. done gets what FinishAuth returned.
+func (w *world) finishHeld(ctx context.Context, t *testing.T, m *session.Manager, resp oauthclient.AuthorizationResponse) (done <-chan error, release func()) {
+	t.Helper()
+	release = w.as.Block(authtest.EndpointToken)
+	t.Cleanup(release)
+	finished := make(chan error, 1)
+	go func() {
+		_, err := m.FinishAuth(ctx, alice, "", resp)
+		finished <- err
+	}()
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 10*time.Second, time.Millisecond)
+	return finished, release
 }
 
 func requireAttempt(t *testing.T, m *session.Manager, id, attemptID string, want session.AttemptInfo) {

@@ -219,14 +219,7 @@ func TestCloseWaitsForACallback(t *testing.T) {
 	m := w.manager(t)
 	info, required := w.connect(t, m, alice)
 	resp := w.approve(t, required.AuthURL)
-	release := w.as.Block(authtest.EndpointToken)
-	t.Cleanup(release)
-	done := make(chan error, 1)
-	go func() {
-		_, err := m.FinishAuth(t.Context(), alice, "", resp)
-		done <- err
-	}()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 10*time.Second, time.Millisecond)
+	done, release := w.finishHeld(t.Context(), t, m, resp)
 	closed := make(chan error, 1)
 	go func() { closed <- m.Close() }()
 	require.Eventually(t, func() bool { _, err := m.Sessions(t.Context(), session.Caller{}); return err == session.ErrClosed }, 10*time.Second, time.Millisecond) //nolint:errorlint // exactly that
