@@ -9,6 +9,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/ports"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -202,9 +203,9 @@ func TestRefresh_MovedTokenEndpointIsFoundAgain(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, authtest.Options{}, mcptest.Options{})
 		c := w.connected()
-		gone := authtest.New(authtest.Options{})
-		gone.Close()
-		w.edit(func(creds *oauthclient.Credentials) { creds.TokenEndpoint = gone.EndpointURL(authtest.EndpointToken) })
+		gone, err := ports.Refused()
+		require.NoError(t, err)
+		w.edit(func(creds *oauthclient.Credentials) { creds.TokenEndpoint = "http://" + gone + "/token" })
 		w.clock.Advance(2 * time.Hour)
 		require.NoError(t, w.call(c))
 	})

@@ -1,18 +1,19 @@
 package interop_test
 
 import (
-	"net"
 	"net/http"
 	"net/url"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/ports"
 )
 
 var hydraListening = regexp.MustCompile(`Setting up http server on (127\.0\.0\.1:\d+)[\s\S]*Setting up http server on 127\.0\.0\.1:\d+`)
@@ -73,15 +74,12 @@ func awaitKeys(t *testing.T, hydra string) {
 	require.Eventually(t, ready, startTimeout, 100*time.Millisecond, "it makes no keys")
 }
 
-// freePort returns a port that was free a moment ago.
+// freePort returns a port for Hydra to listen on.
 func freePort(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := ports.Free()
 	require.NoError(t, err)
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	require.NoError(t, err)
-	return port
+	return strconv.Itoa(port)
 }
 
 // A deployment that gives its scopes to every client that registers.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/mcpoauth/mcpoauth/internal/ports"
 )
 
 const clusterSlots = 16384
@@ -29,7 +31,7 @@ func (c *Cluster) start(n int) error {
 	buses := make([]int, n)
 	for i := range n {
 		var err error
-		if buses[i], err = freePort(); err != nil {
+		if buses[i], err = ports.Free(); err != nil {
 			return err
 		}
 		node, err := Start(Options{Config: []string{

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mcpoauth/mcpoauth/internal/ports"
 )
 
 // ErrMissing is returned when there is no redis-server in PATH.
@@ -71,7 +73,7 @@ func start(opts Options, role string) (*Server, error) {
 	s := &Server{opts: opts, dir: dir, isRole: role}
 	// A port that was free may be taken by the time the server binds it.
 	for range startAttempts {
-		if s.port, err = freePort(); err == nil {
+		if s.port, err = ports.Free(); err == nil {
 			if err = s.configure(); err == nil {
 				err = s.Restart()
 			}
@@ -91,15 +93,6 @@ func binary() (string, error) {
 		return "", ErrMissing
 	}
 	return path, nil
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // configure writes redis.conf and what it refers to.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mcpoauth/mcpoauth/internal/ports"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
@@ -161,7 +162,7 @@ func TestContractWithRedis(t *testing.T) {
 
 func TestContractWithoutRedis(t *testing.T) {
 	t.Parallel()
-	url := "redis://" + closedPort(t)
+	url := "redis://" + refused(t)
 	storetest.Run(t, func(t testing.TB) storetest.Backend {
 		s, _ := open(t, onURL(url))
 		isolated, _ := open(t, onURL(url))
@@ -199,13 +200,12 @@ func (s alone) Extend(ctx context.Context, key string, expiry time.Time) error {
 	return err
 }
 
-// closedPort is an address at which nobody listens.
-func closedPort(t testing.TB) string {
+// refused is an address that refuses connections.
+func refused(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := ports.Refused()
 	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 func TestEmptyURLIsMemory(t *testing.T) {
