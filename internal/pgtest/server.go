@@ -24,8 +24,8 @@ var ErrMissing = errors.New("pgtest: no PostgreSQL found; install it with: " +
 	"apt-get install postgresql (Debian, Ubuntu), apk add postgresql (Alpine) or brew install postgresql (macOS)")
 
 const (
-	startTimeout = 30 * time.Second
-	stopTimeout  = 15 * time.Second
+	startTimeout = time.Minute
+	stopTimeout  = 30 * time.Second
 )
 
 // Options describe a server.

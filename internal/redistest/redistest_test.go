@@ -13,6 +13,9 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 )
 
+// patience bounds what happens soon, on a busy machine.
+const patience = 30 * time.Second
+
 // do is one command that has to succeed.
 func do(t *testing.T, s *redistest.Server, args ...string) any {
 	t.Helper()
@@ -41,6 +44,28 @@ func TestRestartWithoutPersistenceIsEmpty(t *testing.T) {
 	s.Shutdown()
 	require.NoError(t, s.Restart())
 	require.Nil(t, do(t, s, "GET", "k"))
+}
+
+// A server whose port another one has taken does not pass for running.
+func TestRestartOnATakenPort(t *testing.T) {
+	t.Parallel()
+	s := redistest.Run(t, redistest.Options{})
+	s.Kill()
+	l, err := net.Listen("tcp", s.Addr())
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 100))
+			_, _ = conn.Write([]byte("+PONG\r\n"))
+			_ = conn.Close()
+		}
+	}()
+	require.ErrorContains(t, s.Restart(), "another server is on the port")
 }
 
 func TestPauseAndResume(t *testing.T) {
@@ -153,36 +178,36 @@ func TestProxy(t *testing.T) {
 	conn, err := net.Dial("tcp", p.Addr())
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, ping(conn, time.Second))
+	require.NoError(t, ping(conn, patience))
 	p.Silence()
 	require.ErrorIs(t, ping(conn, 30*time.Millisecond), os.ErrDeadlineExceeded, "a silent network passes nothing on")
 	p.Heal()
-	require.NoError(t, ping(conn, time.Second), "what was held back arrives")
+	require.NoError(t, ping(conn, patience), "what was held back arrives")
 	_, err = io.ReadFull(conn, make([]byte, 1)) // and the answer to it
 	require.NoError(t, err)
 
 	p.Delay(20 * time.Millisecond)
 	start := time.Now()
-	require.NoError(t, ping(conn, time.Second))
+	require.NoError(t, ping(conn, patience))
 	require.GreaterOrEqual(t, time.Since(start), 40*time.Millisecond, "both ways are slow")
 
 	p.Cut()
-	require.Error(t, ping(conn, time.Second), "a cut ends connections")
+	require.Error(t, ping(conn, patience), "a cut ends connections")
 	if again, err := net.Dial("tcp", p.Addr()); err == nil {
-		require.Error(t, ping(again, time.Second), "a cut refuses connections")
+		require.Error(t, ping(again, patience), "a cut refuses connections")
 		again.Close()
 	}
 	p.Heal()
 	again, err := net.Dial("tcp", p.Addr())
 	require.NoError(t, err)
 	defer again.Close()
-	require.NoError(t, ping(again, time.Second))
+	require.NoError(t, ping(again, patience))
 	p.LoseAnswerTo("x")
-	require.ErrorIs(t, ping(again, time.Second), io.EOF, "an answer is lost with its connection")
+	require.ErrorIs(t, ping(again, patience), io.EOF, "an answer is lost with its connection")
 	last, err := net.Dial("tcp", p.Addr())
 	require.NoError(t, err)
 	defer last.Close()
-	require.NoError(t, ping(last, time.Second), "it is lost once")
+	require.NoError(t, ping(last, patience), "it is lost once")
 	p.Silence()
 	_ = ping(last, 10*time.Millisecond) // stopping does not wait for a silent network
 }
@@ -209,8 +234,8 @@ func echo(l net.Listener) {
 }
 
 // ping sends one byte and waits for one.
-func ping(conn net.Conn, patience time.Duration) error {
-	_ = conn.SetDeadline(time.Now().Add(patience))
+func ping(conn net.Conn, wait time.Duration) error {
+	_ = conn.SetDeadline(time.Now().Add(wait))
 	buf := []byte{'x'}
 	if _, err := conn.Write(buf); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-const commandTimeout = 5 * time.Second
+const commandTimeout = 20 * time.Second
 
 // Do sends one command on a connection of its own, as the default user, and
 // returns the answer: a string, an int64, nil or a []any of these. It is meant

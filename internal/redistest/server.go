@@ -23,7 +23,7 @@ var ErrMissing = errors.New("redistest: no redis-server in PATH; install it with
 	"apt-get install redis-server (Debian, Ubuntu), apk add redis (Alpine) or brew install redis (macOS)")
 
 const (
-	startTimeout  = 15 * time.Second
+	startTimeout  = time.Minute
 	startAttempts = 5
 )
 
@@ -213,7 +213,7 @@ func (s *Server) RestartEmpty() error {
 func (s *Server) waitReady(proc *process) error {
 	deadline := time.Now().Add(startTimeout)
 	for {
-		_, err := s.Do("PING")
+		err := s.ready(proc)
 		if err == nil {
 			return nil
 		}
@@ -222,6 +222,18 @@ func (s *Server) waitReady(proc *process) error {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// ready returns nil if the server answers, and not another one on its port.
+func (s *Server) ready(proc *process) error {
+	if _, err := s.Do("PING"); err != nil {
+		return err
+	}
+	info, err := s.Info("server")
+	if err == nil && info["process_id"] != strconv.Itoa(proc.p.Pid) {
+		err = errors.New("another server is on the port")
+	}
+	return err
 }
 
 func (s *Server) logTail() string {
