@@ -25,10 +25,10 @@ func cutOff(t testing.TB, server *redistest.Server, config hybridstore.Config) (
 	return s, log, proxy
 }
 
-// mustLock takes a lock in at most five seconds.
+// mustLock takes a lock. Its leases last for a minute.
 func mustLock(t testing.TB, s store.SessionStore, key string) (unlock func()) {
 	t.Helper()
-	unlock, err := tryLock(t, s, key, 5*time.Second)
+	unlock, err := tryLock(t, s, key, 30*time.Second)
 	require.NoError(t, err)
 	return unlock
 }

@@ -38,7 +38,7 @@ func Example() {
 	defer server.Stop()
 	ctx := context.Background()
 	s, err := hybridstore.New(ctx, hybridstore.Config{
-		Redis:  redisstore.Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond},
+		Redis:  redisstore.Config{URL: server.URL(), OpTimeout: 2 * time.Second},
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -3,15 +3,19 @@ package hybridstore_test
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/redis/rueidis"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/ports"
@@ -51,9 +55,9 @@ func open(t testing.TB, cfg hybridstore.Config) (*hybridstore.Store, *logbook) {
 	return s, log
 }
 
-// onURL is a configuration that notices outages quickly.
+// onURL is a configuration that notices outages soon. A busy machine is no outage.
 func onURL(url string) hybridstore.Config {
-	return hybridstore.Config{Redis: redisstore.Config{URL: url, OpTimeout: 500 * time.Millisecond}}
+	return hybridstore.Config{Redis: redisstore.Config{URL: url, OpTimeout: 2 * time.Second}}
 }
 
 // plain is a view of what is in Redis.
@@ -102,7 +106,7 @@ func requireUnsure(t testing.TB, s store.SessionStore, key string) {
 // eventually waits for what happens in the background.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	require.Eventually(t, condition, 15*time.Second, time.Millisecond, what)
+	require.Eventually(t, condition, time.Minute, time.Millisecond, what)
 }
 
 func waitConnected(t testing.TB, s *hybridstore.Store) {
@@ -234,7 +238,7 @@ func TestBadURLIsAnErrorAtOnce(t *testing.T) {
 		_, err := hybridstore.Open(t.Context(), tt.url)
 		require.ErrorContains(t, err, tt.want, tt.name)
 		require.NotContains(t, err.Error(), canary, tt.name)
-		require.Less(t, time.Since(start), 5*time.Second, tt.name)
+		require.Less(t, time.Since(start), 30*time.Second, tt.name)
 	}
 	config := onURL(server.URL())
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", config, config, config), "right")
@@ -285,38 +289,30 @@ func TestRedisDownAtStart(t *testing.T) {
 	requireValue(t, s, "k", "v2")
 }
 
-// TestReconnectsWithBackoff listens to how often somebody knocks: at pauses that
-// double from 50 ms to 2 s.
+// TestReconnectsWithBackoff: the pauses between attempts double from 50 ms to 2 s.
 func TestReconnectsWithBackoff(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	knocks := make(chan time.Time, 100)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
+	synctest.Test(t, func(t *testing.T) {
+		attempts := make(chan time.Time, 1000)
+		s, _ := open(t, hybridstore.Config{Redis: redisstore.Config{ClientOption: rueidis.ClientOption{
+			InitAddress: []string{"redis.example:6379"},
+			DialCtxFn: func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error) {
+				attempts <- time.Now()
+				return nil, syscall.ECONNREFUSED
+			},
+		}}})
+		last := <-attempts
+		for i, most := range []time.Duration{50, 100, 200, 400, 800, 1600, 2000, 2000} {
+			next := <-attempts
+			for next.Equal(last) { // a client may dial twice
+				next = <-attempts
 			}
-			conn.Close()
-			knocks <- time.Now()
+			pause := next.Sub(last)
+			require.GreaterOrEqual(t, pause, most*time.Millisecond/2, "pause %d: half of it is random", i)
+			require.LessOrEqual(t, pause, most*time.Millisecond, "pause %d", i)
+			last = next
 		}
-	}()
-	open(t, onURL("redis://"+l.Addr().String()))
-	var pauses []time.Duration
-	last := <-knocks
-	wants := []time.Duration{50, 100, 200, 400, 800, 1600, 2000, 2000} // at most; half of each is random
-	for len(pauses) < len(wants) {
-		next := <-knocks
-		if pause := next.Sub(last); pause > 20*time.Millisecond { // a client may knock twice
-			pauses = append(pauses, pause)
-		}
-		last = next
-	}
-	for i, want := range wants {
-		require.GreaterOrEqual(t, pauses[i], want*time.Millisecond/2-5*time.Millisecond, "pause %d of %v", i, pauses)
-		// Without the limit the last one were 6.4 s; a busy machine adds to each.
-		require.Less(t, pauses[i], 4500*time.Millisecond, "pause %d of %v", i, pauses)
-	}
+		s.Close()
+		time.Sleep(time.Minute) // of the bubble, for what the client has scheduled
+	})
 }

@@ -48,20 +48,25 @@ func startLoad(t *testing.T, configs ...redisstore.Config) *load {
 }
 
 // count adds one again and again. A read may lag behind; then the write is
-// refused. After an outage, one more may be stored than was confirmed.
+// refused. A write whose outcome is unknown may have added one.
 func (l *load) count(ctx context.Context, user int) {
 	key := "user" + strconv.Itoa(user)
+	unknown := int64(0) // writes since the last one that was confirmed
 	for n := 0; ctx.Err() == nil; n++ {
 		s := l.replicas[n%2]
 		old, _, err := s.Get(ctx, key)
 		if err == nil {
 			value, _ := strconv.ParseInt(string(old), 10, 64)
 			err = s.Swap(ctx, key, old, strconv.AppendInt(nil, value+1, 10), later())
-			if err == nil {
-				if confirmed := l.counts[user].Load(); value != confirmed && value != confirmed+1 {
-					l.t.Errorf("user %d: %d was replaced when %d was confirmed", user, value, confirmed)
+			switch {
+			case err == nil:
+				if confirmed := l.counts[user].Load(); value < confirmed || value > confirmed+unknown {
+					l.t.Errorf("user %d: %d was replaced when %d was confirmed, and %d unknown", user, value, confirmed, unknown)
 				}
 				l.counts[user].Store(value + 1)
+				unknown = 0
+			case !errors.Is(err, store.ErrConflict):
+				unknown++
 			}
 		}
 		switch {
@@ -88,32 +93,40 @@ func (l *load) waitForProgress() {
 			}
 		}
 		return true
-	}, 20*time.Second, time.Millisecond, "the users do not get on")
+	}, time.Minute, time.Millisecond, "the users do not get on")
 }
 
-// finish stops the users and requires that nothing was lost.
+// waitForOutage waits until a user is told of an outage.
+func (l *load) waitForOutage() {
+	l.t.Helper()
+	before := l.outages.Load()
+	require.Eventually(l.t, func() bool { return l.outages.Load() > before }, time.Minute, time.Millisecond)
+}
+
+// finish stops the users and requires that nothing was lost. The last count may
+// have been cut off when the load was stopped.
 func (l *load) finish() {
 	l.t.Helper()
 	l.waitForProgress()
 	l.stop()
 	l.users.Wait()
 	for user := range users {
+		confirmed := strconv.FormatInt(l.counts[user].Load(), 10)
+		oneMore := strconv.FormatInt(l.counts[user].Load()+1, 10)
 		for _, s := range l.replicas {
-			got, _, err := s.Get(l.t.Context(), "user"+strconv.Itoa(user))
-			require.NoError(l.t, err)
-			value, err := strconv.ParseInt(string(got), 10, 64)
-			require.NoError(l.t, err)
-			// The last count may have been cut off when the load was stopped.
-			require.InDelta(l.t, l.counts[user].Load(), value, 1)
+			require.Eventually(l.t, func() bool { // a cache may lag behind
+				got, _, err := s.Get(l.t.Context(), "user"+strconv.Itoa(user))
+				return err == nil && (string(got) == confirmed || string(got) == oneMore)
+			}, time.Minute, time.Millisecond, "user %d has not %s", user, confirmed)
 		}
 	}
 }
 
-// TestKilledAndRestartedWithData is short enough for nobody to notice.
+// TestKilledAndRestartedWithData is short enough for no caller to notice.
 func TestKilledAndRestartedWithData(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{Persist: true})
-	l := startLoad(t, redisstore.Config{URL: server.URL(), OpTimeout: 10 * time.Second})
+	l := startLoad(t, redisstore.Config{URL: server.URL(), OpTimeout: 30 * time.Second})
 	for range 3 {
 		server.Kill()
 		time.Sleep(50 * time.Millisecond)
@@ -134,7 +147,7 @@ func TestRestartedEmpty(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, _, err := s.Get(t.Context(), "k")
 		return errors.Is(err, store.ErrNotFound)
-	}, 5*time.Second, time.Millisecond, "what is gone is not found, not an error, and not in the cache")
+	}, 30*time.Second, time.Millisecond, "what is gone is not found, not an error, and not in the cache")
 	require.ErrorIs(t, s.Swap(t.Context(), "k", []byte("v"), []byte("w"), later()), store.ErrConflict)
 	create(t, s, "k", "again")
 	requireValue(t, s, "k", "again")
@@ -144,14 +157,14 @@ func TestRestartedEmpty(t *testing.T) {
 func TestPaused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
-	l := startLoad(t, redisstore.Config{URL: server.URL(), OpTimeout: 10 * time.Second})
+	l := startLoad(t, redisstore.Config{URL: server.URL(), OpTimeout: 30 * time.Second})
 	require.NoError(t, server.Pause())
 	time.Sleep(400 * time.Millisecond)
 	require.NoError(t, server.Resume())
 	l.finish()
 	require.Zero(t, l.outages.Load())
 
-	s := open(t, redisstore.Config{URL: server.URL(), OpTimeout: 150 * time.Millisecond})
+	s := open(t, redisstore.Config{URL: server.URL(), OpTimeout: time.Second})
 	create(t, s, "k", "v")
 	require.NoError(t, server.Pause())
 	for name, op := range map[string]func() error{
@@ -163,8 +176,8 @@ func TestPaused(t *testing.T) {
 		start := time.Now()
 		err := op()
 		requireOutage(t, err)
-		require.ErrorContains(t, err, "no answer within 150ms", name)
-		require.Less(t, time.Since(start), 3*time.Second, name)
+		require.ErrorContains(t, err, "no answer within 1s", name)
+		require.Less(t, time.Since(start), 20*time.Second, name)
 	}
 	require.NoError(t, server.Resume())
 	requireEventually(t, s, "k", "w")
@@ -175,26 +188,23 @@ func TestNetworkCutAndHealed(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	proxy := redistest.RunProxy(t, server.Addr())
-	config := redisstore.Config{URL: server.URL(), OpTimeout: 100 * time.Millisecond}
+	config := redisstore.Config{URL: server.URL(), OpTimeout: time.Second}
 	behind := config
 	behind.URL = server.URLAt(proxy.Addr())
 	l := startLoad(t, config, behind)
 	for range 2 {
-		proxy.Cut()
-		time.Sleep(300 * time.Millisecond)
-		proxy.Heal()
-		l.waitForProgress()
-		proxy.Silence()
-		time.Sleep(300 * time.Millisecond)
-		proxy.Heal()
-		l.waitForProgress()
+		for _, fail := range []func(){proxy.Cut, proxy.Silence} {
+			fail()
+			l.waitForOutage() // one longer than OpTimeout is an error
+			proxy.Heal()
+			l.waitForProgress()
+		}
 	}
 	l.finish()
-	require.Positive(t, l.outages.Load(), "an outage longer than OpTimeout is an error")
 }
 
 // TestLostAnswers has writes happen whose answers never come, and requires that
-// each takes effect once, and is not reported as lost to somebody else.
+// each takes effect once, and is not reported as lost to another writer.
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -213,14 +223,14 @@ func TestLostAnswers(t *testing.T) {
 	proxy.LoseAnswerTo("EVALSHA")
 	err := s.Swap(ctx, "k", []byte("v1"), []byte("v3"), later())
 	requireOutage(t, err)
-	require.ErrorContains(t, err, "may or may not have happened", "somebody else may have written over it")
+	require.ErrorContains(t, err, "may or may not have happened", "another writer may have written over it")
 	requireValue(t, s, "k", "v2")
 
 	proxy.LoseAnswerTo("EVALSHA")
 	err = s.Swap(ctx, "k", []byte("v2"), nil, time.Time{})
 	requireOutage(t, err)
 	require.ErrorContains(t, err, "may or may not have happened",
-		"it is gone, but it cannot be told who took it")
+		"it is gone, but another taker may have it")
 	_, _, err = s.Get(ctx, "k")
 	require.ErrorIs(t, err, store.ErrNotFound)
 
@@ -244,7 +254,7 @@ func TestSentinelFailover(t *testing.T) {
 	group := redistest.RunSentinel(t)
 	replicas := [2]*redisstore.Store{}
 	for i := range replicas {
-		replicas[i] = open(t, redisstore.Config{URL: group.URL(), OpTimeout: 20 * time.Second})
+		replicas[i] = open(t, redisstore.Config{URL: group.URL(), OpTimeout: time.Minute})
 	}
 	create(t, replicas[0], "k", "v0")
 	require.NoError(t, group.Sync())

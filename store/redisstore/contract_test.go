@@ -176,7 +176,7 @@ func TestRestrictedUserWhileClusterMoves(t *testing.T) {
 
 	as := func(user string) *redisstore.Store {
 		return open(t, redisstore.Config{
-			URL: "redis://" + user + ":s3cret@" + cluster.Nodes[0].Addr(), KeyPrefix: "mcpoauth:", OpTimeout: time.Second,
+			URL: "redis://" + user + ":s3cret@" + cluster.Nodes[0].Addr(), KeyPrefix: "mcpoauth:", OpTimeout: 3 * time.Second,
 		})
 	}
 	s := as("mcpoauth")

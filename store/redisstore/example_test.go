@@ -75,7 +75,7 @@ func ExampleConfig_client() {
 	// PONG <nil>
 }
 
-// An outage is not an answer: nobody is logged out by it.
+// An outage is not an answer: users stay logged in.
 func ExampleStore_Get_outage() {
 	server, err := redistest.Start(redistest.Options{})
 	if err != nil {
@@ -83,7 +83,7 @@ func ExampleStore_Get_outage() {
 		return
 	}
 	defer server.Stop()
-	s, err := redisstore.New(context.Background(), redisstore.Config{URL: server.URL(), OpTimeout: 100 * time.Millisecond})
+	s, err := redisstore.New(context.Background(), redisstore.Config{URL: server.URL(), OpTimeout: 2 * time.Second})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -24,9 +24,9 @@ func contextWithTimeout(t testing.TB, d time.Duration) (context.Context, context
 	return context.WithTimeout(t.Context(), d)
 }
 
-// TestStalledHolderHarmsNobody is the reason for tokens and for Swap: a holder
+// TestStalledHolderDoesNoHarm is the reason for tokens and for Swap: a holder
 // wakes up after its lease has ended and goes on as if it had not.
-func TestStalledHolderHarmsNobody(t *testing.T) {
+func TestStalledHolderDoesNoHarm(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	stalled, next := open(t, redisstore.Config{URL: server.URL()}), open(t, redisstore.Config{URL: server.URL()})
@@ -48,7 +48,7 @@ func TestStalledHolderHarmsNobody(t *testing.T) {
 	ctx, cancel := contextWithTimeout(t, 50*time.Millisecond)
 	defer cancel()
 	_, err = stalled.Lock(ctx, "token", time.Minute)
-	require.ErrorIs(t, err, context.DeadlineExceeded, "its unlock releases nobody else's lease")
+	require.ErrorIs(t, err, context.DeadlineExceeded, "its unlock releases no other holder's lease")
 	requireEventually(t, stalled, "token", "refresh-2")
 }
 
@@ -160,6 +160,7 @@ func TestWaitingAsksSeldom(t *testing.T) {
 	unlock, err := holder.Lock(t.Context(), "k", time.Minute)
 	require.NoError(t, err)
 	require.NoError(t, server.ResetStats())
+	began := time.Now()
 	var granted atomic.Int32
 	var wg sync.WaitGroup
 	for range 100 {
@@ -176,7 +177,8 @@ func TestWaitingAsksSeldom(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	stats, err := server.CommandStats()
 	require.NoError(t, err)
-	require.LessOrEqual(t, stats["evalsha"], int64(12), "one waiter asks, less and less often")
+	tenths := int64(time.Since(began) / (100 * time.Millisecond))
+	require.LessOrEqual(t, stats["evalsha"], 7+tenths, "one waiter asks, less and less often: at most every 100 ms in the end")
 	require.Zero(t, granted.Load())
 	require.Equal(t, 1, waiting.Waiting())
 
@@ -184,7 +186,7 @@ func TestWaitingAsksSeldom(t *testing.T) {
 	unlock()
 	wg.Wait()
 	t.Logf("100 waiters in turn: %v", time.Since(start))
-	require.Zero(t, waiting.Waiting(), "nothing is remembered about a lock that nobody waits for")
+	require.Zero(t, waiting.Waiting(), "nothing is remembered about a lock without waiters")
 }
 
 // TestCancelledLockLeavesNoLease cancels while the answer is on its way.
@@ -199,7 +201,7 @@ func TestCancelledLockLeavesNoLease(t *testing.T) {
 	_, err := s.Lock(ctx, "k", time.Minute)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	proxy.Heal()
-	ctx, cancel = contextWithTimeout(t, 5*time.Second)
+	ctx, cancel = contextWithTimeout(t, 30*time.Second)
 	defer cancel()
 	unlock, err := s.Lock(ctx, "k", time.Minute)
 	require.NoError(t, err)
@@ -210,29 +212,29 @@ func TestCancelledLockLeavesNoLease(t *testing.T) {
 func TestUnlockBoundsItsOwnTime(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
-	s := open(t, redisstore.Config{URL: server.URL(), OpTimeout: 200 * time.Millisecond})
+	s := open(t, redisstore.Config{URL: server.URL(), OpTimeout: 2 * time.Second})
 	unlock, err := s.Lock(t.Context(), "k", time.Minute)
 	require.NoError(t, err)
 	require.NoError(t, server.Pause())
 	defer func() { require.NoError(t, server.Resume()) }()
 	start := time.Now()
 	unlock()
-	require.Less(t, time.Since(start), 5*time.Second)
+	require.Less(t, time.Since(start), 30*time.Second)
 }
 
 // TestUnlockDuringAnOutage has Redis come back, with the lease, after unlock
-// has stopped waiting for it: nobody is to wait for the rest of the lease.
+// has stopped waiting for it: others do not wait for the rest of the lease.
 func TestUnlockDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{Persist: true})
-	holder := open(t, redisstore.Config{URL: server.URL(), OpTimeout: 100 * time.Millisecond})
+	holder := open(t, redisstore.Config{URL: server.URL(), OpTimeout: 2 * time.Second})
 	other := open(t, redisstore.Config{URL: server.URL()})
 	unlock, err := holder.Lock(t.Context(), "k", 10*time.Minute)
 	require.NoError(t, err)
 	server.Kill()
 	unlock()
 	require.NoError(t, server.Restart())
-	ctx, cancel := contextWithTimeout(t, 20*time.Second)
+	ctx, cancel := contextWithTimeout(t, time.Minute)
 	defer cancel()
 	unlock, err = other.Lock(ctx, "k", time.Minute)
 	require.NoError(t, err)
@@ -256,13 +258,13 @@ func (c deaf) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestGrantThatNobodyHeard has a lock be granted to a replica that does not get
+// TestGrantThatWasNotHeard has a lock be granted to a replica that does not get
 // the answer, and cannot take its request back.
-func TestGrantThatNobodyHeard(t *testing.T) {
+func TestGrantThatWasNotHeard(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	var armed, dead atomic.Bool
-	const opTimeout = 300 * time.Millisecond
+	const opTimeout = 2 * time.Second
 	lost := open(t, redisstore.Config{OpTimeout: opTimeout, ClientOption: rueidis.ClientOption{
 		InitAddress: []string{server.Addr()},
 		DialCtxFn: func(ctx context.Context, addr string, dialer *net.Dialer, _ *tls.Config) (net.Conn, error) {
