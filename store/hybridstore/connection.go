@@ -24,7 +24,7 @@ type link struct {
 }
 
 // run connects, serves and reconnects until Close. It reports the outcome of the
-// first attempt.
+// first attempt: nil once Redis is in service.
 func (s *Store) run(first chan<- error) {
 	var client *redis.Store
 	defer func() {
@@ -43,16 +43,16 @@ func (s *Store) run(first chan<- error) {
 		} else {
 			err = client.Ping(s.background)
 		}
+		if err == nil {
+			s.serve(client, away, first)
+			first, pause, away, refused = nil, firstRetry, true, false
+			continue
+		}
 		if first != nil {
 			first <- err
-			if first = nil; err != nil && !redis.IsOutage(err) {
+			if first = nil; !redis.IsOutage(err) {
 				return
 			}
-		}
-		if err == nil {
-			s.serve(client, away)
-			pause, away, refused = firstRetry, true, false
-			continue
 		}
 		away = true
 		if !redis.IsOutage(err) && !refused && s.background.Err() == nil {
@@ -72,9 +72,10 @@ func (s *Store) sleep(d time.Duration) {
 	}
 }
 
-// serve puts Redis into service, tells it of what has changed while it was away,
-// and returns when it is out of service.
-func (s *Store) serve(client *redis.Store, away bool) {
+// serve puts Redis into service, reports that to first unless first is nil, tells
+// Redis of what has changed while it was away, and returns when Redis is out of
+// service.
+func (s *Store) serve(client *redis.Store, away bool, first chan<- error) {
 	l := &link{redis: client}
 	l.ended, l.end = context.WithCancel(context.Background())
 	if away {
@@ -84,6 +85,9 @@ func (s *Store) serve(client *redis.Store, away bool) {
 	s.replayed, s.lost = [removed + 1]int{}, 0
 	s.link.Store(l)
 	s.mu.Unlock()
+	if first != nil {
+		first <- nil
+	}
 	s.replayAll(l)
 	s.logReturn(l, away)
 	ticker := time.NewTicker(checkInterval)

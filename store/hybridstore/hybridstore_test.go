@@ -267,6 +267,17 @@ func TestEndedContextEndsOpen(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+// TestConnectedFromTheStart: the first write already goes to Redis.
+func TestConnectedFromTheStart(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	for range 100 {
+		s, _ := open(t, onURL(server.URL()))
+		require.True(t, s.IsRedisConnected())
+		s.Close()
+	}
+}
+
 // TestRedisDownAtStart has a host come up before its Redis.
 func TestRedisDownAtStart(t *testing.T) {
 	t.Parallel()
