@@ -33,7 +33,7 @@ func TestCallbackDuringAnOutage(t *testing.T) {
 		done := b.send("GET", callback, "", "Accept", "text/html")
 		require.Contains(t, []int{200, 503}, done.status, done.body)
 		return done.status == 200
-	}, 20*time.Second, 50*time.Millisecond)
+	}, 30*time.Second, 50*time.Millisecond)
 	require.Equal(t, 200, b.call(begun.AuthRequired.SessionID, "echo", `{}`).status)
 	require.Equal(t, 1, w.as.Counts().Exchanges)
 }

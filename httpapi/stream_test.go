@@ -279,11 +279,11 @@ func TestClosingTheRequestReachesTheMCPServer(t *testing.T) {
 					}
 					ended <- err
 				}()
-				require.Eventually(t, func() bool { return w.mcp.Executed("slow") == 1 }, 20*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return w.mcp.Executed("slow") == 1 }, 30*time.Second, time.Millisecond)
 				require.Zero(t, w.mcp.Cancelled())
 				cancel()
 				require.ErrorIs(t, <-ended, context.Canceled)
-				require.Eventually(t, func() bool { return w.mcp.Cancelled() == 1 }, 20*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return w.mcp.Cancelled() == 1 }, 30*time.Second, time.Millisecond)
 				if opts.Stateful {
 					notices := w.mcp.RPC("notifications/cancelled")
 					require.Len(t, notices, 1)

@@ -239,13 +239,13 @@ func TestCancellationReachesTheServer(t *testing.T) {
 				_, err := c.CallTool(ctx, "slow", map[string]int{"count": 1, "intervalMs": 60_000})
 				done <- err
 			}()
-			require.Eventually(t, func() bool { return w.mcp.Executed("slow") == 1 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return w.mcp.Executed("slow") == 1 }, 30*time.Second, time.Millisecond)
 			cancel()
 			err := <-done
 			require.ErrorIs(t, err, context.Canceled)
 			var temporary *oauthclient.TemporaryError
 			require.NotErrorAs(t, err, &temporary)
-			require.Eventually(t, func() bool { return w.mcp.Cancelled() == 1 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return w.mcp.Cancelled() == 1 }, 30*time.Second, time.Millisecond)
 			require.NoError(t, w.call(c), "the connection goes on")
 		})
 	}

@@ -254,11 +254,11 @@ func TestFinishAuthOutlivesItsCaller(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- c.FinishAuth(ctx, resp) }()
-	require.Eventually(t, func() bool { return len(w.as.Requests(authtest.EndpointToken)) == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.Requests(authtest.EndpointToken)) == 1 }, 30*time.Second, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 	release()
-	require.Eventually(t, func() bool { return w.stored().Authorized() }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.stored().Authorized() }, 30*time.Second, time.Millisecond)
 	require.NoError(t, w.call(c))
 }
 

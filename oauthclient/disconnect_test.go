@@ -78,7 +78,7 @@ func TestDisconnect_RaceWithFinishAuthLeavesNoTokens(t *testing.T) {
 	release := w.as.Block(authtest.EndpointToken)
 	finished := make(chan error, 1)
 	go func() { finished <- c.FinishAuth(t.Context(), resp) }()
-	require.Eventually(t, func() bool { return w.as.Held() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.as.Held() == 1 }, 30*time.Second, time.Millisecond)
 	require.NoError(t, c.Disconnect(t.Context()))
 	release()
 	require.ErrorIs(t, <-finished, oauthclient.ErrNotConnected)
@@ -173,7 +173,7 @@ func TestDisconnectDuringARefresh(t *testing.T) {
 	release := w.as.Block(authtest.EndpointToken)
 	called, disconnected := make(chan error), make(chan error)
 	go func() { called <- w.call(c) }()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 30*time.Second, time.Millisecond)
 	go func() { disconnected <- c.Disconnect(t.Context()) }()
 	release()
 	<-called // either way

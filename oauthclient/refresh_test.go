@@ -185,7 +185,7 @@ func TestPain01RefreshOutlivesItsCaller(t *testing.T) {
 		_, err := c.CallTool(ctx, "echo", nil)
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 30*time.Second, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 	release()

@@ -274,7 +274,7 @@ func TestTokenThatArrivedInTheMeantimeIsUsed(t *testing.T) {
 	release := w.mcp.BlockRPC("tools/call")
 	done := make(chan error)
 	go func() { done <- w.call(c) }()
-	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 2 }, 30*time.Second, time.Millisecond)
 	w.finish(c, required)
 	release()
 	require.NoError(t, <-done)

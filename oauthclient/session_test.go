@@ -169,7 +169,7 @@ func TestBadAnswersBreakNoOtherCall(t *testing.T) {
 				_, err := c.CallTool(t.Context(), "slow", map[string]int{"count": 1, "intervalMs": 100})
 				other <- err
 			}()
-			require.Eventually(t, func() bool { return w.mcp.Executed("slow") == 1 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return w.mcp.Executed("slow") == 1 }, 30*time.Second, time.Millisecond)
 			for _, row := range bad {
 				w.mcp.SetOutage(row.answer)
 				err := w.call(c)

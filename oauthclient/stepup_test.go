@@ -132,7 +132,7 @@ func TestStepUp_CallInFlightIsRetriedWithTheNewToken(t *testing.T) {
 	release := w.mcp.BlockRPC("tools/call")
 	result := make(chan error, 1)
 	go func() { result <- w.callAdmin(c) }()
-	require.Eventually(t, func() bool { return len(w.mcp.Requests()) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.mcp.Requests()) == 1 }, 30*time.Second, time.Millisecond)
 	w.finish(c, required)
 	release()
 	require.NoError(t, <-result)

@@ -286,7 +286,7 @@ func (w *world) finishHeld(ctx context.Context, t *testing.T, m *session.Manager
 		_, err := m.FinishAuth(ctx, alice, "", resp)
 		finished <- err
 	}()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("authorization_code")) == 1 }, 30*time.Second, time.Millisecond)
 	return finished, release
 }
 

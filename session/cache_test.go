@@ -76,7 +76,7 @@ func TestForgettingABusySession(t *testing.T) {
 	t.Cleanup(release)
 	done := make(chan []error, 1)
 	go func() { done <- concurrently(30, func(i int) error { return call(t, m, ids[i%3]) }) }()
-	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 30 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 30 }, 30*time.Second, time.Millisecond)
 	release()
 	requireNoErrors(t, <-done)
 	require.Equal(t, 30, w.mcp.Executed("echo"))
@@ -98,7 +98,7 @@ func TestNewAuthorizationEndsTheConnection(t *testing.T) {
 		_, err := m.ListTools(t.Context(), alice, id)
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return w.mcp.Count("tools/list") == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.mcp.Count("tools/list") == 1 }, 30*time.Second, time.Millisecond)
 	before := w.mcp.Count("initialize")
 	_, err = m.FinishAuth(t.Context(), alice, id, resp)
 	require.NoError(t, err)
@@ -146,7 +146,7 @@ func TestCloseDuringCalls(t *testing.T) {
 	t.Cleanup(release)
 	done := make(chan []error, 1)
 	go func() { done <- concurrently(10, func(int) error { return call(t, m, id) }) }()
-	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 10 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.mcp.Count("tools/call") == 10 }, 30*time.Second, time.Millisecond)
 	requireNoErrors(t, concurrently(3, func(int) error { return m.Close() }))
 	for _, err := range <-done {
 		require.Equal(t, session.ErrClosed, err)
@@ -201,7 +201,7 @@ func TestCloseWaitsForARefresh(t *testing.T) {
 	t.Cleanup(release)
 	done := make(chan error, 1)
 	go func() { done <- call(t, m, id) }()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 30*time.Second, time.Millisecond)
 	closed := make(chan error, 1)
 	go func() { closed <- m.Close() }()
 	require.Equal(t, session.ErrClosed, <-done, "the call ends at once")
@@ -222,7 +222,7 @@ func TestCloseWaitsForACallback(t *testing.T) {
 	done, release := w.finishHeld(t.Context(), t, m, resp)
 	closed := make(chan error, 1)
 	go func() { closed <- m.Close() }()
-	require.Eventually(t, func() bool { _, err := m.Sessions(t.Context(), session.Caller{}); return err == session.ErrClosed }, 10*time.Second, time.Millisecond) //nolint:errorlint // exactly that
+	require.Eventually(t, func() bool { _, err := m.Sessions(t.Context(), session.Caller{}); return err == session.ErrClosed }, 30*time.Second, time.Millisecond) //nolint:errorlint // exactly that
 	require.Empty(t, closed, "Close waits")
 	release()
 	require.NoError(t, <-done)

@@ -42,7 +42,7 @@ func TestLostSessionIsReplacedOnceAmongReplicas(t *testing.T) {
 			done := make(chan []error, 1)
 			replicas := []*session.Manager{a, b}
 			go func() { done <- concurrently(50, func(i int) error { return call(t, replicas[i%2], id) }) }()
-			require.Eventually(t, func() bool { return s.count("initialize") == 2 }, 20*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return s.count("initialize") == 2 }, 30*time.Second, time.Millisecond)
 			release()
 			requireNoErrors(t, <-done)
 			require.Equal(t, 2, s.count("initialize"))
@@ -77,7 +77,7 @@ func TestTwoReplicasNegotiateAtOnce(t *testing.T) {
 			t.Cleanup(release)
 			done := make(chan []error, 1)
 			go func() { done <- concurrently(50, func(i int) error { return call(t, replicas[i%2], id) }) }()
-			require.Eventually(t, func() bool { return s.count(method) == 2 }, 20*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return s.count(method) == 2 }, 30*time.Second, time.Millisecond)
 			release()
 			requireNoErrors(t, <-done)
 			require.Equal(t, 2, s.count(method))

@@ -102,7 +102,7 @@ func TestPain01LeasesThatExcludeNobody(t *testing.T) {
 	go func() {
 		done <- concurrently(20, func(i int) error { return call(t, []*session.Manager{a, b}[i%2], id) })
 	}()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 2 }, 30*time.Second, time.Millisecond)
 	release()
 	requireNoErrors(t, <-done)
 	w.mcp.Reset()
@@ -129,7 +129,7 @@ func TestRefreshMeetsAnotherWrite(t *testing.T) {
 	w.as.ExpireAccessTokens()
 	done := make(chan error, 1)
 	go func() { done <- call(t, a, id) }()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 30*time.Second, time.Millisecond)
 
 	w.advance(10 * time.Second) // within the lease
 	_, err := b.GetClient(t.Context(), alice, id)
@@ -315,7 +315,7 @@ func TestCallerLeavesDuringRefresh(t *testing.T) {
 		_, err := m.CallTool(ctx, alice, id, "echo", nil)
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 30*time.Second, time.Millisecond)
 	leave()
 	require.True(t, errors.Is(<-done, context.Canceled))
 	release()

@@ -143,12 +143,12 @@ func TestCloseWaitsForARemoval(t *testing.T) {
 	t.Cleanup(release)
 	removed, closed := make(chan error, 1), make(chan error, 1)
 	go func() { removed <- m.RemoveClient(t.Context(), alice, id) }()
-	require.Eventually(t, func() bool { return len(w.as.Requests(authtest.EndpointRevoke)) > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.Requests(authtest.EndpointRevoke)) > 0 }, 30*time.Second, time.Millisecond)
 	go func() { closed <- m.Close() }()
 	require.Eventually(t, func() bool {
 		_, err := m.Status(t.Context(), alice, id)
 		return errors.Is(err, session.ErrClosed)
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	select {
 	case <-closed:
 		require.Fail(t, "Close has not waited")
@@ -173,11 +173,11 @@ func TestPain22RemovalDuringARefresh(t *testing.T) {
 	t.Cleanup(release)
 	called := make(chan error, 1)
 	go func() { called <- call(t, m, id) }()
-	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(w.as.TokenRequests("refresh_token")) == 1 }, 30*time.Second, time.Millisecond)
 	removed := make(chan error, 1)
 	locks := w.store.count("lock session")
 	go func() { removed <- peer.RemoveClient(t.Context(), alice, id) }()
-	require.Eventually(t, func() bool { return w.store.count("lock session") > locks }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return w.store.count("lock session") > locks }, 30*time.Second, time.Millisecond)
 	release()
 	require.NoError(t, <-removed)
 	<-called // either it was quick enough or it was not
@@ -205,7 +205,7 @@ func TestRemovedOnce(t *testing.T) {
 	}
 	require.Equal(t, 1, removed)
 	require.Equal(t, 2, w.as.Counts().Revocations)
-	require.Eventually(t, func() bool { return w.mcp.CountHTTP("DELETE") == 1 }, 10*time.Second, time.Millisecond, "whichever replica had the MCP session")
+	require.Eventually(t, func() bool { return w.mcp.CountHTTP("DELETE") == 1 }, 30*time.Second, time.Millisecond, "whichever replica had the MCP session")
 }
 
 // Calls during a removal end with a result or with "no such session".

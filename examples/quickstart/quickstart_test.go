@@ -122,7 +122,7 @@ func TestServe(t *testing.T) {
 	code := make(chan int, 1)
 	go func() { code <- run(ctx, []string{"-serve"}, &out, &out) }()
 	const last = "What the host does"
-	require.Eventually(t, func() bool { return strings.Contains(out.String(), last) }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), last) }, 30*time.Second, 10*time.Millisecond)
 
 	begin, end := strings.Index(out.String(), `cd "$(mktemp -d)"`), strings.Index(out.String(), last)
 	script := "set -e\n" + out.String()[begin:end]
@@ -141,7 +141,7 @@ func TestServe(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(html), `const serverUrl = "http:`)
 
-	require.Eventually(t, func() bool { return strings.Count(out.String(), "POST /revoke") == 2 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Count(out.String(), "POST /revoke") == 2 }, 30*time.Second, 10*time.Millisecond)
 	stop()
 	select {
 	case got := <-code:

@@ -160,7 +160,7 @@ func TestJourney(t *testing.T) {
 	go func() {
 		called <- p.post(t, "/tool/call", httpapi.CallToolRequest{SessionID: id, ToolName: "slow", ToolArgs: json.RawMessage(`{"count":8,"intervalMs":100}`)})
 	}()
-	require.Eventually(t, func() bool { return srv.Executed("slow") == 1 }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return srv.Executed("slow") == 1 }, 30*time.Second, 5*time.Millisecond)
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	require.Eventually(t, func() bool {
 		conn, err := net.Dial("tcp", p.addr)
@@ -168,7 +168,7 @@ func TestJourney(t *testing.T) {
 			_ = conn.Close()
 		}
 		return err != nil
-	}, 5*time.Second, 5*time.Millisecond)
+	}, 30*time.Second, 5*time.Millisecond)
 	require.Empty(t, called, "it has not ended by then")
 	require.True(t, httpapi.IsCallToolSuccess(<-called))
 	require.NoError(t, p.wait(t))
@@ -208,7 +208,7 @@ func start(t *testing.T, env ...string) *process {
 	require.NoError(t, p.cmd.Start())
 	go func() { p.exited <- p.cmd.Wait() }()
 	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
-	require.Eventually(t, func() bool { return listening.MatchString(p.log.String()) }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return listening.MatchString(p.log.String()) }, 30*time.Second, 5*time.Millisecond)
 	p.addr = listening.FindStringSubmatch(p.log.String())[1]
 	p.public = publicURL.FindStringSubmatch(p.log.String())[1]
 	return p

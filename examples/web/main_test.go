@@ -51,7 +51,7 @@ func TestServe(t *testing.T) {
 	var out lockedBuffer
 	code := make(chan int, 1)
 	go func() { code <- run(ctx, []string{"-open=false", "-addr=localhost:0"}, &out, &out) }()
-	require.Eventually(t, func() bool { return bytes.Contains(out.bytes(), []byte("Slow")) }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return bytes.Contains(out.bytes(), []byte("Slow")) }, 30*time.Second, 5*time.Millisecond)
 	base := regexp.MustCompile(`http://localhost:\d+/`).FindString(string(out.bytes()))
 	require.NotEmpty(t, base)
 

@@ -128,7 +128,7 @@ func TestSlow(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				return len(progress) == 4
-			}, 5*time.Second, time.Millisecond)
+			}, 30*time.Second, time.Millisecond)
 
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 			defer cancel()
@@ -136,7 +136,7 @@ func TestSlow(t *testing.T) {
 				Name: "slow", Arguments: map[string]any{"count": 1, "intervalMs": 60_000},
 			})
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			require.Eventually(t, func() bool { return srv.Cancelled() == 1 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return srv.Cancelled() == 1 }, 30*time.Second, time.Millisecond)
 		})
 	}
 }
@@ -196,7 +196,7 @@ func TestFaults(t *testing.T) {
 	release := srv.BlockRPC("tools/call")
 	done := make(chan struct{})
 	go func() { defer close(done); callTool(t, srv, "", "echo") }()
-	require.Eventually(t, func() bool { return srv.Count("tools/call") == 5 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return srv.Count("tools/call") == 5 }, 30*time.Second, time.Millisecond)
 	require.Equal(t, 1, srv.Executed("echo"))
 	release()
 	<-done

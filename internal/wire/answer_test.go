@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mcpoauth/mcpoauth/internal/ports"
 	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
 
@@ -315,10 +315,9 @@ func TestNotExecuted(t *testing.T) {
 // server read may have been.
 func TestNotSent(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := ports.Refused()
 	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	c := newClient("http://" + listener.Addr().String())
+	c := newClient("http://" + address)
 	op := c.NewOp()
 	_, err = c.Call(t.Context(), connOf("2025-06-18"), op, toolCall)
 	require.True(t, wire.NotExecuted(err))

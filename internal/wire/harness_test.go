@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ func newClient(url string) *wire.Client {
 	return &wire.Client{
 		URL: url, HTTP: &http.Client{Transport: &http.Transport{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		Info: &mcp.Implementation{Name: "test", Version: "1"}, Capabilities: json.RawMessage(`{}`),
-		DiscoverTimeout: 2 * time.Second, MaxBytes: 1 << 20, Log: slog.New(slog.DiscardHandler),
+		DiscoverTimeout: 30 * time.Second, MaxBytes: 1 << 20, Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -76,6 +77,29 @@ func newFake(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, m
 	t.Cleanup(srv.Close)
 	f.Client = newClient(srv.URL)
 	return f
+}
+
+// expiring is a context whose deadline comes when a test says.
+type expiring struct {
+	context.Context
+	done chan struct{}
+}
+
+func newExpiring(t *testing.T) (ctx context.Context, expire func()) {
+	t.Helper()
+	e := expiring{t.Context(), make(chan struct{})}
+	return e, sync.OnceFunc(func() { close(e.done) })
+}
+
+func (e expiring) Done() <-chan struct{} { return e.done }
+
+func (e expiring) Err() error {
+	select {
+	case <-e.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
 }
 
 // requests returns what was sent, as HTTP method or JSON-RPC method.

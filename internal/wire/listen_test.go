@@ -102,12 +102,18 @@ func TestNoStandaloneStream(t *testing.T) {
 	require.Zero(t, gets.Load(), "the caller answers no questions")
 
 	client, gets = askingServer(t, http.StatusMethodNotAllowed)
-	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
+	ctx, expire := newExpiring(t)
 	op = client.NewOp()
 	op.OnRequest = yes
-	_, err = client.Call(ctx, asking, op, wire.Request{Method: "tools/call", Name: "ask"})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
+	called := make(chan error, 1)
+	go func() {
+		_, err := client.Call(ctx, asking, op, wire.Request{Method: "tools/call", Name: "ask"})
+		called <- err
+	}()
+	require.Eventually(t, func() bool { return gets.Load() > 0 }, 30*time.Second, time.Millisecond)
+	time.Sleep(100 * time.Millisecond) // for a second attempt, which there must not be
+	expire()
+	require.ErrorIs(t, <-called, context.DeadlineExceeded)
 	require.EqualValues(t, 1, gets.Load())
 }
 

@@ -94,7 +94,7 @@ func TestLost(t *testing.T) {
 				}
 			})
 			if strings.HasSuffix(name, "silent") {
-				f.DiscoverTimeout = 200 * time.Millisecond
+				f.DiscoverTimeout = 2 * time.Second // in which the request arrives
 			}
 			op := f.NewOp()
 			_, err := f.Call(t.Context(), tc.conn, op, toolCall)

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -95,7 +97,7 @@ func TestFallBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t, older{version: "2025-06-18", discover: discover}.answer)
-			f.DiscoverTimeout = 200 * time.Millisecond
+			f.DiscoverTimeout = 2 * time.Second // in which the request arrives
 			conn, err := f.Negotiate(t.Context(), f.NewOp(), false)
 			require.NoError(t, err)
 			require.Equal(t, &wire.Conn{Version: "2025-06-18", Capabilities: []byte(`{}`), ServerInfo: []byte(`{"name":"s"}`), Instructions: "be kind", SessionID: "S"}, conn)
@@ -146,9 +148,11 @@ func TestNoFallBack(t *testing.T) {
 // The caller's own deadline does not lead to initialize.
 func TestOwnDeadline(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, older{discover: func(_ http.ResponseWriter, r *http.Request, _ rpc) { <-r.Context().Done() }}.answer)
-	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer stop()
+	ctx, expire := newExpiring(t)
+	f := newFake(t, older{discover: func(_ http.ResponseWriter, r *http.Request, _ rpc) {
+		expire()
+		<-r.Context().Done()
+	}}.answer)
 	_, err := f.Negotiate(ctx, f.NewOp(), false)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, []string{"server/discover"}, f.requests())
@@ -355,35 +359,37 @@ func TestEnd(t *testing.T) {
 // may take longer.
 func TestDiscoverTimeoutIsTheServers(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, func(w http.ResponseWriter, r *http.Request, m rpc) {
-		if r.Header.Get("Authorization") == "" {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient("https://mcp.example")
+		c.DiscoverTimeout = 5 * time.Second
+		asked := 0
+		server := func(r *http.Request) (*http.Response, error) {
+			var m rpc
+			if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
+				return nil, err
+			}
+			asked++
+			time.Sleep(4 * time.Second)
+			rec := httptest.NewRecorder()
+			result(rec, m, discovered)
+			return rec.Result(), r.Context().Err()
 		}
-		result(w, m, discovered)
+		c.HTTP.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			if _, err := server(r); err != nil { // refused without a token
+				return nil, err
+			}
+			time.Sleep(7 * time.Second) // the user's authorization server is slow
+			again := r.Clone(r.Context())
+			again.Header.Set("Authorization", "Bearer x")
+			var err error
+			if again.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+			return server(again)
+		})
+		conn, err := c.Negotiate(t.Context(), c.NewOp(), false)
+		require.NoError(t, err)
+		require.Equal(t, "2026-07-28", conn.Version)
+		require.Equal(t, 2, asked)
 	})
-	f.DiscoverTimeout = 500 * time.Millisecond
-	base := f.HTTP.Transport
-	f.HTTP.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
-		resp, err := base.RoundTrip(r)
-		if err != nil {
-			return nil, err
-		}
-		_ = resp.Body.Close()
-		select {
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
-		case <-time.After(700 * time.Millisecond): // the user's authorization server is slow
-		}
-		again := r.Clone(r.Context())
-		again.Header.Set("Authorization", "Bearer x")
-		if again.Body, err = r.GetBody(); err != nil {
-			return nil, err
-		}
-		return base.RoundTrip(again)
-	})
-	conn, err := f.Negotiate(t.Context(), f.NewOp(), false)
-	require.NoError(t, err)
-	require.Equal(t, "2026-07-28", conn.Version)
-	require.Equal(t, []string{"server/discover", "server/discover"}, f.requests())
 }
