@@ -17,7 +17,7 @@ func TestCallbackDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{Persist: true})
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	onRedis(t, w, 1, server, byHeader)
+	onRedis(t, w, 1, server, 2*time.Second, byHeader)
 	b := w.browser(t, "alice")
 	begun := b.connect()
 	callback := b.approve(begun)
@@ -33,7 +33,7 @@ func TestCallbackDuringAnOutage(t *testing.T) {
 		done := b.send("GET", callback, "", "Accept", "text/html")
 		require.Contains(t, []int{200, 503}, done.status, done.body)
 		return done.status == 200
-	}, 30*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	require.Equal(t, 200, b.call(begun.AuthRequired.SessionID, "echo", `{}`).status)
 	require.Equal(t, 1, w.as.Counts().Exchanges)
 }

@@ -30,8 +30,8 @@ func fleet(t *testing.T, n, limit int, open func() store.Counter) (replicas []*h
 	return replicas
 }
 
-// allow sends requests of one user to replicas, some at once, and counts those
-// that are let through.
+// allow sends requests of one user to replicas, some at once, and counts the
+// allowed ones.
 func allow(t *testing.T, user string, requests int, replica func(i int) *httpapi.Handler) int {
 	t.Helper()
 	var allowed, next atomic.Int64
@@ -57,22 +57,23 @@ func TestFleetsKeepTheLimit(t *testing.T) {
 		t.Run(fmt.Sprint(n, " replicas"), func(t *testing.T) {
 			server := redistest.Run(t, redistest.Options{})
 			replicas := fleet(t, n, limit, func() store.Counter {
-				s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL()})
+				s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL(), OpTimeout: time.Minute})
 				require.NoError(t, err)
 				t.Cleanup(s.Close)
-				return s
+				return patient{s}
 			})
 			inTurn := func(i int) *httpapi.Handler { return replicas[i%n] }
-			count := func(what, user string, requests int, replica func(int) *httpapi.Handler) (allowed int) {
-				withinAMinute()
-				require.NoError(t, server.ResetStats())
-				allowed = allow(t, user, requests, replica)
-				stats, err := server.CommandStats()
-				require.NoError(t, err)
-				commands := stats["evalsha"] + stats["eval"]
-				t.Logf("%s: %d of %d requests allowed, %d commands, %d per 1,000 requests",
-					what, allowed, requests, commands, commands*1000/int64(requests))
-				return allowed
+			count := func(what, name string, requests int, replica func(int) *httpapi.Handler) int {
+				return inOneMinute(t, func(user string) (allowed int) {
+					require.NoError(t, server.ResetStats())
+					allowed = allow(t, name+user, requests, replica)
+					stats, err := server.CommandStats()
+					require.NoError(t, err)
+					commands := stats["evalsha"] + stats["eval"]
+					t.Logf("%s: %d of %d requests allowed, %d commands, %d per 1,000 requests",
+						what, allowed, requests, commands, commands*1000/int64(requests))
+					return allowed
+				})
 			}
 			require.Equal(t, limit, count("a flood", "mallory", 10*limit, inTurn))
 			allowed := count("requests up to the limit, on any replica", "alice", limit, func(int) *httpapi.Handler { return replicas[rand.IntN(n)] })

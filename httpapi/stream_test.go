@@ -123,8 +123,8 @@ func (w *blockedWriter) Write(p []byte) (int, error) {
 	return w.ResponseRecorder.Write(p)
 }
 
-// A reader that is slow costs nobody memory, and holds up nobody: what it
-// missed is dropped, the newest progress and the result are not.
+// A slow reader costs no memory, and holds up no tool: progress that it missed is
+// dropped, the newest progress and the result are not.
 func TestSlowReadersDropProgress(t *testing.T) {
 	t.Parallel()
 	const many = 10_000
@@ -206,13 +206,13 @@ func TestBlockedReadersAreGivenUp(t *testing.T) {
 	require.NoError(t, err)
 	select {
 	case <-cancelled:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the call was not cancelled")
 	}
 }
 
-// A connection that carried a stream is as good as new afterwards, whatever
-// time-outs the host's server has.
+// A connection that carried a stream carries the next one, whatever time-outs the
+// host's server has.
 func TestStreamOutlivesTheServersWriteTimeout(t *testing.T) {
 	t.Parallel()
 	h, _ := newFake(t, &fake{progress: func(_ context.Context, push push) error {
@@ -221,7 +221,7 @@ func TestStreamOutlivesTheServersWriteTimeout(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		return nil
-	}}, func(c *httpapi.Config) { c.WriteTimeout = time.Second })
+	}}, func(c *httpapi.Config) { c.WriteTimeout = time.Minute })
 	server := httptest.NewUnstartedServer(h)
 	server.Config.WriteTimeout = 200 * time.Millisecond
 	server.Start()
@@ -295,11 +295,9 @@ func TestClosingTheRequestReachesTheMCPServer(t *testing.T) {
 	}
 }
 
-// A host in front of which everything waits, or in which nobody reads, is the
-// same to the tool: its progress never waits, and memory stays bounded, however
-// long each message is.
-func TestManySlowReadersStayBounded(t *testing.T) {
-	t.Parallel()
+// A host whose readers all wait is the same to the tool as one without readers: its progress never waits, and memory stays bounded, however
+// long each message is. Not parallel: it measures the memory of all tests.
+func TestManySlowReadersStayBounded(t *testing.T) { //nolint:paralleltest // see above
 	const readers, size, steps = 8, 64 << 10, 2000 // 1 GB of progress in all
 	release := make(chan struct{})
 	var pushed, done sync.WaitGroup

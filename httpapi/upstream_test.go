@@ -17,7 +17,7 @@ import (
 )
 
 func impatient(c *session.Config) {
-	c.Client.RequestTimeout, c.Client.ConnectTimeout, c.Client.CallTimeout = 2*time.Second, 2*time.Second, 2*time.Second
+	c.Client.RequestTimeout, c.Client.ConnectTimeout, c.Client.CallTimeout = 5*time.Second, 5*time.Second, 5*time.Second
 }
 
 // What a server does wrong on a session that works.
