@@ -2,12 +2,14 @@ package oauthclient_test
 
 import (
 	"compress/gzip"
+	"context"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -67,7 +69,7 @@ const (
 	boundTime = time.Minute
 )
 
-// repeat writes text until nobody reads it any more.
+// repeat writes text until the client stops reading.
 func repeat(r *http.Request, w io.Writer, text string, pause time.Duration) {
 	for began := time.Now(); time.Since(began) < dripTime && r.Context().Err() == nil; time.Sleep(pause) {
 		if _, err := io.WriteString(w, text); err != nil {
@@ -98,12 +100,12 @@ func TestHostileAnswersOfAuthorizationServers(t *testing.T) {
 			return c.Connect(t.Context())
 		},
 		"code exchange": func(t *testing.T, w *world, c *oauthclient.MCPOAuthClient, answer http.HandlerFunc) error {
-			resp := w.approve(w.begin(c))
+			resp := w.approve(w.begin(w.client())) // which has more time
 			w.as.SetOutage(authtest.EndpointToken, answer)
 			return c.FinishAuth(t.Context(), resp)
 		},
 		"refresh": func(t *testing.T, w *world, c *oauthclient.MCPOAuthClient, answer http.HandlerFunc) error {
-			w.finish(c, w.begin(c))
+			w.connected()
 			w.as.SetOutage(authtest.EndpointToken, answer)
 			w.clock.Advance(2 * time.Hour)
 			err := w.call(c)
@@ -138,15 +140,46 @@ func TestHostileAnswersOfAuthorizationServers(t *testing.T) {
 	}
 }
 
+// dripping is a server that challenges, and whose other answers never end.
+type dripping struct{}
+
+func (dripping) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: drip{r.Context()}, Request: r}
+	if r.URL.Path == "/mcp" {
+		resp.StatusCode, resp.Body = 401, http.NoBody
+		resp.Header.Set("Www-Authenticate", `Bearer resource_metadata="https://mcp.example/metadata"`)
+	}
+	return resp, nil
+}
+
+// drip is a body of one space after another.
+type drip struct{ ctx context.Context }
+
+func (d drip) Read(p []byte) (int, error) {
+	select {
+	case <-time.After(10 * time.Millisecond):
+		return copy(p, " "), nil
+	case <-d.ctx.Done():
+		return 0, d.ctx.Err()
+	}
+}
+
+func (drip) Close() error { return nil }
+
 // RequestTimeout is for each request, not only for all that an operation makes.
 func TestRequestTimeoutIsForOneRequest(t *testing.T) {
 	t.Parallel()
-	const timeout = 4 * time.Second
-	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	w.mcp.SetMetadataOutage(hostile["slow-drip body"])
-	began := time.Now()
-	requireTemporary(t, w.client(func(cfg *oauthclient.Config) { cfg.RequestTimeout = timeout }).Connect(t.Context()))
-	require.Less(t, time.Since(began), 3*timeout)
+	synctest.Test(t, func(t *testing.T) {
+		const timeout = 4 * time.Second
+		c, err := oauthclient.New(oauthclient.Config{
+			ServerURL: "https://mcp.example/mcp", CallbackURL: callbackURL,
+			Shared: oauthclient.Shared{Transport: dripping{}, RequestTimeout: timeout},
+		})
+		require.NoError(t, err)
+		began := time.Now()
+		require.True(t, requireTemporary(t, c.Connect(t.Context())).Timeout)
+		require.Equal(t, timeout, time.Since(began))
+	})
 }
 
 // Disconnecting does not depend on the authorization server.
@@ -156,7 +189,8 @@ func TestHostileAnswersToRevocation(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
-			c := w.connected(func(cfg *oauthclient.Config) { cfg.RequestTimeout = time.Second })
+			w.connected()
+			c := w.client(func(cfg *oauthclient.Config) { cfg.RequestTimeout = time.Second })
 			w.as.SetOutage(authtest.EndpointRevoke, answer)
 			began := time.Now()
 			require.NoError(t, c.Disconnect(t.Context()))
@@ -214,10 +248,11 @@ func TestHostileAnswersOfMCPServers(t *testing.T) {
 			bounded := func(cfg *oauthclient.Config) {
 				cfg.MaxResponseBytes = 4 << 20
 				if strings.HasPrefix(kind, "slow-drip") { // the others reach a limit before
-					cfg.CallTimeout, cfg.ConnectTimeout = 2*time.Second, 2*time.Second
+					cfg.CallTimeout, cfg.ConnectTimeout = 4*time.Second, 4*time.Second
 				}
 			}
-			c := w.connected(bounded)
+			w.connected()
+			c := w.client(bounded)
 			w.mcp.SetOutage(answer)
 			began := time.Now()
 			require.Error(t, w.call(c))

@@ -246,7 +246,7 @@ func TestSilentDiscoverCostsOnceAnHour(t *testing.T) {
 		}
 		return false
 	}
-	w, a, _, _ := scriptedWorld(t, s, func(c *session.Config) { c.Client.DiscoverTimeout = 50 * time.Millisecond })
+	w, a, _, _ := scriptedWorld(t, s, func(c *session.Config) { c.Client.DiscoverTimeout = 2 * time.Second })
 	for range 3 {
 		_, err := a.Connect(t.Context(), alice, withServer(w, s.URL))
 		require.NoError(t, err)

@@ -87,7 +87,7 @@ func (w *world) manager(t *testing.T, change ...func(*session.Config)) *session.
 // shortLease is for tests of a store that never comes back: saving tokens is
 // tried for as long as the lease lasts.
 func shortLease(c *session.Config) {
-	c.Client.RequestTimeout, c.LockTTL = time.Second, 2100*time.Millisecond
+	c.Client.RequestTimeout, c.LockTTL = 3*time.Second, 6100*time.Millisecond
 }
 
 func (w *world) params() session.ConnectParams {

@@ -126,7 +126,7 @@ func TestSessionsReadsInParallel(t *testing.T) {
 			reading.Done()
 			select {
 			case <-together:
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				return errOutage
 			}
 		}

@@ -90,7 +90,7 @@ func newAgent(t *testing.T) (*authtest.Server, *mcptest.Server, *agent, chan str
 
 func next(t *testing.T, messages <-chan string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	select {
 	case text := <-messages:

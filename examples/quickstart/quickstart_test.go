@@ -146,7 +146,7 @@ func TestServe(t *testing.T) {
 	select {
 	case got := <-code:
 		require.Zero(t, got)
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("it does not stop")
 	}
 	requireInOrder(t, out.String(), last, "server/discover", "POST /register", "POST /token", "tools/list", "tools/call", "403 Forbidden", "DELETE /mcp", "Stopped.")

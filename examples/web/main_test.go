@@ -89,7 +89,7 @@ func TestServe(t *testing.T) {
 	_, sessions := get("api/mcp/auth/sessions", http.StatusOK)
 	require.Contains(t, string(sessions), presets[0].URL)
 
-	// Somebody else has none.
+	// Another user has none.
 	u, err := url.Parse(base)
 	require.NoError(t, err)
 	jar.SetCookies(u, []*http.Cookie{{Name: userCookie, Value: "mallory"}})
@@ -100,7 +100,7 @@ func TestServe(t *testing.T) {
 	select {
 	case got := <-code:
 		require.Zero(t, got, string(out.bytes()))
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("it does not stop")
 	}
 }

@@ -130,12 +130,18 @@ func TestSlow(t *testing.T) {
 				return len(progress) == 4
 			}, 30*time.Second, time.Millisecond)
 
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			_, err = session.CallTool(ctx, &mcp.CallToolParams{
-				Name: "slow", Arguments: map[string]any{"count": 1, "intervalMs": 60_000},
-			})
-			require.ErrorIs(t, err, context.DeadlineExceeded)
+			called := make(chan error, 1)
+			go func() {
+				_, err := session.CallTool(ctx, &mcp.CallToolParams{
+					Name: "slow", Arguments: map[string]any{"count": 1, "intervalMs": 60_000},
+				})
+				called <- err
+			}()
+			require.Eventually(t, func() bool { return srv.Executed("slow") == 2 }, 30*time.Second, time.Millisecond)
+			cancel()
+			require.ErrorIs(t, <-called, context.Canceled)
 			require.Eventually(t, func() bool { return srv.Cancelled() == 1 }, 30*time.Second, time.Millisecond)
 		})
 	}
@@ -321,5 +327,5 @@ func TestCloseEndsStreams(t *testing.T) {
 	start := time.Now()
 	srv.Close()
 	_, _ = io.ReadAll(resp.Body)
-	require.Less(t, time.Since(start), 3*time.Second)
+	require.Less(t, time.Since(start), 30*time.Second)
 }
