@@ -210,7 +210,7 @@ func newWorld(t testing.TB, as authtest.Options, mcp mcptest.Options) *world {
 func busyWorld(t testing.TB, change ...func(*authtest.Options)) *world {
 	t.Helper()
 	as := authtest.Options{
-		AccessTokenTTL: pick(time.Second, 3*time.Second), Leeway: pick(2*time.Second, 0),
+		AccessTokenTTL: pick(time.Second, 3*time.Second), Leeway: pick(30*time.Second, 0),
 		DiscardRequests: true,
 	}
 	for _, fn := range change {

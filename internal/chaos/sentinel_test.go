@@ -79,6 +79,6 @@ func TestSentinelFailoverDuringWrites(t *testing.T) {
 			}
 		}
 		t.Logf("%d of %d users had to connect again; %+v", lost, len(l.users), w.as.Counts())
-		require.LessOrEqual(t, lost, 2)
+		require.LessOrEqual(t, lost, loadWorkers, "each worker has one write under way in that instant")
 	})
 }

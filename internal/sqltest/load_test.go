@@ -30,6 +30,8 @@ const (
 	loadWorkers = 6
 	loadPause   = 4 * time.Millisecond // between two operations of a worker
 	patience    = time.Minute
+
+	leastRefreshes = 5 // in every progress
 )
 
 // user is a person with a browser, who uses whichever replica comes along.
@@ -234,7 +236,7 @@ func (l *load) count() int {
 // progress waits for n more answers, and for some refreshes.
 func (l *load) progress(n int) {
 	l.t.Helper()
-	goal, refreshes := l.count()+n, l.w.as.Counts().Refreshes+5
+	goal, refreshes := l.count()+n, l.w.as.Counts().Refreshes+leastRefreshes
 	require.Eventually(l.t, func() bool { return l.count() >= goal && l.w.as.Counts().Refreshes >= refreshes },
 		patience, 5*time.Millisecond, "the load goes on")
 }

@@ -28,7 +28,7 @@ type world struct {
 
 func newWorld(t *testing.T, url string) *world {
 	t.Helper()
-	w := &world{as: authtest.New(authtest.Options{AccessTokenTTL: time.Second, Leeway: 2 * time.Second, DiscardRequests: true})}
+	w := &world{as: authtest.New(authtest.Options{AccessTokenTTL: time.Second, Leeway: 30 * time.Second, DiscardRequests: true})}
 	t.Cleanup(w.as.Close)
 	w.mcp = mcptest.New(mcptest.Options{Auth: w.as, DiscardRequests: true, JSONResponse: true})
 	t.Cleanup(w.mcp.Close)
@@ -99,7 +99,7 @@ func TestReplicasWhilePostgresRestarts(t *testing.T) {
 			counts := w.as.Counts()
 			t.Logf("%v; %+v", l.summary(), counts)
 			require.Equal(t, before, counts.Authorizations)
-			require.Greater(t, counts.Refreshes, 20)
+			require.GreaterOrEqual(t, counts.Refreshes, leastRefreshes*(len(tc.away)+1))
 			require.Zero(t, counts.ReuseDetected, "a refresh token was used twice")
 			require.Zero(t, counts.CodesReused, "a code was used twice")
 			require.Empty(t, l.bad, "answers that no user should get")
