@@ -34,6 +34,7 @@ func TestSentinelFailover(t *testing.T) {
 				require.NoError(t, redis.Sync())
 				require.NoError(t, fail(redis))
 				l.progress(pick(200, 500))
+				require.NoError(t, redis.Settle())
 				w.as.ExpireAccessTokens()
 				l.progress(pick(200, 500))
 				l.stop()
@@ -48,7 +49,7 @@ func TestSentinelFailover(t *testing.T) {
 // refuses writes while no replica takes them over. What it answers in the
 // instant before it loses its replica can still be lost: a write, so that a
 // single user may have to authorize again, or the end of a lease, which others
-// then wait for. Nobody is stuck or gets a server error.
+// then wait for. No user is stuck or gets a server error.
 func TestSentinelFailoverDuringWrites(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.RunSentinel(t), busyWorld(t)

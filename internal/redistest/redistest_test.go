@@ -165,6 +165,9 @@ func TestSentinelFailover(t *testing.T) {
 	require.NoError(t, err)
 	require.NotSame(t, first, second)
 	require.Equal(t, "v", do(t, second, "GET", "k"))
+	require.NoError(t, s.Settle())
+	_, err = first.Do("SET", "k", "w")
+	require.ErrorContains(t, err, "READONLY")
 }
 
 func TestProxy(t *testing.T) {

@@ -173,6 +173,25 @@ func (s *Sentinel) waitForAnother(before *Server) error {
 	})
 }
 
+// Settle waits until the old primary, unless it is dead, is a replica of the new one.
+// Before that it takes writes of clients that have not heard of the new one, and they
+// are lost.
+func (s *Sentinel) Settle() error {
+	primary, err := s.Primary()
+	if err != nil {
+		return err
+	}
+	return eventually("there are two primaries", func() error {
+		for _, server := range s.servers {
+			info, err := server.Info("replication")
+			if server != primary && err == nil && info["role"] == "master" {
+				return errors.New("the old primary is still one")
+			}
+		}
+		return nil
+	})
+}
+
 // Stop stops the three processes.
 func (s *Sentinel) Stop() {
 	for _, server := range []*Server{s.sentinel, s.servers[0], s.servers[1]} {
