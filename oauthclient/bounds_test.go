@@ -19,8 +19,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
-// limitOf is the limit that ends a hostile answer of an authorization server:
-// a part of the error. A time-out ends those that are not in it.
+// limitOf names the limit that ends a hostile answer of an authorization server, as
+// the error does. A time-out ends the answers that are not in it.
 var limitOf = map[string]string{"endless body": "MaxAuthResponseBytes", "gzip bomb": "MaxAuthResponseBytes", "huge header": "header"}
 
 // hostile are answers that are made to use up memory or time. They go on for as
@@ -267,7 +267,7 @@ func TestHostileAnswersOfMCPServers(t *testing.T) {
 	}
 }
 
-// The limits are those that Config names.
+// Config names the limit of an answer's size.
 func TestMaxAuthResponseBytes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

@@ -219,7 +219,7 @@ func TestProgress(t *testing.T) {
 		require.NoError(t, err)
 		calls := w.mcp.RPC("tools/call")
 		require.Contains(t, string(calls[0].Params), "progressToken")
-		require.NotContains(t, string(calls[1].Params), "progressToken", "nobody listens")
+		require.NotContains(t, string(calls[1].Params), "progressToken", "the caller does not listen")
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // The table of RFC 9207 section 2.4 as MCP 2026-07-28 has it, for success and
-// error responses alike. Whoever is refused must not see the code at any token
+// error responses alike. A code that came with a refused issuer goes to no token
 // endpoint.
 func TestResponseIssuer(t *testing.T) {
 	t.Parallel()

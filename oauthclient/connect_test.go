@@ -66,7 +66,7 @@ func TestConnectToAnOpenServer(t *testing.T) {
 	c := w.client(func(cfg *oauthclient.Config) { cfg.ServerURL = srv.URL() })
 	require.NoError(t, c.Connect(t.Context()))
 	require.NoError(t, w.call(c))
-	require.Empty(t, w.as.Requests(""), "nobody asked for authorization")
+	require.Empty(t, w.as.Requests(""), "no server asked for authorization")
 	require.NoError(t, c.Disconnect(t.Context()))
 }
 

@@ -306,8 +306,7 @@ func FuzzAuthorizationResponse(f *testing.F) {
 	})
 }
 
-// A record that anybody could have written is read without harm, and what is
-// read is written back the same.
+// A record of any content is read without harm, and written back the same.
 func FuzzStoredCredentials(f *testing.F) {
 	full, err := oauthclient.Credentials{
 		AccessToken: oauthclient.NewSecret("a"), RefreshToken: oauthclient.NewSecret("r"), TokenType: "Bearer", Expiry: newClock().Now(), Scopes: []string{"s"},

@@ -171,7 +171,7 @@ func (s *lostLease) Update(ctx context.Context, fn func(*oauthclient.Credentials
 	return errors.New("the record has changed")
 }
 
-// Whoever asked for the refresh may be gone before it is over: its result
+// The caller that asked for the refresh may be gone before it is over. The result
 // must be kept, because the old refresh token is spent.
 func TestPain01RefreshOutlivesItsCaller(t *testing.T) {
 	t.Parallel()

@@ -146,7 +146,7 @@ func TestOddRegistrationAnswers(t *testing.T) {
 			require.NoError(t, new(oauthclient.Attempt).UnmarshalBinary(data))
 		})
 	}
-	t.Run("a method that nobody can use", func(t *testing.T) {
+	t.Run("a method that no client can use", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, authtest.Options{}, mcptest.Options{})
 		w.as.SetOutage(authtest.EndpointRegister, authtest.Body(201, "application/json", `{"client_id":"c","client_secret":"s","token_endpoint_auth_method":"private_key_jwt"}`))

@@ -210,7 +210,7 @@ func TestMemoryRegistrationStore(t *testing.T) {
 	require.Empty(t, got.ClientID)
 }
 
-// Attempts that nobody finishes must not fill the memory.
+// Attempts that no user finishes must not fill the memory.
 func TestMemoryAttemptsAreBounded(t *testing.T) {
 	t.Parallel()
 	now := newClock()

@@ -30,7 +30,7 @@ func TestStoreOutageAheadOfExpiryKeepsTheTokenInUse(t *testing.T) {
 	require.ErrorAs(t, w.call(c), &storage, "a time limit of the store's own is the store's failure")
 }
 
-// Tokens that cannot be stored are of no use to anybody, so they are revoked.
+// Tokens that cannot be stored are of no use, so they are revoked.
 func TestTokensThatCannotBeStoredAreRevoked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

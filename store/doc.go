@@ -13,10 +13,10 @@
 //
 //	err := s.Swap(ctx, "session:7", nil, value, time.Now().Add(time.Hour))
 //	if errors.Is(err, store.ErrConflict) {
-//		// somebody else created it first
+//		// another caller created it first
 //	}
 //
-// Change it by naming the value that the change started from. Whoever loses a
+// Change it by naming the value that the change started from. A caller that loses a
 // race gets ErrConflict, reads again and decides anew, so no update is lost:
 //
 //	for {

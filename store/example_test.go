@@ -11,7 +11,7 @@ import (
 )
 
 // A record goes through its life by Swap: created where nothing is, replaced
-// by whoever knows its value, and taken exactly once.
+// by a caller that knows its value, and taken exactly once.
 func Example() {
 	ctx := context.Background()
 	var s store.SessionStore = memstore.New(memstore.Config{})
@@ -53,7 +53,7 @@ func ExampleSessionStore_lock() {
 		defer unlock()
 		value, _, err := s.Get(ctx, "token")
 		if err != nil || string(value) == "fresh" {
-			return err // somebody else did it
+			return err // another process did it
 		}
 		fmt.Println("refreshing")
 		return s.Swap(ctx, "token", value, []byte("fresh"), expiry)

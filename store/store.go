@@ -119,9 +119,9 @@ type SessionStore interface {
 	// record is no error.
 	Delete(ctx context.Context, key string) error
 
-	// Lock waits until nobody holds the lock of that name, then holds it, at
-	// most for ttl: it is a lease, so that a holder that crashed delays the
-	// others but cannot stop them. Once the lease has run out the next waiter
+	// Lock waits until the lock of that name is free, then holds it, at most for
+	// ttl: it is a lease, so that a holder that crashed delays the others but
+	// cannot stop them. Once the lease has run out the next waiter
 	// gets in, although the old holder may still be running. A lease
 	// therefore saves work and never protects data: writes still go through
 	// Swap.

@@ -131,7 +131,7 @@ func (a *app) authorized(ctx context.Context, call func() error) error {
 			return err
 		}
 	case <-wait.Done():
-		return fmt.Errorf("nobody came back from the browser: %w", wait.Err())
+		return fmt.Errorf("no answer came back from the browser: %w", wait.Err())
 	}
 	return call()
 }
@@ -155,7 +155,7 @@ func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	select {
 	case a.results <- err:
-	default: // nobody waits any more
+	default: // no call waits any more
 	}
 }
 

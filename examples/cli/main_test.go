@@ -95,7 +95,7 @@ func TestNoBrowser(t *testing.T) {
 	var out bytes.Buffer
 	a := newApp(&out)
 	a.open = func(context.Context, string) error {
-		cancel() // by now nobody will come
+		cancel() // no answer will come from the browser
 		return errors.New("no display")
 	}
 	require.ErrorIs(t, a.run(ctx, config(server), "", ""), context.Canceled)

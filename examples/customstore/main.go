@@ -9,8 +9,8 @@
 // What to take from it for a database is the shape: check the arguments,
 // compare and write in one atomic step (here under a lock of the operating
 // system; in SQL, UPDATE … WHERE value = old), give each lease a token, and let
-// the contract suite of package storetest tell whether it is right. That test
-// is all of main_test.go.
+// the contract suite of package storetest check it. That test is all of
+// main_test.go.
 package main
 
 import (
@@ -179,8 +179,8 @@ func (s *FileStore) path(kind, key string) string {
 	return filepath.Join(s.dir, kind+"-"+hex.EncodeToString(sum[:]))
 }
 
-// exclusive runs fn while nobody else does, in any process. The lock belongs
-// to the open file, so it also excludes goroutines, and ends with a crash.
+// exclusive runs fn while no other goroutine or process runs one. The lock belongs
+// to the open file, so it ends with a crash.
 func (s *FileStore) exclusive(fn func() error) error {
 	lock, err := os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

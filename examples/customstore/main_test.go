@@ -31,7 +31,7 @@ func TestRun(t *testing.T) {
 	require.Contains(t, out.String(), `"sum":42`)
 }
 
-// An outage is never "not found": whoever took it for that would throw away
+// An outage is never "not found": a caller that took it for that would throw away
 // credentials that still exist.
 func TestOutage(t *testing.T) {
 	t.Parallel()

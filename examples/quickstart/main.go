@@ -8,9 +8,9 @@
 // Everything is on loopback and in this process; nothing else is needed. It
 // exits with 1 when a step is not as it should be, so it is a smoke test too.
 //
-// With -serve it plays nobody, but keeps everything up for a person with curl
-// or a browser, until it is interrupted, and tells what the host does behind
-// their requests:
+// With -serve it makes no requests. The servers stay up for a person with curl or
+// a browser, until the program is interrupted. It prints what the host does for each
+// request:
 //
 //	go run ./examples/quickstart -serve
 package main

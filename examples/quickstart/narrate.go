@@ -51,7 +51,7 @@ func (n *narrator) paint(style, text string) string {
 }
 
 func (n *narrator) line(parts ...string) {
-	// Where nobody can read on, there is nobody to tell it either.
+	// If the output cannot be written, there is no place to report that.
 	_, _ = fmt.Fprintln(n.w, strings.TrimRight(strings.Join(parts, ""), " "))
 }
 

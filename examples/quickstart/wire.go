@@ -121,7 +121,7 @@ func (t *tap) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// tee notes a body while somebody else reads it.
+// tee copies a body while its reader reads it.
 type tee struct {
 	body     io.ReadCloser
 	exchange *exchange

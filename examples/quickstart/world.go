@@ -17,7 +17,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/memstore"
 )
 
-// world is everybody who takes part, each on a loopback port of its own.
+// world is all the parties, each on a loopback port of its own.
 type world struct {
 	wire    *wire
 	auth    *authtest.Server
@@ -49,7 +49,7 @@ func newWorld() (_ *world, err error) {
 	return w, err
 }
 
-// startServers starts what in real life is somebody else's.
+// startServers starts what other companies run in real life.
 func (w *world) startServers() (err error) {
 	w.auth, err = authtest.Start(authtest.Options{
 		Consent:         true,
@@ -117,7 +117,7 @@ func (w *world) startHost() error {
 	return nil
 }
 
-// introduce says where everybody is.
+// introduce prints the address of every party.
 func (w *world) introduce(out *narrator) {
 	out.fact(host, w.hostURL+"   httpapi on session.Manager on memstore")
 	out.fact(mcpServer, w.mcp.URL())

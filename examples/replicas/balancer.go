@@ -47,8 +47,8 @@ func (b *balancer) RoundTrip(req *http.Request) (resp *http.Response, err error)
 		out.URL.Host = b.hosts[(first+i)%len(b.hosts)]
 		out.Body = io.NopCloser(bytes.NewReader(body))
 		resp, err = http.DefaultTransport.RoundTrip(out)
-		// Only what was never sent may be sent again: nobody here knows what
-		// a host did before it stopped answering.
+		// Only what was never sent may be sent again: a host that stopped
+		// answering may have acted on the request.
 		if dial, ok := errors.AsType[*net.OpError](err); err == nil || !ok || dial.Op != "dial" {
 			break
 		}

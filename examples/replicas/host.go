@@ -66,7 +66,7 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 	}
 	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // ends with whoever started it
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the process that started this one
 		_ = server.Close()
 	}()
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()

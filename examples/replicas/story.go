@@ -27,7 +27,7 @@ type story struct {
 	step  int
 }
 
-// say prints one line. Where nobody can read on, there is nobody to tell it.
+// say prints one line. If that fails, there is no place to report it.
 func (s *story) say(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format+"\n", args...) }
 
 // event prints what happened, and how it was for the users.
@@ -50,7 +50,7 @@ func (s *story) tell(ctx context.Context) error {
 	}{
 		{fmt.Sprintf("%d users work; the calls alternate between the hosts", users), func() error { return nil }},
 		{"Host b is killed in the middle of it", func() error { s.w.hosts[1].kill(); return nil }},
-		{"Host b is back, and knows nobody", func() error { return s.w.hosts[1].start(ctx) }},
+		{"Host b is back, and knows no user", func() error { return s.w.hosts[1].start(ctx) }},
 		{"All access tokens end at once", func() error { s.w.auth.ExpireAccessTokens(); return nil }},
 		{fmt.Sprintf("Redis is killed, and started again after %v", redisAway), func() error { return s.restartRedis(ctx) }},
 	} {
@@ -73,7 +73,7 @@ func (s *story) introduce() {
 	for _, h := range s.w.hosts {
 		s.say("     host %s          http://%s, a process of its own", h.name, h.addr)
 	}
-	s.say("     load balancer   %s, round robin, nobody is pinned to a host", s.w.publicURL)
+	s.say("     load balancer   %s, round robin, no user is pinned to a host", s.w.publicURL)
 	s.say("     seal key        32 random bytes, the same on both hosts, as made by: openssl rand -base64 32\n")
 }
 
@@ -162,7 +162,7 @@ func (s *story) conclude(ctx context.Context) error {
 	case counts.ReuseDetected != 0:
 		return fmt.Errorf("lost: %d refresh tokens were used twice", counts.ReuseDetected)
 	}
-	s.say("\nNothing was lost: all %d sessions work on both hosts, nobody had to authorize again,", len(s.users))
+	s.say("\nNothing was lost: all %d sessions work on both hosts, no user had to authorize again,", len(s.users))
 	s.say("and %d tokens were refreshed exactly once each.", counts.Refreshes)
 	return nil
 }

@@ -51,7 +51,7 @@ type answer struct {
 	} `json:"structuredContent"`
 }
 
-// tryAgain tells whether the same request may succeed soon.
+// tryAgain reports whether the same request may succeed soon.
 func (a *answer) tryAgain() bool { return a.status >= http.StatusBadGateway }
 
 // send sends one request to a base URL.

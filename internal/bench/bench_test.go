@@ -84,7 +84,7 @@ func newSDKClient() *mcp.Client {
 	return mcp.NewClient(&mcp.Implementation{Name: "bench", Version: "1"}, &mcp.ClientOptions{Capabilities: &mcp.ClientCapabilities{}})
 }
 
-// bareHandler is what somebody would write without this library and without
+// bareHandler is what a developer would write without this library and without
 // users, authorization or limits.
 func bareHandler(s *mcp.ClientSession) http.Handler {
 	mux := http.NewServeMux()

@@ -209,7 +209,7 @@ func TestCrashDuringRefreshBeforeItIsSaved(t *testing.T) {
 }
 
 // A replica is killed while it connects, at each step that takes time. The
-// half-made session hinders nobody.
+// half-made session is in no user's way.
 func TestCrashDuringConnect(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		for name, row := range map[string]struct {

@@ -11,7 +11,7 @@ import (
 
 // deaths are the kills of replicas under load, and what they excuse.
 //
-// OAuth has one loss that nobody can prevent: the authorization server has
+// OAuth has one loss that no client can prevent: the authorization server has
 // redeemed a refresh token, and the replica dies before the new one is stored.
 // The server tells here which refreshes it carried out for which replica, so
 // that it is known per user whether that can be the reason: the user's request
@@ -83,7 +83,7 @@ func (d *deaths) kill(p *process) {
 	d.mu.Unlock()
 }
 
-// excuse tells whether a kill is the reason of an answer to a request that began
+// excuse reports whether a kill is the reason of an answer to a request that began
 // then.
 func (d *deaths) excuse(u *user, r *replica, a answer, began time.Time) bool {
 	if d == nil {
@@ -116,8 +116,8 @@ func (d *deaths) excuse(u *user, r *replica, a answer, began time.Time) bool {
 	return false
 }
 
-// inDoubt tells whether a request that was interrupted has used up a refresh
-// token. Nobody else has refreshed for this replica and this user since the
+// inDoubt reports whether a request that was interrupted has used up a refresh
+// token. No other request has refreshed for this replica and this user since the
 // request began: a user has one request at a time, and the replica got no more.
 func (d *deaths) inDoubt(i *interruption) bool {
 	return slices.ContainsFunc(d.spent, func(s spending) bool {

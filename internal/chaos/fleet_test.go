@@ -47,8 +47,8 @@ func (f *fleet) drain(r *replica) {
 	busy.Wait()
 }
 
-// lose is drain for a replica that end ends at once, whatever it is doing. It
-// gets no requests but those that it has when end is called.
+// lose is drain for a replica that end ends at once, whatever it is doing. The
+// replica gets no more requests once end is called.
 func (f *fleet) lose(r *replica, end func()) {
 	f.mu.Lock()
 	f.replicas = slices.DeleteFunc(f.replicas, func(other *replica) bool { return other == r })

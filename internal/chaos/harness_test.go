@@ -1,8 +1,8 @@
 // Package chaos_test lets many users work through replicas that share a real
 // Redis, while that Redis, the network and the replicas fail in the ways they
-// do in production. At the end every session has to work, nobody has been
-// asked to authorize who need not be, and the authorization server must not
-// have seen a refresh token twice.
+// do in production. At the end every session has to work, no user was asked to
+// authorize without need, and the authorization server must not have seen a refresh
+// token twice.
 //
 // The short form is part of every test run. MCPOAUTH_CHAOS=long asks for the
 // long form, and MCPOAUTH_CHAOS_SEED for the choices of an earlier run.
@@ -69,7 +69,7 @@ func runMore() {
 	told := false
 	flag.Visit(func(f *flag.Flag) { told = told || f.Name == "test.parallel" })
 	if !told {
-		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))) // as good as the default otherwise
+		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))) // the default stays if this fails
 	}
 }
 
@@ -278,7 +278,7 @@ func apiConfig() httpapi.Config {
 			if user := r.Header.Get(userHeader); user != "" {
 				return user, nil
 			}
-			return "", errors.New("nobody is signed in")
+			return "", errors.New("no user is signed in")
 		},
 	}
 }

@@ -112,7 +112,7 @@ func (l *load) connectAll() {
 	}
 }
 
-// step is one operation of a user, if nobody is acting for that user already.
+// step is one operation of a user, unless another worker acts for that user.
 func (l *load) step(u *user) {
 	if !u.mu.TryLock() {
 		return
@@ -166,8 +166,8 @@ func (l *load) connect(u *user) {
 	}
 }
 
-// authorize is what a user does whom a session needs, and tells whether that has
-// the session then. A callback that fails is sent again, as by a browser
+// authorize makes a user authorize a session, and reports whether the user has the
+// session then. A callback that fails is sent again, as by a browser
 // whose user reloads the page; if that does not help, the next step starts over.
 func (l *load) authorize(u *user, id, authURL string) bool {
 	path, err := u.authorize(context.Background(), authURL)
@@ -265,7 +265,7 @@ func (l *load) halt() {
 	l.cancel()
 	l.wg.Wait()
 	l.t.Log(l.summary())
-	require.Empty(l.t, l.bad, "answers that nobody should get")
+	require.Empty(l.t, l.bad, "answers that no user should get")
 	if l.w.busy {
 		require.Positive(l.t, l.w.as.Counts().Refreshes, "nothing was refreshed, so nothing is proved")
 	}
@@ -329,7 +329,7 @@ func (l *load) requireAllWork() {
 			l.settleOn(u, r)
 		}
 	}
-	require.Empty(l.t, l.bad, "answers that nobody should get")
+	require.Empty(l.t, l.bad, "answers that no user should get")
 }
 
 // settleOn requires that a user's session comes to work on a replica; a session

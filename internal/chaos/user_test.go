@@ -125,7 +125,7 @@ func (u *user) call(ctx context.Context, r *replica) answer {
 		} `json:"structuredContent"`
 	}
 	if err := json.Unmarshal(a.body, &result); err != nil || result.StructuredContent.User != u.name {
-		a.code = "somebody else's token"
+		a.code = "another user's token"
 	}
 	return a
 }

@@ -126,8 +126,8 @@ func importsFor(file *ast.File) string {
 	return used.String()
 }
 
-// TestReadmeCommands makes sure that CI runs what the README tells to type, and
-// that the first of it stays what everybody knows.
+// TestReadmeCommands requires that CI runs the commands of the README, and that the
+// first command stays the well-known one.
 func TestReadmeCommands(t *testing.T) {
 	t.Parallel()
 	found, _ := blocks(t, "README.md")

@@ -1,6 +1,6 @@
 // Package importrules_test keeps the arrows between the packages: httpapi →
-// session → oauthclient, session → store, and nobody pays for a backend that
-// they do not import.
+// session → oauthclient, session → store, and no host pays for a backend that
+// it does not import.
 package importrules_test
 
 import (

@@ -36,7 +36,7 @@ func (s *Server) DropNextRPC(rpcMethod string, n int) { s.faults.Drop(rpcKey(rpc
 func (s *Server) SetDelay(d time.Duration) { s.faults.Delay(EndpointMCP, d) }
 
 // Block holds every request to the MCP endpoint until release is called, which
-// serves those that wait. release may be called more than once.
+// serves the waiting requests. release may be called more than once.
 func (s *Server) Block() (release func()) { return s.faults.Block(EndpointMCP) }
 
 // BlockRPC is [Server.Block] for one JSON-RPC method.

@@ -16,8 +16,8 @@ type RawReply struct {
 	Error json.RawMessage
 }
 
-// ExoticTool is a tool definition that the SDK's types cannot carry: members
-// nobody knows, an integer above 2^53, vendor keywords in the schema. Its
+// ExoticTool is a tool definition that the SDK's types cannot carry: unknown
+// members, an integer above 2^53, vendor keywords in the schema. Its
 // members are in an order that sorting would change.
 const ExoticTool = `{"name":"exotic","x-vendor":{"z":1,"a":[true,null]},"futureField":"kept",` +
 	`"description":"caf\u00e9 <b>&</b>","inputSchema":{"type":"object","x-order":["b","a"],` +

@@ -227,8 +227,8 @@ func (z *zone) answer(query []byte) []byte {
 	return out
 }
 
-// A name may lead to an allowed address when somebody checks it and to a
-// private one when it is dialed: what counts is the address that is dialed.
+// A name may lead to an allowed address when it is checked and to a private one when
+// it is dialed. The policy applies to the address that is dialed.
 func TestDNSRebinding(t *testing.T) {
 	t.Parallel()
 	allowed, visits := tlsServer(t, "127.0.0.2:0")

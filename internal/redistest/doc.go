@@ -10,7 +10,7 @@
 //	server.Restart()
 //
 // Elsewhere, [Start], [StartCluster], [StartSentinel] and [NewProxy] return
-// errors instead, and whoever starts something stops it.
+// errors instead, and the caller stops what it has started.
 //
 // The binary is found in PATH. Without it [Start] returns [ErrMissing]; a test
 // is skipped with a message that says how to install it, and fails where a

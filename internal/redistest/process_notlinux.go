@@ -4,6 +4,6 @@ package redistest
 
 import "syscall"
 
-// dieWithParent does nothing where the kernel has nothing like it; children
-// are then ended by whoever started them only.
+// dieWithParent does nothing: this kernel cannot tie a child's life to its parent's.
+// Only the code that started a child ends it.
 func dieWithParent() *syscall.SysProcAttr { return nil }

@@ -139,7 +139,7 @@ func (p *Proxy) serve(client net.Conn) {
 	wg.Wait()
 }
 
-// loses tells whether the answer to a request is to be lost.
+// loses reports whether the answer to a request is to be lost.
 func (p *Proxy) loses(request []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

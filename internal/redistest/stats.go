@@ -12,7 +12,7 @@ import (
 // that only keep a connection alive or set it up.
 type Stats map[string]int64
 
-// ownCommands are those that say nothing about the use of a server.
+// ownCommands are the commands that say nothing about the use of a server.
 var ownCommands = []string{
 	"info", "config|resetstat", "config|get", "auth", "hello", "ping", "select", "command",
 	"client|setinfo", "client|setname", "client|tracking", "client|list", "client|kill", "cluster|slots", "cluster|shards",

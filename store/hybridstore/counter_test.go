@@ -31,7 +31,7 @@ func TestCounter(t *testing.T) {
 	})
 }
 
-// Redis going away is no reason to refuse anybody: a replica counts on alone.
+// Redis going away is no reason to refuse a request: a replica counts on alone.
 func TestCountingGoesOnWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})

@@ -20,7 +20,7 @@ func TestCounter(t *testing.T) {
 	})
 }
 
-// A flood of counts must not keep anybody from having a session.
+// A flood of counts must not keep a user from having a session.
 func TestCountsAreBoundedAndTakeNoRoomFromRecords(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)

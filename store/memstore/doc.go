@@ -21,7 +21,7 @@
 // A Store holds at most [Config].MaxEntries records of at most
 // [Config].MaxValueBytes each. Expired records make room for new ones; when
 // none is left, creating returns [store.ErrFull]. A live record is never
-// evicted, because it may be somebody's only copy of a refresh token. Locks are
+// evicted, because it may be the only copy of a refresh token. Locks are
 // not counted: there are as many as there are leases that have not ended.
 //
 // Reclaiming happens with each write, a few expired records at a time and in

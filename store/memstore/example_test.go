@@ -23,8 +23,8 @@ func ExampleNew() {
 	// hello <nil>
 }
 
-// A full store refuses new records. It does not drop a live one, which could
-// be somebody's only copy of their credentials.
+// A full store refuses new records. It does not drop a live one, which could be a
+// user's only copy of the credentials.
 func ExampleConfig_full() {
 	ctx := context.Background()
 	s := memstore.New(memstore.Config{MaxEntries: 1})

@@ -30,7 +30,7 @@ type queue struct {
 // lease is one grant. Its identity, the pointer, is what a release must show.
 type lease struct {
 	until time.Time
-	timer *time.Timer // ends the lease if nobody else does
+	timer *time.Timer // ends the lease if its holder does not
 }
 
 // waiter is one call that waits for its turn.
@@ -69,7 +69,7 @@ func (t *lockTable) acquire(ctx context.Context, key string, ttl time.Duration) 
 	q.waiters.Remove(place) // does nothing if it has left the list already
 	t.mu.Unlock()
 	select {
-	case l := <-w.granted: // in the same moment; nobody will use it
+	case l := <-w.granted: // in the same moment; no caller will use it
 		t.release(key, l)
 	default:
 	}

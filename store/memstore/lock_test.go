@@ -33,7 +33,7 @@ func TestLockOrder(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		require.Empty(t, order, "nobody gets in while the lock is held")
+		require.Empty(t, order, "no waiter gets in while the lock is held")
 		unlock()
 		synctest.Wait()
 		for i := range waiters {
@@ -53,7 +53,7 @@ func TestLeaseWakesWaiterInTime(t *testing.T) {
 		_, err := s.Lock(t.Context(), "k", 10*time.Second)
 		require.NoError(t, err)
 
-		// A queue of leases that nobody gives back.
+		// A queue of leases that their holders do not give back.
 		for i := range 3 {
 			_, err := s.Lock(t.Context(), "k", time.Minute)
 			require.NoError(t, err)
@@ -209,7 +209,7 @@ func TestLockHandsOver(t *testing.T) {
 			for j := range 200 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+j%7)*time.Millisecond)
 				unlock, err := s.Lock(ctx, keys[(i+j)%len(keys)], time.Duration(1+j%3)*time.Millisecond)
-				if err == nil && j%5 != 0 { // now and then nobody unlocks
+				if err == nil && j%5 != 0 { // now and then a holder does not unlock
 					unlock()
 					unlock()
 				}

@@ -161,7 +161,7 @@ func TestNegativeLimits(t *testing.T) {
 }
 
 // TestWritesReclaim shows that a backlog of expired records goes away without
-// anybody asking for it, while no single write pays for all of it.
+// a caller asking for it, while no single write pays for all of it.
 func TestWritesReclaim(t *testing.T) {
 	t.Parallel()
 	const backlog = 100

@@ -67,7 +67,7 @@ func TestConnectingFailsWithoutTellingCredentials(t *testing.T) {
 	gone.Kill()
 	for _, tt := range []struct{ name, addr, want string }{
 		{"wrong password", server.Addr(), "redisstore: connecting: the server refuses: WRONGPASS (the user or the password is wrong)"},
-		{"nobody there", gone.Addr(), "redisstore: connecting: "},
+		{"no server there", gone.Addr(), "redisstore: connecting: "},
 	} {
 		_, err := redisstore.New(t.Context(), redisstore.Config{URL: "redis://user:" + canary + "@" + tt.addr})
 		require.ErrorContains(t, err, tt.want, tt.name)

@@ -50,7 +50,7 @@
 // Operations are tried again until [Config].OpTimeout has passed, so that a
 // restart or failover of a second or two only makes them slow. A Swap that is
 // sent again takes effect once: each carries a stamp by which it recognizes its
-// own work. When that cannot be decided, because somebody else has changed the
+// own work. When that cannot be decided, because another writer has changed the
 // record since, the error says so. Reads and writes that fail return an
 // ordinary error, never one of package store's.
 //

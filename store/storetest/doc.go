@@ -1,7 +1,7 @@
 // Package storetest is the contract of [store.SessionStore] as a test suite.
 //
-// Whoever writes a backend runs it from a test of the backend's own package;
-// passing it is what "a backend for this library" means. Every failure begins
+// The author of a backend runs it from a test of the backend's own package. A
+// backend for this library is one that passes. Every failure begins
 // with "contract:" and names the promise that was broken.
 //
 // # Walk-through

@@ -344,7 +344,7 @@ func raceFlaws() []flaw {
 				}
 				err = in.Swap(ctx, key, nil, new, expiry)
 				if errors.Is(err, store.ErrConflict) {
-					return nil // somebody wrote in between; the last one wins
+					return nil // another caller wrote in between; the last one wins
 				}
 				return err
 			}}

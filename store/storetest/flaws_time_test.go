@@ -230,7 +230,7 @@ func waitFlaws() []flaw {
 
 func unlockFlaws() []flaw {
 	return []flaw{
-		{"unlock releases whoever holds the lock", []string{
+		{"unlock releases every holder of the lock", []string{
 			"UnlockIsIdempotent", "LeaseLetsWaiterIn", "LeaseLetsNewcomerIn",
 		}, with(releaseAny)},
 		{"unlock does nothing", []string{"LockWaits", "UnlockIsIdempotent", "UnlockAfterLease"}, with(
@@ -243,8 +243,8 @@ func unlockFlaws() []flaw {
 	}
 }
 
-// phantom leaves a waiter behind when the context ends, which then holds the
-// lease for nobody.
+// phantom leaves a waiter behind when the context ends. The waiter then holds the
+// lease without a caller.
 func phantom(in store.SessionStore) flawed {
 	return flawed{lock: func(ctx context.Context, key string, ttl time.Duration) (func(), error) {
 		granted := make(chan func(), 1)

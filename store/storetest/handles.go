@@ -93,7 +93,7 @@ func checkLockedReadsAreFresh(s *suite) {
 }
 
 // incrementLocked adds one to the number under key while holding its lock, so
-// that its Swap has nobody to conflict with. It reads once more before, for a
+// that its Swap has no other writer to conflict with. It reads once more before, for a
 // cache to be filled with what other handles are about to change.
 func (s *suite) incrementLocked(st store.SessionStore, key string) error {
 	if _, err := s.get(st, key); err != nil {

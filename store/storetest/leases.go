@@ -30,7 +30,7 @@ func checkLeaseLetsWaiterIn(s *suite) {
 	require.NoError(s, g.err, "contract: a waiting Lock is granted once the holder's lease has run out")
 	if s.Advance == nil {
 		require.GreaterOrEqual(s, g.at.Sub(started), s.short()-s.Resolution,
-			"contract: nobody gets in before the holder's lease has run out")
+			"contract: no caller gets in before the holder's lease has run out")
 	}
 	late()
 	s.wantHeld(s.Store, "k", "unlock after the lease ran out does not release the lease of the next holder")
@@ -41,7 +41,7 @@ func checkLeaseLetsWaiterIn(s *suite) {
 func checkLeaseLetsNewcomerIn(s *suite) {
 	late := s.wantLock(s.Store, "k", s.short(), "a free lock is granted")
 	s.pass(s.short())
-	s.wantLock(s.Peer, "k", s.longTTL(), "a lock whose lease has run out is free, although nobody waited")
+	s.wantLock(s.Peer, "k", s.longTTL(), "a lock whose lease has run out is free, also without a waiter")
 	late()
 	s.wantHeld(s.Store, "k", "unlock after the lease ran out does not release the lease of the next holder")
 	late()

@@ -46,7 +46,7 @@ func checkLockExcludes(s *suite) {
 	})
 	require.Zero(s, most.Load(), "contract: two holders never hold one lock at once")
 	for _, err := range errs {
-		require.NoError(s, err, "contract: whoever waits for a lock gets it in the end")
+		require.NoError(s, err, "contract: a caller that waits for a lock gets it in the end")
 	}
 }
 
@@ -83,7 +83,7 @@ func checkLockAndRecordsAreSeparate(s *suite) {
 	s.create("k", []byte("v1"))
 	s.wantValue("k", []byte("v1"), "a record can be read while the lock of its name is held")
 	require.NoError(s, s.swap(s.Peer, "k", []byte("v1"), []byte("v2"), s.later()),
-		"contract: a record can be replaced by anybody while the lock of its name is held")
+		"contract: any caller can replace a record while the lock of its name is held")
 	s.wantHeld(s.Peer, "k", "writing a record does not release the lock of its name")
 	require.NoError(s, s.del(s.Store, "k"), "contract: a record can be deleted while the lock of its name is held")
 	s.wantHeld(s.Peer, "k", "deleting a record does not release the lock of its name")
@@ -131,7 +131,7 @@ func checkLockPastDeadline(s *suite) {
 // would be granted the lease. Either is right, but the lease must not get lost.
 func checkLockCancelledAtHandover(s *suite) {
 	for range rounds {
-		unlock := s.wantLock(s.Store, "k", s.longTTL(), "a lock is free after everybody unlocked or gave up")
+		unlock := s.wantLock(s.Store, "k", s.longTTL(), "a lock is free after every holder unlocked and every waiter gave up")
 		ctx, cancel := context.WithCancel(s.Context())
 		done := s.lockLater(ctx, s.Peer, "k", s.longTTL())
 		time.Sleep(time.Millisecond) // so that it probably waits

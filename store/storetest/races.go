@@ -40,7 +40,7 @@ func (s *suite) wantOneWinner(errs []error, clause string) int {
 			winners++
 			continue
 		}
-		require.ErrorIs(s, err, store.ErrConflict, "contract: whoever loses a race of Swaps gets ErrConflict")
+		require.ErrorIs(s, err, store.ErrConflict, "contract: a caller that loses a race of Swaps gets ErrConflict")
 	}
 	require.Equal(s, 1, winners, "contract: %s", clause)
 	return winner

@@ -14,8 +14,8 @@ const (
 
 // Backend is what the suite gets for one case. Only Store is required.
 type Backend struct {
-	// Store is the store under test. It has no records, and nobody else
-	// writes to its data during the case.
+	// Store is the store under test. It has no records, and no
+	// other program writes to its data during the case.
 	Store store.SessionStore
 
 	// Peer is another handle on the data of Store, such as another replica

@@ -177,7 +177,7 @@ func (s *suite) wantLock(st store.SessionStore, key string, ttl time.Duration, c
 	return unlock
 }
 
-// wantHeld requires that nobody gets the lock.
+// wantHeld requires that no caller gets the lock.
 func (s *suite) wantHeld(st store.SessionStore, key, clause string) {
 	s.Helper()
 	unlock, err := s.lockFor(st, key, s.longTTL(), s.patience())

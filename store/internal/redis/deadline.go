@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// opContext is a context with a timeout whose timer is started when somebody
-// first waits for it. A Get that is answered from the cache waits for nothing,
+// opContext is a context with a timeout. Its timer starts with the first call that
+// waits for the context. A Get that is answered from the cache waits for nothing,
 // and the timer would be most of its cost.
 type opContext struct {
 	context.Context // the caller's

@@ -24,7 +24,7 @@ var (
 
 	// errUnknownOutcome ends a write that was sent again after a lost
 	// connection and then found another record than expected: it may be the
-	// first attempt's doing, or somebody else's.
+	// first attempt's record, or another writer's.
 	errUnknownOutcome = errors.New("the connection was lost during the write, which may or may not have happened")
 
 	errConnectionLost = errors.New("the connection was lost")
@@ -61,7 +61,7 @@ func (e *refusal) Error() string {
 	return text
 }
 
-// passing tells whether the server will probably accept the command soon. It
+// passing reports whether the server will probably accept the command soon. It
 // has not executed it.
 func (e *refusal) passing() bool {
 	switch e.code {
@@ -86,7 +86,7 @@ var refusalHints = map[string]string{
 	"BUSY":        "it is executing a script",
 }
 
-// isNil tells whether the answer is that there is nothing.
+// isNil reports whether Redis has answered that there is nothing.
 func isNil(err error) bool { return rueidis.IsRedisNil(err) }
 
 func isOutOfMemory(err error) bool {
@@ -112,7 +112,7 @@ func withoutContents(err error) error {
 	return err
 }
 
-// mayPass tells whether an attempt that ended with err is worth repeating, and
+// mayPass reports whether an attempt that ended with err is worth repeating, and
 // whether it may have had an effect.
 func mayPass(err error) (again, unsure bool) {
 	if r := (*refusal)(nil); errors.As(err, &r) {
@@ -144,8 +144,8 @@ func (s *Store) failure(ctx, opCtx context.Context, op string, err error) error 
 	return fmt.Errorf("redisstore: %s: %w", op, err)
 }
 
-// socketTimeout tells whether a socket's own time-out is the end of ctx: a dial
-// in particular has its deadline, and says nothing of whose it was.
+// socketTimeout reports whether a socket's own time-out is the end of ctx. A dial
+// has the deadline of ctx, and its error does not name the context.
 func socketTimeout(ctx context.Context, err error) bool {
 	deadline, ok := ctx.Deadline()
 	return ok && errors.Is(err, os.ErrDeadlineExceeded) && time.Until(deadline) < 50*time.Millisecond

@@ -10,8 +10,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/internal/redis"
 )
 
-// Whatever somebody else put under our keys is told from a record, and a record
-// comes back as it was written.
+// A value that another program put under our keys is not taken for a record, and a
+// record comes back as it was written.
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte("value"), int64(1_800_000_000_000))
 	f.Add([]byte(""), int64(0))

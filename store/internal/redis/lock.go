@@ -49,7 +49,7 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 type lease struct {
 	s     *Store
 	name  string
-	token string // random, so that nobody else's lease is mistaken for this one
+	token string // random, so that no other lease is mistaken for this one
 	ttl   time.Duration
 
 	granted time.Time
@@ -90,12 +90,12 @@ func (l *lease) wait(ctx context.Context) error {
 	}
 }
 
-// acquire asks for the lease once. It returns zero, or for how long somebody
-// else may still hold it.
+// acquire asks for the lease once. It returns zero, or for how long another holder
+// may still have it.
 //
-// The lease is a short one until it is confirmed: a request that a network has
-// held back can arrive after its sender has given it up and has even taken it
-// back, and nobody would release what it gets.
+// The lease is a short one until it is confirmed. A network can hold back a request
+// until its sender has given up and has released the lease. The lease that such a
+// request then gets has no holder to release it.
 func (l *lease) acquire(ctx context.Context) (left time.Duration, err error) {
 	err = l.s.try(ctx, "lock", func(ctx context.Context, _ bool) error {
 		ms, err := l.s.run(ctx, l.name, lockScript, l.token, milliseconds(min(l.ttl, l.s.unconfirmed())))
@@ -105,8 +105,8 @@ func (l *lease) acquire(ctx context.Context) (left time.Duration, err error) {
 	return left, err
 }
 
-// unconfirmed is how long a lease lasts that nobody confirms: it takes an
-// operation to get it, and another one to confirm it.
+// unconfirmed is how long a lease lasts without confirmation: one operation gets the
+// lease, and another one confirms it.
 func (s *Store) unconfirmed() time.Duration { return 2 * s.opTimeout }
 
 // confirm makes a lease that was granted last its ttl from now. It returns
@@ -165,8 +165,8 @@ func (l *lease) releaseLater() {
 	})
 }
 
-// turnTable lines up those in this process who wait for the same lock. It holds
-// nothing about locks that nobody waits for.
+// turnTable queues the callers in this process that wait for the same lock. It holds
+// nothing about locks without waiters.
 type turnTable struct {
 	mu    sync.Mutex
 	turns map[string]*turn
@@ -174,7 +174,7 @@ type turnTable struct {
 
 type turn struct {
 	waiting int
-	first   chan struct{} // of capacity one: whoever fills it may ask Redis
+	first   chan struct{} // of capacity one: the caller that fills it may ask Redis
 	wake    chan struct{} // of capacity one: the lock may have become free
 }
 

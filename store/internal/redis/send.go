@@ -69,7 +69,7 @@ redis.call('SET', KEYS[1], string.format('%.0f', total), 'PXAT', ARGV[2])
 return total`)
 
 	// lockScript grants the lease KEYS[1] to the token ARGV[1] for ARGV[2]
-	// milliseconds. It returns 0, or how many milliseconds somebody else's
+	// milliseconds. It returns 0, or how many milliseconds another token's
 	// lease has left.
 	lockScript = newScript(`
 local holder = redis.call('GET', KEYS[1])
@@ -153,13 +153,13 @@ func (s *Store) settle(ctx context.Context, name string) error {
 		return s.client.Do(ctx, s.client.B().Exists().Key(name).Build()).Error()
 	}
 	// A borrowed client may have several connections. The one in question is
-	// that of cached commands for this key; a range that nobody has asked for
-	// before is not in the cache.
+	// that of cached commands for this key; a range that was never asked for
+	// is not in the cache.
 	at := rand.Int64N(math.MaxInt64)
 	return s.client.DoCache(ctx, s.client.B().Getrange().Key(name).Start(at).End(at).Cache(), time.Millisecond).Error()
 }
 
-// ordered tells whether an answer about one key also settles all others.
+// ordered reports whether an answer about one key also settles all others.
 func (s *Store) ordered() bool {
 	return s.owned && s.client.Mode() != rueidis.ClientModeCluster
 }
