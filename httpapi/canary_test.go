@@ -13,6 +13,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
@@ -22,7 +23,7 @@ import (
 func TestPain25NoSecretInLogsOrAnswers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{AuthMethods: []string{authtest.AuthPost}}, mcptest.Options{Stateful: true})
-	jsonLog := new(lockedBuffer)
+	jsonLog := new(testlog.Buffer)
 	w.replica(t, byHeader, func(c *session.Config) {
 		c.Logger = bothLogs(w.log, jsonLog)
 		c.SealKeys = [][]byte{bytes.Repeat([]byte{1}, 32)}
@@ -100,7 +101,7 @@ func TestPain25NoSecretInLogsOrAnswers(t *testing.T) {
 }
 
 // bothLogs logs everything twice.
-func bothLogs(text, json *lockedBuffer) *slog.Logger {
+func bothLogs(text, json *testlog.Buffer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: slog.LevelDebug}
 	return slog.New(slog.NewMultiHandler(slog.NewTextHandler(text, options), slog.NewJSONHandler(json, options)))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 )
 
 // Pain 25: a host that logs what it decoded logs no secret.
@@ -27,7 +28,7 @@ func TestPain25NothingToSeeInMessages(t *testing.T) {
 				require.NotContains(t, fmt.Sprintf(verb, form), canary, "%T as %s", message, verb)
 			}
 		}
-		var log lockedBuffer
+		var log testlog.Buffer
 		for _, h := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 			slog.New(h).Info("x", "message", message)
 		}

@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 	"github.com/mcpoauth/mcpoauth/store"
@@ -30,30 +30,12 @@ type world struct {
 	as    *authtest.Server
 	mcp   *mcptest.Server
 	store store.SessionStore
-	log   *lockedBuffer
+	log   *testlog.Buffer
 
 	url string // of the host
 
 	mu      sync.Mutex
 	serving http.Handler // the replica that the load balancer picks
-}
-
-// lockedBuffer is a log that several goroutines write to.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // userHeader is how these tests' host knows who is signed in.
@@ -70,7 +52,7 @@ func byHeader(c *httpapi.Config) {
 
 func newWorld(t testing.TB, as authtest.Options, srv mcptest.Options) *world {
 	t.Helper()
-	w := &world{as: authtest.New(as), store: memstore.New(memstore.Config{}), log: new(lockedBuffer)}
+	w := &world{as: authtest.New(as), store: memstore.New(memstore.Config{}), log: new(testlog.Buffer)}
 	t.Cleanup(w.as.Close)
 	srv.Auth = w.as
 	w.mcp = mcptest.New(srv)

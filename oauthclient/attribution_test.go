@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -81,7 +82,7 @@ func TestRevocation_WithNothingToRevokeIsDebug(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
-			log := new(lockedBuffer)
+			log := new(testlog.Buffer)
 			c := w.connected(logTo(log))
 			w.as.SetOutage(authtest.EndpointRevoke, row.answer)
 			require.NoError(t, c.Disconnect(t.Context()))
@@ -97,7 +98,7 @@ func TestRevocation_WithNothingToRevokeIsDebug(t *testing.T) {
 func TestRevocation_ClientByHandThatIsRefusedIsAWarning(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{NoRegistration: true, Clients: []authtest.Client{{ID: "app", RedirectURIs: []string{callbackURL}}}}, mcptest.Options{})
-	log := new(lockedBuffer)
+	log := new(testlog.Buffer)
 	c := w.connected(logTo(log), func(cfg *oauthclient.Config) {
 		cfg.PreregisteredClients = []oauthclient.PreregisteredClient{{Issuer: w.as.Issuer(), ClientID: "app"}}
 	})

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,36 +13,20 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testclock"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
 const callbackURL = "https://app.example/oauth/callback"
 
-// clock is a clock that only a test moves.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
+func newClock() *testclock.Clock { return testclock.New(time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)) }
 
 // world is an authorization server, an MCP server that it protects, and what
 // the clients of one connection share.
 type world struct {
 	t     *testing.T
-	clock *clock
+	clock *testclock.Clock
 	as    *authtest.Server
 	mcp   *mcptest.Server
 	http  *http.Client
@@ -220,26 +203,8 @@ func together(t *testing.T, n int, release func(), fn func(ctx context.Context) 
 	return errs
 }
 
-// lockedBuffer is a log that several goroutines write.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // logTo is a change of the configuration to a log.
-func logTo(b *lockedBuffer) func(*oauthclient.Config) {
+func logTo(b *testlog.Buffer) func(*oauthclient.Config) {
 	return func(cfg *oauthclient.Config) {
 		cfg.Logger = slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

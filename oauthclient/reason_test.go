@@ -9,6 +9,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -74,7 +75,7 @@ func TestRejected_SecondGrantInVainIsAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, opts, mcptest.Options{})
-			log := new(lockedBuffer)
+			log := new(testlog.Buffer)
 			c := w.client(logTo(log))
 			required := w.begin(c)
 			w.challenge(`Bearer error="invalid_token", error_description="the audience is wrong"`)
@@ -122,7 +123,7 @@ func TestRejected_OldTokensDoNotCount(t *testing.T) {
 func TestRejected_DescriptionIsCleaned(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{NoRefreshTokens: true}, mcptest.Options{})
-	log := new(lockedBuffer)
+	log := new(testlog.Buffer)
 	c := w.client(logTo(log))
 	required := w.begin(c)
 	w.mcp.SetOutage(func(rw http.ResponseWriter, r *http.Request) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -314,7 +315,7 @@ func TestRegistration_InvalidClientKeepsTheTokensOfOtherClients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{ClientIDMetadataDocuments: true, Clients: []authtest.Client{known(authtest.AuthNone)}}, mcptest.Options{})
-			log := new(lockedBuffer)
+			log := new(testlog.Buffer)
 			c := w.connected(configure(w), logTo(log))
 			before := w.stored()
 			w.as.FailNextWith(authtest.EndpointToken, 1, authtest.OAuthError(401, "invalid_client", "the document cannot be fetched"))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -140,7 +141,7 @@ func TestRegistration_RefusalOfStrangersAsksForAClientByHand(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, authtest.Options{}, mcptest.Options{})
 				w.as.SetOutage(authtest.EndpointRegister, authtest.Body(status, "application/json", body))
-				log := new(lockedBuffer)
+				log := new(testlog.Buffer)
 				var required *oauthclient.RegistrationRequiredError
 				require.ErrorAs(t, w.client(logTo(log)).Connect(t.Context()), &required)
 				require.Equal(t, oauthclient.RegistrationRequiredError{Issuer: w.as.Issuer(), RedirectURI: callbackURL}, *required)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testclock"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 	"github.com/mcpoauth/mcpoauth/store/memstore"
@@ -24,21 +25,9 @@ var sealKey = []byte("0123456789abcdef0123456789abcdef")
 // alice is the usual caller.
 var alice = session.Caller{Owner: "alice", Binding: "browser-a"}
 
-// clock is the time that the servers, the store and the managers share.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
 // world is an authorization server, a protected MCP server and a store.
 type world struct {
-	clock *clock
+	clock *testclock.Clock
 	as    *authtest.Server
 	mcp   *mcptest.Server
 	mem   *memstore.Store
@@ -47,7 +36,7 @@ type world struct {
 
 func newWorld(t *testing.T, as authtest.Options, mcp mcptest.Options) *world {
 	t.Helper()
-	w := &world{clock: &clock{now: time.Now()}}
+	w := &world{clock: testclock.New(time.Now())}
 	as.Now = w.clock.Now
 	w.as = authtest.New(as)
 	t.Cleanup(w.as.Close)
@@ -61,9 +50,7 @@ func newWorld(t *testing.T, as authtest.Options, mcp mcptest.Options) *world {
 
 // advance moves the clock.
 func (w *world) advance(d time.Duration) {
-	w.clock.mu.Lock()
-	w.clock.now = w.clock.now.Add(d)
-	w.clock.mu.Unlock()
+	w.clock.Advance(d)
 	w.mem.Sweep()
 }
 

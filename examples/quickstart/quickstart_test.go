@@ -10,13 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 )
 
 func TestJourney(t *testing.T) {
@@ -118,7 +118,7 @@ func TestServe(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var out lockedBuffer
+	var out testlog.Buffer
 	code := make(chan int, 1)
 	go func() { code <- run(ctx, []string{"-serve"}, &out, &out) }()
 	const last = "What the host does"
@@ -221,22 +221,4 @@ func requireNoSecrets(t *testing.T, j *journey, text string) {
 			require.NotContains(t, text, secret)
 		}
 	}
-}
-
-// lockedBuffer is a buffer that may be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +26,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 )
 
 var binary string
@@ -183,7 +183,7 @@ type process struct {
 	cmd    *exec.Cmd
 	addr   string
 	public string // PUBLIC_URL
-	log    *lockedBuffer
+	log    *testlog.Buffer
 	exited chan error
 	client *http.Client
 }
@@ -203,7 +203,7 @@ func start(t *testing.T, env ...string) *process {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
-	p := &process{cmd: exec.Command(binary), log: new(lockedBuffer), exited: make(chan error, 1)}
+	p := &process{cmd: exec.Command(binary), log: new(testlog.Buffer), exited: make(chan error, 1)}
 	p.client = &http.Client{Jar: jar, Transport: proxy{p}}
 	p.cmd.Env, p.cmd.Stderr = environ(env...), p.log
 	require.NoError(t, p.cmd.Start())
@@ -265,22 +265,4 @@ func (p *process) do(t *testing.T, req *http.Request) (status int, body string) 
 	data, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	return resp.StatusCode, string(data)
-}
-
-// lockedBuffer is a buffer that may be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

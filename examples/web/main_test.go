@@ -10,11 +10,13 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"regexp"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 )
 
 func TestRun(t *testing.T) {
@@ -48,11 +50,11 @@ func TestServe(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var out lockedBuffer
+	var out testlog.Buffer
 	code := make(chan int, 1)
 	go func() { code <- run(ctx, []string{"-open=false", "-addr=localhost:0"}, &out, &out) }()
-	require.Eventually(t, func() bool { return bytes.Contains(out.bytes(), []byte("Slow")) }, 30*time.Second, 5*time.Millisecond)
-	base := regexp.MustCompile(`http://localhost:\d+/`).FindString(string(out.bytes()))
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "Slow") }, 30*time.Second, 5*time.Millisecond)
+	base := regexp.MustCompile(`http://localhost:\d+/`).FindString(out.String())
 	require.NotEmpty(t, base)
 
 	jar, err := cookiejar.New(nil)
@@ -99,26 +101,8 @@ func TestServe(t *testing.T) {
 	stop()
 	select {
 	case got := <-code:
-		require.Zero(t, got, string(out.bytes()))
+		require.Zero(t, got, out.String())
 	case <-time.After(30 * time.Second):
 		t.Fatal("it does not stop")
 	}
-}
-
-// lockedBuffer is a buffer that may be read while it is written.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) bytes() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Clone(b.buf.Bytes())
 }

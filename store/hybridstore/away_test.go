@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
 )
@@ -16,7 +17,7 @@ import (
 const readOnly = "Redis is away, and records from before the outage are read-only"
 
 // cutOff opens a store behind a proxy. Config.Redis.URL is set.
-func cutOff(t testing.TB, server *redistest.Server, config hybridstore.Config) (*hybridstore.Store, *logbook, *redistest.Proxy) {
+func cutOff(t testing.TB, server *redistest.Server, config hybridstore.Config) (*hybridstore.Store, *testlog.Buffer, *redistest.Proxy) {
 	t.Helper()
 	proxy := redistest.RunProxy(t, server.Addr())
 	at := onURL(server.URLAt(proxy.Addr()))

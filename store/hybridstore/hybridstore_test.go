@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -20,34 +19,17 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/ports"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 	"github.com/mcpoauth/mcpoauth/store/storetest"
 )
 
-// logbook is a log that tests read.
-type logbook struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // open returns a store that is closed at the test's end, and its log.
-func open(t testing.TB, cfg hybridstore.Config) (*hybridstore.Store, *logbook) {
+func open(t testing.TB, cfg hybridstore.Config) (*hybridstore.Store, *testlog.Buffer) {
 	t.Helper()
-	log := &logbook{}
+	log := new(testlog.Buffer)
 	cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
 	s, err := hybridstore.New(t.Context(), cfg)
 	require.NoError(t, err)
@@ -119,7 +101,7 @@ func waitAway(t testing.TB, s *hybridstore.Store) {
 	eventually(t, "the outage is never noticed", func() bool { return !s.IsRedisConnected() })
 }
 
-func waitLogged(t testing.TB, log *logbook, line string) {
+func waitLogged(t testing.TB, log *testlog.Buffer, line string) {
 	t.Helper()
 	eventually(t, "this is never logged: "+line, func() bool { return strings.Contains(log.String(), line) })
 }
