@@ -15,6 +15,7 @@ type challenge struct {
 	errorCode        string
 	description      string
 	dpop             bool // it takes tokens that are bound to a key
+	bearer           bool // it takes bearer tokens only
 
 	reason Reason // why an authorization is begun, where that is known
 }
@@ -25,10 +26,16 @@ type challenge struct {
 // that authorization is needed, and the well-known locations remain.
 func parseChallenge(h http.Header) challenge {
 	var out challenge
+	var bearer, otherAlgs bool
 	for _, line := range h.Values("WWW-Authenticate") {
+		for part := range strings.SplitSeq(line, ",") { // a scheme without parameters
+			out.dpop = out.dpop || strings.EqualFold(strings.TrimSpace(part), "dpop")
+		}
 		eachParam(line, func(scheme, name, value string) {
-			out.dpop = out.dpop || scheme == "dpop"
+			out.dpop, bearer = out.dpop || scheme == "dpop", bearer || scheme == "bearer"
 			switch {
+			case scheme == "dpop" && name == "algs":
+				otherAlgs = !slices.Contains(words(value), dpopAlg)
 			case scheme != "bearer" && scheme != "dpop" || value == "":
 			case name == "resource_metadata" && out.resourceMetadata == "":
 				out.resourceMetadata = value
@@ -41,6 +48,8 @@ func parseChallenge(h http.Header) challenge {
 			}
 		})
 	}
+	out.bearer = bearer && !out.dpop && out.errorCode != "insufficient_scope"
+	out.dpop = out.dpop && !otherAlgs
 	return out
 }
 

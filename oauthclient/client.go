@@ -210,7 +210,7 @@ func (c *MCPOAuthClient) end(ctx context.Context, creds Credentials) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
 	defer cancel()
-	err := c.protocol(goodbye{c.provider, creds}).End(ctx, conn)
+	err := c.protocol(&goodbye{transport{core: c.core, provider: c.provider}, creds}).End(ctx, conn)
 	if err != nil {
 		c.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP session was not ended", "error", errorText(err))
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/go-jose/go-jose/v4"
@@ -31,8 +32,10 @@ const (
 	// maxProofKeys bounds the keys that a process remembers ready to sign; beyond
 	// it, the memory starts anew.
 	maxProofKeys = 10_000
-	// useNonce is the error of a server that wants a nonce in the proof.
-	useNonce = "use_dpop_nonce"
+	// useNonce is the error of a server that wants a nonce in the proof, and
+	// invalidProof that of one that wants another proof (RFC 9449 section 12.2).
+	useNonce     = "use_dpop_nonce"
+	invalidProof = "invalid_dpop_proof"
 )
 
 // newDPoPKey makes a private key to bind the tokens of one grant to.
@@ -119,10 +122,10 @@ type proofClaims struct {
 	Nonce     string `json:"nonce,omitempty"`
 }
 
-// prove adds a proof to a request, which carries token or asks for one.
-func (k *proofKey) prove(req *http.Request, token Secret, now int64) error {
-	target := url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Path: req.URL.Path, RawPath: req.URL.RawPath}
-	claims := proofClaims{ID: rand.Text(), Method: req.Method, URL: target.String(), IssuedAt: now, Nonce: k.nonce(req.URL)}
+// prove adds a proof to a request, which carries token or asks for one. nonce may
+// be empty.
+func (k *proofKey) prove(req *http.Request, token Secret, nonce string, now int64) error {
+	claims := proofClaims{ID: rand.Text(), Method: req.Method, URL: proofURL(req.URL), IssuedAt: now, Nonce: nonce}
 	if !token.IsZero() {
 		sum := sha256.Sum256([]byte(token.Reveal()))
 		claims.TokenHash = base64.RawURLEncoding.EncodeToString(sum[:])
@@ -143,9 +146,27 @@ func (k *proofKey) prove(req *http.Request, token Secret, now int64) error {
 	return nil
 }
 
+// proofURL returns the htu of a request: its URL without query, as servers spell
+// their own (RFC 3986 sections 6.2.2 and 6.2.3).
+func proofURL(u *url.URL) string {
+	target := url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host), Path: u.Path, RawPath: u.RawPath}
+	if u.Port() == defaultPort(u.Scheme) {
+		target.Host = strings.TrimSuffix(target.Host, ":"+u.Port())
+	}
+	if target.Path == "" {
+		target.Path = "/"
+	}
+	return target.String()
+}
+
 func originOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
+// nonce returns the nonce that the server of a URL gave last; empty for none, and
+// without a key.
 func (k *proofKey) nonce(u *url.URL) string {
+	if k == nil {
+		return ""
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.nonces[originOf(u)]
@@ -158,27 +179,41 @@ const (
 	maxNonceBytes = 1 << 10
 )
 
-// learn remembers the nonce that an answer brings (RFC 9449 section 8.2). It
-// reports whether there was one.
-func (k *proofKey) learn(u *url.URL, h http.Header) bool {
-	nonce := h.Get("DPoP-Nonce")
-	if nonce == "" || len(nonce) > maxNonceBytes {
-		return false
+// learn remembers the nonce that an answer to a proof with the nonce sent brings
+// (RFC 9449 section 8.2). code is the answer's error. learn reports whether the
+// request is to be repeated, and with which nonce: that of its own answer, because
+// a server may take each once.
+func (k *proofKey) learn(u *url.URL, h http.Header, code, sent string) (nonce string, repeat bool) {
+	if nonce = h.Get("DPoP-Nonce"); len(nonce) > maxNonceBytes {
+		nonce = ""
 	}
+	refused := code == useNonce || code == invalidProof && sent != ""
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.nonces == nil || len(k.nonces) >= maxNonces {
-		k.nonces = make(map[string]string)
+	switch {
+	case nonce == "" && refused:
+		delete(k.nonces, originOf(u)) // the server may have given up nonces
+	case nonce != "":
+		if k.nonces == nil || len(k.nonces) >= maxNonces {
+			k.nonces = make(map[string]string)
+		}
+		k.nonces[originOf(u)] = nonce
 	}
-	k.nonces[originOf(u)] = nonce
-	return true
+	return nonce, refused && nonce != sent
+}
+
+// nonceError says that a server refuses each nonce, so that there is no proof
+// that it takes. Nothing is wrong with the token.
+func nonceError(op string) error {
+	return &TemporaryError{Op: op, Err: errors.New("the server takes none of its DPoP nonces")}
 }
 
 // bindsTokens reports whether to ask for tokens that are bound to a key: the MCP
 // server shows that it verifies proofs, and the authorization server that it
-// binds tokens, or the MCP server takes no others.
+// binds tokens, or the MCP server takes no others. What an MCP server has once
+// shown holds until its challenge asks for bearers.
 func (p *OAuthProvider) bindsTokens(ch challenge, found *discovered, creds Credentials) bool {
-	bound := !creds.DPoPKey.IsZero() && creds.TokenType == tokenTypeDPoP && creds.Issuer == found.server.Issuer
+	bound := creds.TokenType == tokenTypeDPoP && creds.Issuer == found.server.Issuer && !ch.bearer
 	switch {
 	case p.policy.SkipDPoP:
 		return false
@@ -196,23 +231,29 @@ func (p *OAuthProvider) keyFor(ch challenge, found *discovered, creds Credential
 	return newDPoPKey()
 }
 
-// authorizeRequest adds the access token to a request, if there is one: as a
-// bearer, or with a proof if it is bound to a key. It returns that key.
-func (p *OAuthProvider) authorizeRequest(req *http.Request, creds Credentials) (*proofKey, error) {
-	if creds.AccessToken.IsZero() {
-		return nil, nil //nolint:nilnil // an anonymous request
-	}
+// boundTo returns the key that the tokens of creds are bound to, nil for bearers,
+// or errProofKey.
+func (p *OAuthProvider) boundTo(creds Credentials) (*proofKey, error) {
 	if creds.TokenType != tokenTypeDPoP {
-		req.Header["Authorization"] = []string{"Bearer " + creds.AccessToken.Reveal()}
 		return nil, nil //nolint:nilnil // a bearer needs no key
 	}
 	key, err := p.cfg.proofKey(creds.DPoPKey)
-	if err != nil {
-		return nil, err
+	if err == nil && key == nil {
+		err = errProofKey
 	}
-	if key == nil {
-		return nil, errProofKey
+	return key, err
+}
+
+// authorizeRequest adds the access token to a request, if there is one: as a
+// bearer, or with a proof by the key that it is bound to.
+func (p *OAuthProvider) authorizeRequest(req *http.Request, token Secret, key *proofKey, nonce string) error {
+	switch {
+	case token.IsZero():
+		return nil // an anonymous request
+	case key == nil:
+		req.Header["Authorization"] = []string{"Bearer " + token.Reveal()}
+		return nil
 	}
-	req.Header["Authorization"] = []string{"DPoP " + creds.AccessToken.Reveal()}
-	return key, key.prove(req, creds.AccessToken, p.cfg.Now().Unix())
+	req.Header["Authorization"] = []string{"DPoP " + token.Reveal()}
+	return key.prove(req, token, nonce, p.cfg.Now().Unix())
 }

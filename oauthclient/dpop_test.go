@@ -118,11 +118,6 @@ func TestDPoP_NeverABearer(t *testing.T) {
 	require.NoError(t, err)
 	_, err = source.Token()
 	require.ErrorIs(t, err, oauthclient.ErrTokenBound)
-
-	before := w.calls()
-	w.edit(func(creds *oauthclient.Credentials) { creds.DPoPKey = oauthclient.Secret{} })
-	require.Error(t, w.call(c), "the key is lost")
-	require.Equal(t, before, w.calls())
 }
 
 func TestDPoP_OtherGrants(t *testing.T) {

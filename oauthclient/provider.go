@@ -116,7 +116,8 @@ func (s tokenSource) Token() (*oauth2.Token, error) { return s.p.Token(s.ctx) }
 // [*TemporaryError] or another error of this package.
 func (p *OAuthProvider) Authorize(ctx context.Context, req *http.Request, resp *http.Response) error {
 	drain(resp)
-	sent := NewSecret(strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer "))
+	_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	sent := NewSecret(token)
 	if resp.StatusCode == http.StatusForbidden {
 		return p.forbidden(ctx, sent, parseChallenge(resp.Header))
 	}
@@ -187,14 +188,16 @@ func (p *OAuthProvider) fresh(ctx context.Context, read *Credentials) (creds Cre
 		return Credentials{}, err
 	}
 	now := p.cfg.Now()
+	_, lost := p.boundTo(creds) // then the user is asked: no token is sent or refreshed without a proof
 	switch {
+	case lost != nil:
 	case creds.usable(now) && !(p.grant.renewable(creds) && creds.refreshDue(now)):
 		return creds, nil
 	case !creds.Authorized() && creds.Issuer == "" && !p.policy.ForceAuthorization:
 		return creds, nil
 	}
 	reason := creds.reason()
-	if p.grant.renewable(creds) {
+	if lost == nil && p.grant.renewable(creds) {
 		refreshed, err := p.refresh(ctx, creds, false)
 		if !isRefused(err) {
 			return refreshed, err

@@ -73,12 +73,43 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 	return token, nil
 }
 
-// postForm posts form to endpoint with client authentication.
+// postForm posts form to endpoint with client authentication and, if key is not
+// nil, with a proof. It repeats the request once with the nonce that the server
+// asks for (RFC 9449 section 8).
 func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, client Registration, key *proofKey, form url.Values) (*authAnswer, error) {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, &DiscoveryError{Source: client.Issuer, Reason: "an endpoint is not a URL"}
+	}
+	nonce := key.nonce(u)
+	for again := true; ; again = false {
+		answer, err := p.postOnce(ctx, op, u, client, key, nonce, form)
+		if err != nil || key == nil {
+			return answer, err
+		}
+		var refused oauthError
+		if answer.status < 400 || json.Unmarshal(withoutBOM(answer.body), &refused) != nil {
+			refused.Code = ""
+		}
+		next, repeat := key.learn(u, answer.header, refused.Code, nonce)
+		switch {
+		case again && repeat:
+			nonce = next
+		case refused.Code == useNonce:
+			return nil, nonceError(op)
+		default:
+			return answer, nil
+		}
+	}
+}
+
+// postOnce sends one request of postForm. Each has an assertion of the client of
+// its own, because servers take each once.
+func (p *OAuthProvider) postOnce(ctx context.Context, op string, endpoint *url.URL, client Registration, key *proofKey, nonce string, form url.Values) (*authAnswer, error) {
 	if err := p.authenticate(form, client); err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint.String(), strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, &DiscoveryError{Source: client.Issuer, Reason: "an endpoint is not a URL"}
 	}
@@ -87,32 +118,12 @@ func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, clien
 	if client.TokenEndpointAuthMethod == authMethodBasic {
 		req.Header.Set("Authorization", "Basic "+basicAuth(client))
 	}
-	if key == nil {
-		return p.doAuth(ctx, op, req)
-	}
-	return p.doProved(ctx, op, req, key)
-}
-
-// doProved is doAuth with a proof, which it repeats once with the nonce that the
-// server asks for (RFC 9449 section 8).
-func (p *OAuthProvider) doProved(ctx context.Context, op string, req *http.Request, key *proofKey) (*authAnswer, error) {
-	for again := true; ; again = false {
-		if err := key.prove(req, Secret{}, p.cfg.Now().Unix()); err != nil {
-			return nil, err
-		}
-		answer, err := p.doAuth(ctx, op, req)
-		if err != nil {
-			return nil, err
-		}
-		var refused oauthError
-		learned := key.learn(req.URL, answer.header)
-		if !again || !learned || answer.status < 400 || json.Unmarshal(answer.body, &refused) != nil || refused.Code != useNonce {
-			return answer, nil
-		}
-		if req.Body, err = req.GetBody(); err != nil {
+	if key != nil {
+		if err := key.prove(req, Secret{}, nonce, p.cfg.Now().Unix()); err != nil {
 			return nil, err
 		}
 	}
+	return p.doAuth(ctx, op, req)
 }
 
 // basicAuth returns the credentials of client_secret_basic (RFC 6749 section
@@ -144,8 +155,9 @@ var proofTypes = []string{"dpop", "mac", "n_a", "pop"}
 // parseTokenResponse reads RFC 6749 section 5.1 leniently where servers differ
 // and harm is out of the question: numbers as strings, scopes in a list or with
 // commas, no token type or a home-made one. proved says that the request had a
-// proof, so that the token may be bound to its key. Where there is an object with a
-// token in the member inner, it is the answer.
+// proof: the token may be bound to its key, so its type must be DPoP or Bearer
+// (RFC 9449 section 5). Where there is an object with a token in the member inner,
+// it is the answer.
 func parseTokenResponse(body []byte, inner string, proved bool) (*tokenResponse, error) {
 	r, err := parseDocument(body)
 	if err != nil {
@@ -162,6 +174,8 @@ func parseTokenResponse(body []byte, inner string, proved bool) (*tokenResponse,
 		return nil, errors.New("the access token has characters that no header can carry")
 	case proved && strings.EqualFold(r.text("token_type"), tokenTypeDPoP):
 		tokenType = tokenTypeDPoP
+	case proved && !strings.EqualFold(r.text("token_type"), tokenTypeBearer):
+		return nil, errors.New("the token type is neither DPoP nor Bearer")
 	case slices.Contains(proofTypes, strings.ToLower(r.text("token_type"))):
 		return nil, errors.New("the token type is not Bearer")
 	}

@@ -79,21 +79,38 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // send sends a request with a token and cookies, and once more with a nonce if
 // the server asks for one (RFC 9449 section 9): that is no refusal of the token.
 func (t *transport) send(req *http.Request, creds Credentials) (*http.Response, error) {
-	resp, key, err := t.sendOnce(req, creds)
-	if err != nil || key == nil || !key.learn(req.URL, resp.Header) || resp.StatusCode != http.StatusUnauthorized || parseChallenge(resp.Header).errorCode != useNonce {
-		return resp, err
+	const op = "reaching the MCP server"
+	key, err := t.provider.boundTo(creds)
+	if err != nil {
+		return nil, err
 	}
-	drain(resp)
-	resp, key, err = t.sendOnce(req, creds)
-	if err == nil {
-		key.learn(req.URL, resp.Header)
+	nonce := key.nonce(req.URL)
+	for again := true; ; again = false {
+		resp, err := t.sendOnce(req, creds, key, nonce)
+		if err != nil || key == nil {
+			return resp, err
+		}
+		code := ""
+		if resp.StatusCode == http.StatusUnauthorized {
+			code = parseChallenge(resp.Header).errorCode
+		}
+		next, repeat := key.learn(req.URL, resp.Header, code, nonce)
+		switch {
+		case again && repeat:
+			nonce = next
+		case code == useNonce:
+			drain(resp)
+			return nil, nonceError(op)
+		default:
+			return resp, nil
+		}
+		drain(resp)
 	}
-	return resp, err
 }
 
 // sendOnce sends a copy of req with a token and cookies; req itself must not be
-// changed ([http.RoundTripper]). It returns the key of a proof.
-func (t *transport) sendOnce(req *http.Request, creds Credentials) (*http.Response, *proofKey, error) {
+// changed ([http.RoundTripper]).
+func (t *transport) sendOnce(req *http.Request, creds Credentials, key *proofKey, nonce string) (*http.Response, error) {
 	out := req.WithContext(req.Context())
 	out.Header = make(http.Header, len(req.Header)+2)
 	for name, values := range req.Header {
@@ -102,42 +119,32 @@ func (t *transport) sendOnce(req *http.Request, creds Credentials) (*http.Respon
 	if req.GetBody != nil {
 		body, err := req.GetBody()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		out.Body = body
 	}
-	key, err := t.provider.authorizeRequest(out, creds)
-	if err != nil {
-		return nil, nil, err
+	if err := t.provider.authorizeRequest(out, creds.AccessToken, key, nonce); err != nil {
+		return nil, err
 	}
 	connection := t.core.full(creds.Connection)
 	t.core.cookies.send(out, connection)
 	resp, err := t.provider.cfg.Transport.RoundTrip(out)
 	if err != nil {
-		return nil, nil, networkError("reaching the MCP server", err)
+		return nil, networkError("reaching the MCP server", err)
 	}
 	t.core.cookies.receive(resp, connection, t.provider.cfg.Now())
-	return resp, key, nil
+	return resp, nil
 }
 
 // goodbye sends requests with one token, for the goodbye to a server whose
 // credentials are no longer stored.
 type goodbye struct {
-	provider *OAuthProvider
-	creds    Credentials
+	transport
+	creds Credentials
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (b goodbye) RoundTrip(req *http.Request) (*http.Response, error) {
-	out := req.Clone(req.Context())
-	if _, err := b.provider.authorizeRequest(out, b.creds); err != nil {
-		return nil, err
-	}
-	for name, value := range b.creds.Connection.cookies() {
-		out.AddCookie(&http.Cookie{Name: name, Value: value})
-	}
-	return b.provider.cfg.Transport.RoundTrip(out)
-}
+func (b *goodbye) RoundTrip(req *http.Request) (*http.Response, error) { return b.send(req, b.creds) }
 
 var errRedirect = &ServerError{Reason: "it redirects to another origin, too often, or in a way that loses the request"}
 

@@ -19,11 +19,34 @@ var ErrNonce = errors.New("authtest: the proof needs a nonce")
 // proofWindow is how old or new a proof may be.
 const proofWindow = time.Minute
 
-// Nonce returns the nonce that proofs need; empty when none is needed.
+// Nonce returns the nonce that the next proof needs; empty when none is needed.
 func (s *Server) Nonce() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.opts.SingleUseNonces {
+		nonce := rand.Text()
+		s.unused[nonce] = struct{}{}
+		return nonce
+	}
 	return s.nonce
+}
+
+func (s *Server) usesNonces() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opts.SingleUseNonces || s.nonce != ""
+}
+
+// takeNonce reports whether a proof may have this nonce.
+func (s *Server) takeNonce(nonce string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.opts.SingleUseNonces {
+		return nonce == s.nonce
+	}
+	_, unused := s.unused[nonce]
+	delete(s.unused, nonce)
+	return unused
 }
 
 // RotateNonce makes proofs need a new nonce from now on (RFC 9449 sections 8
@@ -32,6 +55,13 @@ func (s *Server) RotateNonce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nonce = rand.Text()
+}
+
+// DropNonce makes proofs need no nonce. Those that have one are refused.
+func (s *Server) DropNonce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nonce = ""
 }
 
 // VerifyProof checks the proof of a request to target (RFC 9449 section 4.3) and
@@ -73,7 +103,9 @@ func (s *Server) VerifyProof(r *http.Request, target, token string) (thumbprint 
 		return "", errors.New("authtest: the proof has expired")
 	case !s.firstUse(c.ID):
 		return "", errors.New("authtest: the proof was used before")
-	case c.Nonce != s.Nonce():
+	case c.Nonce != "" && !s.usesNonces():
+		return "", errors.New("authtest: the proof has a nonce that nobody asked for")
+	case !s.takeNonce(c.Nonce):
 		return "", ErrNonce
 	}
 	sum, err := header.JSONWebKey.Thumbprint(crypto.SHA256)

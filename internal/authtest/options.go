@@ -109,6 +109,9 @@ type Options struct {
 	// DPoP advertises DPoP (RFC 9449), and binds the tokens that are asked for with
 	// a proof; see also [Server.RotateNonce].
 	DPoP bool
+	// SingleUseNonces makes each proof need a nonce of its own, which the answer
+	// before brings.
+	SingleUseNonces bool
 	// AssertionKeys verify assertions of the JWT bearer grant (RFC 7523), as
 	// [Server.IdentityKeys] of another server. Defaults to none.
 	AssertionKeys jose.JSONWebKeySet

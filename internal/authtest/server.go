@@ -39,6 +39,7 @@ type Server struct {
 	access       map[string]*accessToken
 	refresh      map[string]*refreshToken
 	jtis         map[string]struct{} // of assertions and proofs, each good once
+	unused       map[string]struct{} // nonces that are good for one proof
 	counts       Counts
 	accessTTL    time.Duration
 	nonce        string
@@ -76,6 +77,7 @@ func Start(opts Options) (*Server, error) {
 		access:       make(map[string]*accessToken),
 		refresh:      make(map[string]*refreshToken),
 		jtis:         make(map[string]struct{}),
+		unused:       make(map[string]struct{}),
 		accessTTL:    opts.AccessTokenTTL,
 		editMetadata: opts.EditMetadata,
 		extra:        http.NewServeMux(),

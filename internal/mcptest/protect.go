@@ -45,12 +45,13 @@ func (s *Server) serveMCP(w http.ResponseWriter, r *http.Request, req *Request) 
 		s.unauthorized(w, req, err.Error())
 		return
 	}
-	if err := s.proved(w, r, req, info); errors.Is(err, authtest.ErrNonce) {
-		s.challenge(w, []string{param("error", "use_dpop_nonce")})
+	if err := s.proved(w, r, req, info); err != nil {
+		code := "invalid_dpop_proof"
+		if errors.Is(err, authtest.ErrNonce) {
+			code = "use_dpop_nonce"
+		}
+		s.challenge(w, []string{param("error", code)})
 		http.Error(w, err.Error(), http.StatusUnauthorized)
-		return
-	} else if err != nil {
-		s.unauthorized(w, req, err.Error())
 		return
 	}
 	if scopes, missing := s.missingScopes(req, info); missing {
