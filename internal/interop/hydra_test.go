@@ -47,7 +47,7 @@ func hydra(t *testing.T, how string, env ...string) *stack {
 	})
 	return &stack{
 		name: "hydra " + moduleVersion(t, filepath.Join("hydra", "go.mod"), "github.com/ory/hydra/v2") + ", " + how, server: server,
-		mcpURL: srv.URL(), resource: srv.URL(), reject: func(string) { srv.RejectNext(1) },
+		mcpURL: srv.URL(), resource: srv.URL(), registrationURL: server.url + "/oauth2/register", reject: func(string) { srv.RejectNext(1) },
 		restart: func() {
 			running.stop()
 			running = start()

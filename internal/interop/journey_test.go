@@ -18,6 +18,8 @@ type stack struct {
 	name   string
 	server *wire // in front of the authorization server
 	mcpURL string
+	// registrationURL is where administrators register clients (RFC 7591).
+	registrationURL string
 	// reject makes the MCP server refuse a token that is still valid.
 	reject func(token string)
 	// restart makes the authorization server forget everything.

@@ -66,6 +66,9 @@ func introspection(t *testing.T, endpoint, clientID, clientSecret string) verify
 			ClientID string   `json:"client_id"`
 			Scope    string   `json:"scope"`
 			Audience audience `json:"aud"`
+			Bound    struct {
+				Thumbprint string `json:"jkt"`
+			} `json:"cnf"`
 		}
 		if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
 			return authtest.Info{}, err
@@ -73,7 +76,10 @@ func introspection(t *testing.T, endpoint, clientID, clientSecret string) verify
 		if !answer.Active {
 			return authtest.Info{}, errors.New("the token is not active")
 		}
-		return authtest.Info{User: answer.Subject, ClientID: answer.ClientID, Scopes: strings.Fields(answer.Scope), Resource: string(answer.Audience)}, nil
+		return authtest.Info{
+			User: answer.Subject, ClientID: answer.ClientID, Scopes: strings.Fields(answer.Scope), Resource: string(answer.Audience),
+			Thumbprint: answer.Bound.Thumbprint,
+		}, nil
 	}
 }
 

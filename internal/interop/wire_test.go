@@ -149,9 +149,12 @@ func (w *wire) seen(keep func(*exchange) bool) []exchange {
 	return out
 }
 
-// grants returns the token requests of a grant type.
+// grants returns the token requests of a grant type, but for those that are
+// repeated with a nonce.
 func (w *wire) grants(grantType string) []exchange {
-	return w.seen(func(e *exchange) bool { return e.method == http.MethodPost && e.form.Get("grant_type") == grantType })
+	return w.seen(func(e *exchange) bool {
+		return e.method == http.MethodPost && e.form.Get("grant_type") == grantType && e.text("error") != "use_dpop_nonce"
+	})
 }
 
 // issued returns the newest token answer.

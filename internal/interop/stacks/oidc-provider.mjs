@@ -1,11 +1,11 @@
 // oidc-provider, with the login and consent forms that it brings for
 // development. ISSUER is its public URL, RESOURCE the MCP server. With
 // CLIENT_DOCUMENT, clients are Client ID Metadata Documents, which are read from
-// there; otherwise they register.
+// there; otherwise they register. With NONCES, proofs (DPoP) need a nonce.
 import Provider from "oidc-provider";
 import { listen } from "./serve.mjs";
 
-const { ISSUER, RESOURCE, LIFETIME, CLIENT_DOCUMENT } = process.env;
+const { ISSUER, RESOURCE, LIFETIME, CLIENT_DOCUMENT, NONCES } = process.env;
 
 const provider = new Provider(ISSUER, {
   clients: [{ client_id: "mcp-server", client_secret: "mcp-server-secret", redirect_uris: [], response_types: [], grant_types: [] }],
@@ -13,6 +13,8 @@ const provider = new Provider(ISSUER, {
   features: {
     registration: { enabled: !CLIENT_DOCUMENT },
     clientIdMetadataDocument: { enabled: Boolean(CLIENT_DOCUMENT), ack: "draft-02" },
+    clientCredentials: { enabled: true },
+    ...(NONCES ? { dPoP: { enabled: true, requireNonce: () => true, nonceSecret: Buffer.alloc(32, "nonces") } } : {}),
     revocation: { enabled: true },
     introspection: { enabled: true },
     resourceIndicators: {
