@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -130,8 +131,9 @@ func (s *Server) prove(w http.ResponseWriter, r *http.Request) (thumbprint strin
 	return thumbprint, nil
 }
 
-// bind binds the access token of an answer to a key.
-func (s *Server) bind(answer map[string]any, thumbprint string) {
+// bind binds the access token of an answer to a key, and the refresh token of a
+// public client (RFC 9449 section 5).
+func (s *Server) bind(answer map[string]any, client Client, thumbprint string) {
 	if thumbprint == "" {
 		return
 	}
@@ -142,13 +144,23 @@ func (s *Server) bind(answer map[string]any, thumbprint string) {
 		t.thumbprint = thumbprint
 		answer["token_type"] = "DPoP"
 	}
+	refresh, _ := answer["refresh_token"].(string)
+	if t := s.refresh[refresh]; t != nil && client.AuthMethod == AuthNone {
+		t.thumbprint = thumbprint
+	}
 }
 
-// isKeyOf reports whether a code may be exchanged with a proof of a key (RFC 9449
-// section 10).
-func (s *Server) isKeyOf(code, thumbprint string) bool {
+// isKeyOf reports whether the code or refresh token of a request may be used with
+// a proof of a key (RFC 9449 sections 5 and 10).
+func (s *Server) isKeyOf(form url.Values, thumbprint string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.codes[code]
-	return c == nil || c.thumbprint == "" || c.thumbprint == thumbprint
+	bound := ""
+	if c := s.codes[form.Get("code")]; c != nil {
+		bound = c.thumbprint
+	}
+	if t := s.refresh[form.Get("refresh_token")]; t != nil {
+		bound = t.thumbprint
+	}
+	return bound == "" || bound == thumbprint
 }

@@ -38,8 +38,8 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		refusal = refuse("unsupported_grant_type", "only authorization_code and refresh_token")
 	case !client.mayUse(grantType):
 		refusal = refuse("unauthorized_client", "the client did not register "+grantType)
-	case grantType == grantAuthorizationCode && !s.isKeyOf(r.PostForm.Get("code"), thumbprint):
-		refusal = refuse("invalid_grant", "the key is not that of dpop_jkt")
+	case !s.isKeyOf(r.PostForm, thumbprint):
+		refusal = refuse("invalid_grant", "the key is not that of the code or refresh token")
 	case grantType == grantAuthorizationCode:
 		answer, refusal = s.exchange(client, r.PostForm)
 	default:
@@ -50,7 +50,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.writeRefusal(w, refusal)
 		return
 	}
-	s.bind(answer, thumbprint)
+	s.bind(answer, client, thumbprint)
 	if s.opts.EditToken != nil {
 		s.opts.EditToken(answer)
 	}

@@ -61,6 +61,8 @@ type refreshToken struct {
 	grant   *grant
 	used    bool
 	rotated bool
+	// thumbprint is that of the key that the token is bound to; may be empty.
+	thumbprint string
 }
 
 // issueAccess makes an access token and the answer that carries it. The caller
