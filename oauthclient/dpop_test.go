@@ -1,13 +1,10 @@
 package oauthclient_test
 
 import (
-	"errors"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
@@ -129,32 +126,6 @@ func TestDPoP_OtherGrants(t *testing.T) {
 	require.NoError(t, w.call(c))
 	require.Equal(t, "DPoP", w.stored().TokenType)
 	w.calls()
-}
-
-// What the fakes refuse: without these, the tests above would prove nothing.
-func TestDPoP_FakeRefuses(t *testing.T) {
-	t.Parallel()
-	w := boundWorld(t)
-	require.NoError(t, w.call(w.connected()))
-	requests := w.mcp.Requests()
-	last := requests[len(requests)-1]
-	token, proof := w.stored().AccessToken.Reveal(), last.Header.Get("DPoP")
-	_, err := jose.ParseSignedCompact(proof, []jose.SignatureAlgorithm{jose.ES256})
-	require.NoError(t, err)
-	verify := func(method, target, token string) error {
-		r, err := http.NewRequestWithContext(t.Context(), method, target, nil)
-		require.NoError(t, err)
-		r.Header.Set("DPoP", proof)
-		_, err = w.as.VerifyProof(r, target, token)
-		return err
-	}
-	require.ErrorContains(t, verify("POST", w.mcp.URL(), token), "used before")
-	require.ErrorContains(t, verify("GET", w.mcp.URL(), token), "htm")
-	require.ErrorContains(t, verify("POST", w.mcp.URL()+"/other", token), "htu")
-	require.ErrorContains(t, verify("POST", w.mcp.URL(), "another"), "ath")
-	w.clock.Advance(2 * time.Minute)
-	require.ErrorContains(t, verify("POST", w.mcp.URL(), token), "expired")
-	require.False(t, errors.Is(verify("POST", w.mcp.URL(), token), authtest.ErrNonce))
 }
 
 // BenchmarkCall compares a warm call with a bearer token and one with a proof.

@@ -36,7 +36,13 @@ type world struct {
 
 func newWorld(t *testing.T, as authtest.Options, mcp mcptest.Options) *world {
 	t.Helper()
-	w := &world{clock: testclock.New(time.Now())}
+	return newWorldAt(t, testclock.New(time.Now()), as, mcp)
+}
+
+// newWorldAt is newWorld with a clock that other servers have as well.
+func newWorldAt(t *testing.T, now *testclock.Clock, as authtest.Options, mcp mcptest.Options) *world {
+	t.Helper()
+	w := &world{clock: now}
 	as.Now = w.clock.Now
 	w.as = authtest.New(as)
 	t.Cleanup(w.as.Close)
