@@ -112,8 +112,9 @@
 // victim authorize the attacker's connection. Packages session and httpapi do.
 //
 // The default transport reaches public addresses over https only, on ports
-// 443 and 8443; see [NetworkPolicy]. Bearer tokens do not follow a redirect to
-// another origin.
+// 443 and 8443; see [NetworkPolicy]. Access tokens do not follow a redirect to
+// another origin. Where both servers support DPoP (RFC 9449), tokens are bound to a
+// key of the connection, and are never sent without its proof.
 //
 // Secrets are of type [Secret], which no log, error or format verb shows. The
 // one exception is [AuthorizationRequiredError].AuthURL, which holds the state

@@ -1,10 +1,14 @@
 package oauthclient_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
@@ -128,8 +132,22 @@ func TestDPoP_OtherGrants(t *testing.T) {
 	w.calls()
 }
 
-// BenchmarkCall compares a warm call with a bearer token and one with a proof.
+// BenchmarkCall compares a warm call with a bearer token, one with a proof, and
+// what the proof costs: a signature here, and its verification by the fake, which
+// runs in the same process.
 func BenchmarkCall(b *testing.B) {
+	b.Run("signature", func(b *testing.B) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		require.NoError(b, err)
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
+		require.NoError(b, err)
+		for b.Loop() {
+			signed, err := signer.Sign([]byte("claims"))
+			require.NoError(b, err)
+			_, err = signed.Verify(key.Public())
+			require.NoError(b, err)
+		}
+	})
 	for name, bound := range map[string]bool{"bearer": false, "dpop": true} {
 		b.Run(name, func(b *testing.B) {
 			as := authtest.New(authtest.Options{DPoP: bound, DiscardRequests: true})

@@ -86,7 +86,8 @@ type ServerPolicy struct {
 	TokenMember string
 	// SkipDPoP asks for bearer tokens although the server takes tokens that are
 	// bound to a key (RFC 9449): a stolen token can then be used. For
-	// hosts that hand tokens to another MCP library.
+	// hosts that hand tokens to another MCP library. Tokens from before stay bound
+	// until the user authorizes again.
 	SkipDPoP bool
 	// ForceAuthorization authorizes at connect, for servers that accept
 	// anonymous connections and ask for a token only later.
