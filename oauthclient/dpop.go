@@ -161,12 +161,8 @@ func proofURL(u *url.URL) string {
 
 func originOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// nonce returns the nonce that the server of a URL gave last; empty for none, and
-// without a key.
+// nonce returns the nonce that the server of a URL gave last; empty for none.
 func (k *proofKey) nonce(u *url.URL) string {
-	if k == nil {
-		return ""
-	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.nonces[originOf(u)]
@@ -179,27 +175,54 @@ const (
 	maxNonceBytes = 1 << 10
 )
 
-// learn remembers the nonce that an answer to a proof with the nonce sent brings
-// (RFC 9449 section 8.2). code is the answer's error. learn reports whether the
-// request is to be repeated, and with which nonce: that of its own answer, because
-// a server may take each once.
-func (k *proofKey) learn(u *url.URL, h http.Header, code, sent string) (nonce string, repeat bool) {
-	if nonce = h.Get("DPoP-Nonce"); len(nonce) > maxNonceBytes {
-		nonce = ""
-	}
-	refused := code == useNonce || code == invalidProof && sent != ""
+// remember keeps a nonce for the next proof; an empty one forgets it.
+func (k *proofKey) remember(u *url.URL, nonce string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case nonce == "" && refused:
-		delete(k.nonces, originOf(u)) // the server may have given up nonces
-	case nonce != "":
-		if k.nonces == nil || len(k.nonces) >= maxNonces {
-			k.nonces = make(map[string]string)
-		}
-		k.nonces[originOf(u)] = nonce
+	if k.nonces == nil || len(k.nonces) >= maxNonces {
+		k.nonces = make(map[string]string)
 	}
-	return nonce, refused && nonce != sent
+	k.nonces[originOf(u)] = nonce
+}
+
+// offeredNonce returns the nonce that an answer brings (RFC 9449 section 8.2).
+func offeredNonce(h http.Header) string {
+	if nonce := h.Get("DPoP-Nonce"); len(nonce) <= maxNonceBytes {
+		return nonce
+	}
+	return ""
+}
+
+// negotiate calls send with the nonce for a proof, and once more with the nonce
+// that a refusal brings. Only this repeat has that one: a server may take each
+// nonce once, and other requests must not spend it. send returns the header of the
+// answer, and its error code.
+func (k *proofKey) negotiate(u *url.URL, op string, send func(nonce string) (answer http.Header, code string, err error)) error {
+	nonce := k.nonce(u)
+	answer, code, err := send(nonce)
+	if err != nil {
+		return err
+	}
+	refused := code == useNonce || code == invalidProof && nonce != "" // the server may have given up nonces
+	next := offeredNonce(answer)
+	if refused && next != nonce {
+		if next == "" {
+			k.remember(u, "")
+		}
+		if answer, code, err = send(next); err != nil {
+			return err
+		}
+		if newer := offeredNonce(answer); newer != "" {
+			next = newer
+		}
+	}
+	if code == useNonce {
+		return nonceError(op)
+	}
+	if next != "" {
+		k.remember(u, next)
+	}
+	return nil
 }
 
 // nonceError says that a server refuses each nonce, so that there is no proof

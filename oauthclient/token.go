@@ -81,26 +81,25 @@ func (p *OAuthProvider) postForm(ctx context.Context, op, endpoint string, clien
 	if err != nil {
 		return nil, &DiscoveryError{Source: client.Issuer, Reason: "an endpoint is not a URL"}
 	}
-	nonce := key.nonce(u)
-	for again := true; ; again = false {
-		answer, err := p.postOnce(ctx, op, u, client, key, nonce, form)
-		if err != nil || key == nil {
-			return answer, err
+	if key == nil {
+		return p.postOnce(ctx, op, u, client, nil, "", form)
+	}
+	var answer *authAnswer
+	err = key.negotiate(u, op, func(nonce string) (http.Header, string, error) {
+		var err error
+		if answer, err = p.postOnce(ctx, op, u, client, key, nonce, form); err != nil {
+			return nil, "", err
 		}
 		var refused oauthError
 		if answer.status < 400 || json.Unmarshal(withoutBOM(answer.body), &refused) != nil {
-			refused.Code = ""
+			return answer.header, "", nil
 		}
-		next, repeat := key.learn(u, answer.header, refused.Code, nonce)
-		switch {
-		case again && repeat:
-			nonce = next
-		case refused.Code == useNonce:
-			return nil, nonceError(op)
-		default:
-			return answer, nil
-		}
+		return answer.header, refused.Code, nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return answer, nil
 }
 
 // postOnce sends one request of postForm. Each has an assertion of the client of

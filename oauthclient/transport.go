@@ -79,33 +79,29 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // send sends a request with a token and cookies, and once more with a nonce if
 // the server asks for one (RFC 9449 section 9): that is no refusal of the token.
 func (t *transport) send(req *http.Request, creds Credentials) (*http.Response, error) {
-	const op = "reaching the MCP server"
 	key, err := t.provider.boundTo(creds)
 	if err != nil {
 		return nil, err
 	}
-	nonce := key.nonce(req.URL)
-	for again := true; ; again = false {
-		resp, err := t.sendOnce(req, creds, key, nonce)
-		if err != nil || key == nil {
-			return resp, err
+	if key == nil {
+		return t.sendOnce(req, creds, nil, "")
+	}
+	var resp *http.Response
+	err = key.negotiate(req.URL, "reaching the MCP server", func(nonce string) (answer http.Header, code string, err error) {
+		drain(resp)
+		if resp, err = t.sendOnce(req, creds, key, nonce); err != nil {
+			return nil, "", err
 		}
-		code := ""
 		if resp.StatusCode == http.StatusUnauthorized {
 			code = parseChallenge(resp.Header).errorCode
 		}
-		next, repeat := key.learn(req.URL, resp.Header, code, nonce)
-		switch {
-		case again && repeat:
-			nonce = next
-		case code == useNonce:
-			drain(resp)
-			return nil, nonceError(op)
-		default:
-			return resp, nil
-		}
+		return resp.Header, code, nil
+	})
+	if err != nil {
 		drain(resp)
+		return nil, err
 	}
+	return resp, nil
 }
 
 // sendOnce sends a copy of req with a token and cookies; req itself must not be
