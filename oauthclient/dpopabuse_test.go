@@ -267,6 +267,32 @@ func TestDPoP_Algorithms(t *testing.T) {
 	}
 }
 
+// The MCP server's metadata (RFC 9728 section 2) say the same as its challenge.
+func TestDPoP_ResourceMetadata(t *testing.T) {
+	t.Parallel()
+	rows := map[string]struct {
+		member string
+		algs   []string // of the authorization server
+		bound  bool
+	}{
+		"an algorithm":                       {`"dpop_signing_alg_values_supported":["RS256","ES256"]`, []string{"ES256"}, true},
+		"another algorithm":                  {`"dpop_signing_alg_values_supported":["RS256"]`, []string{"ES256"}, false},
+		"a text":                             {`"dpop_signing_alg_values_supported":7`, []string{"ES256"}, false},
+		"required":                           {`"dpop_bound_access_tokens_required":true`, []string{"ES256"}, true},
+		"required, and not advertised there": {`"dpop_bound_access_tokens_required":true`, nil, true},
+		"not required":                       {`"dpop_bound_access_tokens_required":false`, []string{"ES256"}, false},
+	}
+	for name, row := range rows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, authtest.Options{DPoP: true, EditMetadata: func(doc map[string]any) { doc["dpop_signing_alg_values_supported"] = row.algs }}, mcptest.Options{})
+			w.mcp.SetMetadata(mcptest.Metadata{Raw: fmt.Sprintf(`{"resource":%q,"authorization_servers":[%q],%s}`, w.mcp.URL(), w.as.Issuer(), row.member)})
+			require.NoError(t, w.call(w.connected()))
+			require.Equal(t, row.bound, w.stored().TokenType == "DPoP")
+		})
+	}
+}
+
 // A token that was asked for with a proof may be bound to the key, whatever the
 // answer leaves out.
 func TestDPoP_AnswerWithoutTokenType(t *testing.T) {

@@ -149,8 +149,9 @@ func (m *Manager) delete(ctx context.Context, s stored) error {
 // TokenSource returns a source of access tokens for a session, for a host that
 // speaks MCP by other means. Each Token checks the session, refreshes when due
 // (once among all replicas), and fails with
-// [*oauthclient.AuthorizationRequiredError] when the user must authorize. ctx
-// bounds all its calls.
+// [*oauthclient.AuthorizationRequiredError] when the user must authorize, and
+// with [oauthclient.ErrTokenBound] where tokens are bound to a key. ctx bounds all
+// its calls.
 func (m *Manager) TokenSource(ctx context.Context, caller Caller, sessionID string) (oauth2.TokenSource, error) {
 	if _, err := m.lookup(ctx, caller, sessionID); err != nil {
 		return nil, err
