@@ -14,8 +14,7 @@ type challenge struct {
 	scopes           []string
 	errorCode        string
 	description      string
-	dpop             bool // it takes tokens that are bound to a key
-	bearer           bool // it takes bearer tokens only
+	dpop, bearer     bool // it takes tokens that are bound to a key; it takes bearers
 
 	reason Reason // why an authorization is begun, where that is known
 }
@@ -26,16 +25,19 @@ type challenge struct {
 // that authorization is needed, and the well-known locations remain.
 func parseChallenge(h http.Header) challenge {
 	var out challenge
-	var bearer, otherAlgs bool
+	var algs []string
+	note := func(scheme string) {
+		out.dpop, out.bearer = out.dpop || scheme == "dpop", out.bearer || scheme == "bearer"
+	}
 	for _, line := range h.Values("WWW-Authenticate") {
 		for part := range strings.SplitSeq(line, ",") { // a scheme without parameters
-			out.dpop = out.dpop || strings.EqualFold(strings.TrimSpace(part), "dpop")
+			note(strings.ToLower(strings.TrimSpace(part)))
 		}
 		eachParam(line, func(scheme, name, value string) {
-			out.dpop, bearer = out.dpop || scheme == "dpop", bearer || scheme == "bearer"
+			note(scheme)
 			switch {
 			case scheme == "dpop" && name == "algs":
-				otherAlgs = !slices.Contains(words(value), dpopAlg)
+				algs = append(algs, words(value)...)
 			case scheme != "bearer" && scheme != "dpop" || value == "":
 			case name == "resource_metadata" && out.resourceMetadata == "":
 				out.resourceMetadata = value
@@ -48,8 +50,7 @@ func parseChallenge(h http.Header) challenge {
 			}
 		})
 	}
-	out.bearer = bearer && !out.dpop && out.errorCode != "insufficient_scope"
-	out.dpop = out.dpop && !otherAlgs
+	out.dpop = out.dpop && (algs == nil || slices.Contains(algs, dpopAlg))
 	return out
 }
 

@@ -234,9 +234,9 @@ func nonceError(op string) error {
 // bindsTokens reports whether to ask for tokens that are bound to a key: the MCP
 // server shows that it verifies proofs, and the authorization server that it
 // binds tokens, or the MCP server takes no others. What an MCP server has once
-// shown holds until its challenge asks for bearers.
+// shown holds until it has given up DPoP.
 func (p *OAuthProvider) bindsTokens(ch challenge, found *discovered, creds Credentials) bool {
-	bound := creds.TokenType == tokenTypeDPoP && creds.Issuer == found.server.Issuer && !ch.bearer
+	bound := creds.TokenType == tokenTypeDPoP && creds.Issuer == found.server.Issuer && !ch.wantsBearer()
 	switch {
 	case p.policy.SkipDPoP:
 		return false
@@ -244,6 +244,12 @@ func (p *OAuthProvider) bindsTokens(ch challenge, found *discovered, creds Crede
 		return true
 	}
 	return (ch.dpop || found.dpopResource || bound) && slices.Contains(found.dpopAlgs, dpopAlg)
+}
+
+// wantsBearer reports whether the MCP server has given up DPoP: it rejects a token
+// that was just issued, and its challenge asks for bearers only.
+func (ch challenge) wantsBearer() bool {
+	return ch.reason == ReasonTokenRejected && ch.bearer && !ch.dpop
 }
 
 // keyFor returns a new key if the tokens to be asked for are bound, else zero.

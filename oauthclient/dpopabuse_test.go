@@ -188,29 +188,59 @@ func TestDPoP_LostKey(t *testing.T) {
 	w.calls()
 }
 
+// givesUpDPoP is a change of the configuration to an MCP server that knows bearer
+// tokens only. bound is the token that it must not get as one.
+func (w *world) givesUpDPoP(bound string) func(*oauthclient.Config) {
+	return w.wrapped(func(req *http.Request) *http.Response {
+		scheme, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+		switch {
+		case req.URL.String() != w.mcp.URL() || scheme == "Bearer":
+			require.NotEqual(w.t, bound, token)
+			return nil
+		case scheme == "":
+			return refusal(http.StatusUnauthorized, "Bearer", "")
+		}
+		return refusal(http.StatusUnauthorized, `Bearer error="invalid_token"`, "")
+	})
+}
+
 // An MCP server that has given up DPoP says so in its challenge. The user is
 // asked for a bearer token; the bound one is never sent as such.
 func TestDPoP_MCPServerStops(t *testing.T) {
 	t.Parallel()
 	w := boundWorld(t)
 	require.NoError(t, w.call(w.connected()))
-	bound := w.stored().AccessToken.Reveal()
-	c := w.client(w.wrapped(func(req *http.Request) *http.Response {
-		scheme, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-		switch {
-		case req.URL.String() != w.mcp.URL() || scheme == "Bearer":
-			require.NotEqual(t, bound, token)
-			return nil
-		case scheme == "":
-			return refusal(http.StatusUnauthorized, `Bearer realm="mcp"`, "")
-		}
-		return refusal(http.StatusUnauthorized, `Bearer error="invalid_token"`, "")
-	}))
+	c := w.client(w.givesUpDPoP(w.stored().AccessToken.Reveal()))
 	required := requireAuthorization(t, w.call(c))
 	require.Empty(t, query(t, required).Get("dpop_jkt"))
 	w.finish(c, required)
 	require.NoError(t, w.call(c))
 	require.Equal(t, "Bearer", w.stored().TokenType)
+
+	w = serviceWorld(t, authtest.Options{DPoP: true}, mcptest.Options{DPoP: true})
+	require.NoError(t, w.call(w.client(service(w, oauthclient.ClientCredentials{}))))
+	require.Equal(t, "DPoP", w.stored().TokenType)
+	c = w.client(service(w, oauthclient.ClientCredentials{}), w.givesUpDPoP(w.stored().AccessToken.Reveal()))
+	require.NoError(t, w.call(c))
+	require.Equal(t, "Bearer", w.stored().TokenType)
+}
+
+// A challenge for bearers, as the SDK's middleware sends it behind a check of
+// proofs, does not end DPoP: the token was not new.
+func TestDPoP_ChallengeOfAnotherLayer(t *testing.T) {
+	t.Parallel()
+	w := boundWorld(t)
+	c := w.connected()
+	require.NoError(t, w.call(c))
+	w.as.RevokeAll()
+	c = w.client(w.wrapped(func(req *http.Request) *http.Response {
+		if !strings.HasPrefix(req.Header.Get("Authorization"), "DPoP") {
+			return nil
+		}
+		return refusal(http.StatusUnauthorized, "Bearer", "")
+	}))
+	w.clock.Advance(10 * time.Minute)
+	require.NotEmpty(t, query(t, requireAuthorization(t, w.call(c))).Get("dpop_jkt"))
 }
 
 // An authorization server that has given up DPoP issues bearer tokens from the
@@ -252,6 +282,7 @@ func TestDPoP_Algorithms(t *testing.T) {
 		"of several":                          {`Bearer realm="x, y", DPoP`, []string{"ES256"}, true},
 		"another at the MCP server":           {`DPoP algs="EdDSA"`, []string{"ES256"}, false},
 		"another at the authorization server": {`DPoP algs="ES256"`, []string{"EdDSA"}, false},
+		"in one challenge of two":             {`DPoP algs="EdDSA", DPoP algs="ES256", Bearer`, []string{"ES256"}, true},
 		"none":                                {`DPoP algs="none"`, []string{"none"}, false},
 		"a shared secret":                     {`DPoP algs="HS256"`, []string{"HS256"}, false},
 		"only in a text":                      {`Bearer error_description="no DPoP, please"`, []string{"ES256"}, false},

@@ -107,7 +107,7 @@ func (g silentGrant) obtain(ctx context.Context, p *OAuthProvider, ch challenge)
 	switch {
 	case err != nil:
 		return err
-	case ch.reason == ReasonTokenRejected:
+	case ch.reason == ReasonTokenRejected && !(creds.TokenType == tokenTypeDPoP && ch.wantsBearer()):
 		return &TokenRejectedError{Resource: creds.Resource, Description: ch.description}
 	case creds.standing.refusing(p.cfg.Now()):
 		return &AuthorizationError{Code: creds.standing.Refusal}

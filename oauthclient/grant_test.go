@@ -207,3 +207,28 @@ func TestEnterpriseManaged(t *testing.T) {
 	var missing *oauthclient.AssertionError
 	require.ErrorAs(t, w.client(service(w, grant)).Connect(t.Context()), &missing)
 }
+
+// All mistakes in a grant are named when the client is made.
+func TestGrants_Invalid(t *testing.T) {
+	t.Parallel()
+	rows := map[string]struct {
+		grant oauthclient.Grant
+		want  []string
+	}{
+		"JWT bearer": {oauthclient.JWTBearer{}, []string{"JWTBearer.Assertion is required"}},
+		"ID-JAG": {oauthclient.EnterpriseManaged{TokenEndpoint: "http://idp.example/token", Client: oauthclient.PreregisteredClient{TokenEndpointAuthMethod: "magic"}}, []string{
+			"EnterpriseManaged.TokenEndpoint must be an https URL", "EnterpriseManaged.Client.ClientID is required", `"magic"`, "EnterpriseManaged.IDToken is required",
+		}},
+	}
+	for name, row := range rows {
+		for field, shared := range map[string]oauthclient.Shared{"Grant": {Grant: row.grant}, "GrantFor": {GrantFor: func(string) oauthclient.Grant { return row.grant }}} {
+			t.Run(name+", "+field, func(t *testing.T) {
+				t.Parallel()
+				_, err := oauthclient.New(oauthclient.Config{ServerURL: "https://mcp.example/mcp", Shared: shared})
+				for _, text := range row.want {
+					require.ErrorContains(t, err, text)
+				}
+			})
+		}
+	}
+}
