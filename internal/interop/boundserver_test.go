@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -271,24 +272,46 @@ func signedBy(key publicKey, parts []string) bool {
 	return ecdsa.Verify(public, sum[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:]))
 }
 
-// The server's own checks refuse what they must: otherwise the journeys prove
-// nothing. The example is that of RFC 9449 section 7.1, whose proof is old.
+// The server's own checks accept a good proof once, and refuse others: otherwise
+// the journeys prove nothing.
 func TestBoundServerRefuses(t *testing.T) {
 	t.Parallel()
-	const key = `{"crv":"P-256","kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}`
-	var public publicKey
-	require.NoError(t, json.Unmarshal([]byte(key), &public))
-	canonical, err := json.Marshal(public)
-	require.NoError(t, err)
-	require.Equal(t, "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", hash(string(canonical)), "RFC 9449 section 6.1")
+	const example = `{"crv":"P-256","kty":"EC","x":"l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs","y":"9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"}`
+	require.Equal(t, "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I", hash(example), "RFC 9449 section 6.1")
 	b := newBoundServer(t, "https://as.example", nil)
-	for _, authorization := range []string{"", "Bearer token", "DPoP token"} {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url, strings.NewReader("{}"))
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	point, err := private.PublicKey.Bytes()
+	require.NoError(t, err)
+	encode := base64.RawURLEncoding.EncodeToString
+	header := fmt.Sprintf(`{"typ":"dpop+jwt","alg":"ES256","jwk":{"kty":"EC","crv":"P-256","x":%q,"y":%q}}`, encode(point[1:33]), encode(point[33:]))
+	sign := func(id, method, target, token, nonce string) string {
+		claims := fmt.Sprintf(`{"jti":%q,"htm":%q,"htu":%q,"ath":%q,"nonce":%q,"iat":%d}`, id, method, target, hash(token), nonce, time.Now().Unix())
+		signed := encode([]byte(header)) + "." + encode([]byte(claims))
+		sum := sha256.Sum256([]byte(signed))
+		r, s, err := ecdsa.Sign(rand.Reader, private, sum[:])
 		require.NoError(t, err)
-		if authorization != "" {
-			req.Header.Set("Authorization", authorization)
-		}
-		status, body := do(t, http.DefaultClient, req)
-		require.Equal(t, http.StatusUnauthorized, status, body)
+		signature := make([]byte, 64)
+		r.FillBytes(signature[:32])
+		s.FillBytes(signature[32:])
+		return signed + "." + encode(signature)
 	}
+	prove := func(proofs ...string) error {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.url, nil)
+		require.NoError(t, err)
+		req.Header["Dpop"] = proofs
+		_, err = b.prove(req, "token")
+		return err
+	}
+	good := sign("1", "POST", b.url, "token", b.nonce(0))
+	require.NoError(t, prove(good))
+	require.Error(t, prove(good), "used before")
+	require.Error(t, prove(), "none")
+	require.Error(t, prove(good, sign("2", "POST", b.url, "token", b.nonce(0))), "two")
+	require.Error(t, prove(sign("3", "GET", b.url, "token", b.nonce(0))), "method")
+	require.Error(t, prove(sign("4", "POST", b.url+"/", "token", b.nonce(0))), "URL")
+	require.Error(t, prove(sign("5", "POST", b.url, "another", b.nonce(0))), "token")
+	require.ErrorIs(t, prove(sign("6", "POST", b.url, "token", "")), errNonce)
+	forged := sign("7", "POST", b.url, "token", b.nonce(0))
+	require.Error(t, prove(forged[:strings.LastIndex(forged, ".")]+good[strings.LastIndex(good, "."):]), "signature")
 }
