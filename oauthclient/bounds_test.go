@@ -81,9 +81,9 @@ func repeat(r *http.Request, w io.Writer, text string, pause time.Duration) {
 	}
 }
 
-// Whatever an authorization server answers, wherever it is asked: it costs no
-// more than MaxAuthResponseBytes and RequestTimeout, and is a failure that can
-// be told, with the credentials kept.
+// No answer of an authorization server costs more than MaxAuthResponseBytes and
+// RequestTimeout. A hostile one is an error that names the limit, and the credentials
+// are kept.
 func TestHostileAnswersOfAuthorizationServers(t *testing.T) {
 	t.Parallel()
 	rows := map[string]func(*testing.T, *world, *oauthclient.MCPOAuthClient, http.HandlerFunc) error{

@@ -87,7 +87,7 @@ func TestDisconnect_RaceWithFinishAuthLeavesNoTokens(t *testing.T) {
 	require.Len(t, w.as.Requests(authtest.EndpointRevoke), 2, "what came is revoked")
 }
 
-// Whatever the servers do, the credentials are gone, and soon.
+// The credentials are gone soon, also when the servers are down.
 func TestPain22DisconnectWhenServersAreDown(t *testing.T) {
 	t.Parallel()
 	faults := []struct {

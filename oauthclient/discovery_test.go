@@ -288,8 +288,8 @@ func TestDiscovery_UnusableAnnouncedLocation(t *testing.T) {
 	}
 }
 
-// What a server writes into members that are not used, or how it writes those
-// that are, costs nothing.
+// Odd values of members that are not used do no harm, and neither do odd spellings of
+// the others.
 func TestDiscovery_OddDocuments(t *testing.T) {
 	t.Parallel()
 	rows := []struct{ name, contentType, extra string }{

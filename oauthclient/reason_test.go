@@ -13,7 +13,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
-// People are told why they must authorize.
+// The error says why the user must authorize.
 func TestReason_SaysWhyTheUserMustAuthorize(t *testing.T) {
 	t.Parallel()
 	rows := map[string]struct {

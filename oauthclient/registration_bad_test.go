@@ -349,7 +349,7 @@ func TestReauthorizeWithFreshRegistration(t *testing.T) {
 	require.False(t, token.Equal(w.stored().AccessToken))
 }
 
-// Of many who find the client dead, one registers again.
+// Of many calls that find the client dead, one registers again.
 func TestDeadClientIsReplacedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

@@ -121,10 +121,9 @@ type SessionStore interface {
 
 	// Lock waits until the lock of that name is free, then holds it, at most for
 	// ttl: it is a lease, so that a holder that crashed delays the others but
-	// cannot stop them. Once the lease has run out the next waiter
-	// gets in, although the old holder may still be running. A lease
-	// therefore saves work and never protects data: writes still go through
-	// Swap.
+	// cannot stop them. Once the lease has run out the next waiter gets in,
+	// although the old holder may still be running. A lease therefore saves
+	// work and never protects data: writes still go through Swap.
 	//
 	// The context governs the waiting only. If it ends first, Lock returns
 	// its error, and leaves nothing behind that could be granted the lease

@@ -136,8 +136,8 @@ func (a *app) authorized(ctx context.Context, call func() error) error {
 	return call()
 }
 
-// callback is where the browser comes back to. Whatever else finds this port,
-// and has no state that fits, is turned away without disturbing the wait.
+// callback is where the browser comes back to. A request without the right state is
+// refused, and the wait goes on.
 func (a *app) callback(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/callback" || r.Method != http.MethodGet {
 		http.NotFound(w, r)

@@ -219,9 +219,9 @@ func (s *FileStore) read(path string) (value []byte, expiry time.Time, err error
 	return data[8:], expiry, nil
 }
 
-// write replaces a file whole: who reads, and who starts after a crash, finds
-// the old value or the new one. It has reached the disk when write returns,
-// because a refresh token that is used before it is saved may be lost.
+// write replaces a file as a whole: a reader finds the old value or the new one, also
+// after a crash. The value is on the disk when write returns, because a refresh token
+// that is used before it is saved may be lost.
 func (s *FileStore) write(path string, value []byte, expiry time.Time) error {
 	file, err := os.CreateTemp(s.dir, "new-") // mode 0600
 	if err != nil {

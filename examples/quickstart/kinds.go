@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// kind is a kind of exchange, and what of it is worth telling. Whatever is not
-// listed here is not shown.
+// kind is a kind of exchange, and the fields of it that are shown. No other field is
+// shown.
 type kind struct {
 	name string
 	note string // for the reader
@@ -107,7 +107,7 @@ var kinds = []kind{
 	},
 }
 
-// unknown is the kind of what is none of the kinds: nothing is shown of it.
+// unknown is the kind of all other exchanges. Nothing is shown of them.
 var unknown = kind{name: "unknown"}
 
 // kindOf finds the kind of an exchange.

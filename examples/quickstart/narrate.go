@@ -130,7 +130,7 @@ func (n *narrator) answer(x *exchange) {
 	}
 }
 
-// fields tells those fields, of a list of names, that are there.
+// fields prints the fields of a list of names that the content has.
 func (n *narrator) fields(c content, names string) {
 	for name := range strings.FieldsSeq(names) {
 		if value := c.find(name); value != "" {
@@ -149,7 +149,7 @@ func (n *narrator) field(name, value string) {
 	}
 }
 
-// lane says who talks to whom; what the host does is one level further in.
+// lane names the two sides of an exchange. The host's own requests are indented.
 func lane(x *exchange, arrow string) string {
 	indent := "   "
 	if x.from == host {

@@ -8,7 +8,8 @@ var secrets = []string{
 	"refresh_token", "sessionId", "state", "token",
 }
 
-// shorten leaves of a secret what is enough to recognize it further down.
+// shorten keeps the beginning and the end of a secret, so that a reader recognizes it
+// further down.
 func shorten(secret string) string {
 	const shown = 6
 	if len(secret) <= 2*shown {

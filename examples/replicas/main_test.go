@@ -56,7 +56,7 @@ func TestStory(t *testing.T) {
 	}
 }
 
-// What is lost must be told as lost.
+// The story ends with an error if a session is lost.
 func TestStoryOfALoss(t *testing.T) {
 	needRedis(t)
 	for name, tc := range map[string]struct {
@@ -134,8 +134,8 @@ func TestInterrupted(t *testing.T) {
 	require.Equal(t, 1, run(ctx, nil, io.Discard, io.Discard))
 }
 
-// The load balancer passes requests on to whichever host accepts connections,
-// and sends none twice.
+// The load balancer passes each request on to one host that accepts connections, and
+// sends none twice.
 func TestBalancer(t *testing.T) {
 	t.Parallel()
 	served := 0

@@ -11,8 +11,8 @@ import (
 // callPause is between two calls of a user.
 const callPause = 10 * time.Millisecond
 
-// work is what the users do all the time: call tools, and try again when they
-// are told to.
+// work is what the users do all the time: they call tools, and try again when an
+// answer says so.
 type work struct {
 	stop func() // waits for the last answers
 

@@ -38,7 +38,7 @@ func (f *fleet) pick(random *rand.Rand) (r *replica, done func()) {
 	return r, busy.Done
 }
 
-// drain sends a replica no more requests, and waits for those it has.
+// drain sends a replica no more requests, and waits until it has answered the others.
 func (f *fleet) drain(r *replica) {
 	f.mu.Lock()
 	f.replicas = slices.DeleteFunc(f.replicas, func(other *replica) bool { return other == r })
@@ -47,8 +47,8 @@ func (f *fleet) drain(r *replica) {
 	busy.Wait()
 }
 
-// lose is drain for a replica that end ends at once, whatever it is doing. The
-// replica gets no more requests once end is called.
+// lose is drain for a replica that end kills. The replica gets no more requests once
+// end is called.
 func (f *fleet) lose(r *replica, end func()) {
 	f.mu.Lock()
 	f.replicas = slices.DeleteFunc(f.replicas, func(other *replica) bool { return other == r })

@@ -43,7 +43,7 @@ const (
 	callback   = publicURL + apiPrefix + "/auth/callback"
 	userHeader = "X-User" // stands for the host's own login
 
-	// patience bounds whatever should happen soon, on a busy machine.
+	// patience bounds what should happen soon, on a busy machine.
 	patience = 60 * time.Second
 )
 
@@ -125,8 +125,8 @@ var backends = []backend{
 // is no outage; redisstore's default.
 const opTimeout = 3 * time.Second
 
-// cacheTTL is longer than any test takes: that it ends what is cached is not
-// what Redis's counts of commands are about.
+// cacheTTL is longer than any test takes, so that no test counts the reads of records
+// that have left the cache.
 const cacheTTL = time.Hour
 
 func openRedis(redisURL string) (store.SessionStore, func(), error) {

@@ -24,8 +24,8 @@ const (
 	leastRefreshes = 5
 )
 
-// load is many users at work, until it is stopped. Whatever a user is answered
-// beyond success has to be one of the codes that the test allows.
+// load is many users at work, until it is stopped. An answer that is no success must
+// have one of the codes that the test allows.
 type load struct {
 	t       testing.TB
 	w       *world
@@ -48,8 +48,8 @@ type load struct {
 	total    int
 }
 
-// startLoad connects all users, then lets them work. The codes are those of
-// answers that the users may get.
+// startLoad connects all users, then lets them work. Users may get answers with the
+// allowed codes.
 func startLoad(t testing.TB, w *world, users []*user, f *fleet, allowed ...string) *load {
 	t.Helper()
 	l := newLoad(t, w, users, f, allowed...)
@@ -133,8 +133,8 @@ func (l *load) step(u *user) {
 	}
 }
 
-// use is do for what needs a token. A user whom the death of a replica has cost
-// the session's tokens authorizes again.
+// use is do for an operation that needs a token. A user who has lost the session's
+// tokens with a replica authorizes again.
 func (l *load) use(u *user, op string, fn func(context.Context, *replica) answer) answer {
 	a := l.do(u, op, fn)
 	if l.deaths != nil && a.code == "requires_auth" && l.authorize(u, u.id, a.authURL) {
@@ -158,8 +158,8 @@ func (l *load) do(u *user, op string, fn func(context.Context, *replica) answer)
 	return a
 }
 
-// connect is a user's way to a session: connect, authorize, callback, each on
-// whichever replica.
+// connect is a user's way to a session: connect, authorize, callback, each on any
+// replica.
 func (l *load) connect(u *user) {
 	if a := l.do(u, "connect", u.begin); a.code == "requires_auth" {
 		l.authorize(u, a.sessionID, a.authURL)
@@ -283,8 +283,8 @@ func (l *load) stop() {
 	require.Zero(l.t, counts.CodesReused, "a code was used twice")
 }
 
-// mend has those authorize whom the death of a replica has cost their tokens,
-// and who have not noticed yet.
+// mend makes the users authorize who have lost their tokens with a replica and have
+// not noticed yet.
 func (l *load) mend() {
 	l.t.Helper()
 	if l.deaths == nil {

@@ -37,7 +37,7 @@ type processConfig struct {
 // replicaHeader tells servers which process asks them.
 const replicaHeader = "X-Replica"
 
-// named tells who sends a request.
+// named adds the name of the process to a request.
 type named struct {
 	http.RoundTripper
 	name string

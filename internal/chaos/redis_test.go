@@ -53,7 +53,7 @@ func redisRestartsEmpty(t *testing.T, b backend) {
 
 // Redis stops answering and keeps its connections, as in a long fork or on a
 // machine that swaps, and for longer than any store tries. On redisstore users
-// are told so; on hybridstore each replica goes on alone.
+// get an error; on hybridstore each replica goes on alone.
 func TestRedisPaused(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)

@@ -28,8 +28,8 @@ func TestRollingRestart(t *testing.T) {
 	})
 }
 
-// Replicas stop without being taken out of rotation first. Requests that meet
-// one are told to try again, and nothing is lost.
+// Replicas stop without being taken out of rotation first. A request to
+// such a replica gets an answer that says to try again. Nothing is lost.
 func TestRestartWithoutDraining(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), busyWorld(t)

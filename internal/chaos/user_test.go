@@ -16,7 +16,7 @@ import (
 )
 
 // user is a person with a browser and a front end, who uses one MCP server
-// through whichever replica the load balancer chooses.
+// through the replica that the load balancer chooses.
 type user struct {
 	w    *world
 	name string

@@ -43,8 +43,8 @@ func get(t *testing.T, client *http.Client, url string) error {
 	return err
 }
 
-// Addresses have spellings that some resolvers accept and no honest server
-// uses. They are refused as they stand, whatever a resolver would make of them.
+// Some resolvers accept spellings of addresses that no honest server uses. The policy
+// refuses the spelling, and does not ask a resolver.
 func TestOddSpellingsOfAddresses(t *testing.T) {
 	t.Parallel()
 	client := client(netguard.Policy{}, netguard.Names{})

@@ -15,8 +15,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
 
-// middlebox forwards connections to an HTTP/2 server until it forgets those
-// that are open: then nothing passes, and neither side hears of it.
+// middlebox forwards connections to an HTTP/2 server until it forgets the open ones.
+// Then nothing passes, and neither side notices.
 type middlebox struct {
 	net.Listener
 	to string
@@ -98,8 +98,8 @@ func (m *middlebox) connections() int {
 	return m.connected
 }
 
-// doubtful is longer than a request has to wait for its end to be a doubt, with room
-// for what a busy machine does before the request waits.
+// doubtful is more time without an answer than the pool needs to doubt a connection,
+// with room for a busy machine.
 const doubtful = 4 * time.Second
 
 // ask sends a request that may take limit and returns what was answered.

@@ -34,7 +34,7 @@ const (
 	leastRefreshes = 5 // in every progress
 )
 
-// user is a person with a browser, who uses whichever replica comes along.
+// user is a person with a browser, who uses any replica.
 type user struct {
 	w    *world
 	name string

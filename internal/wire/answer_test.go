@@ -55,7 +55,7 @@ func TestJSONAnswers(t *testing.T) {
 	}
 }
 
-// What is no answer fails at once, and says why.
+// An answer of another form is an error at once, which says why.
 func TestJSONAnswersRefused(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ contentType, body, reason string }{

@@ -65,7 +65,8 @@ func TestDiscover(t *testing.T) {
 	require.Equal(t, *conn, again)
 }
 
-// What is no answer of a server of the newest revision leads to initialize.
+// After an answer that no server of the newest revision gives, the client sends
+// initialize.
 func TestFallBack(t *testing.T) {
 	t.Parallel()
 	for name, discover := range map[string]func(w http.ResponseWriter, r *http.Request, m rpc){

@@ -116,8 +116,8 @@ func TestIDs(t *testing.T) {
 	require.Len(t, seen, 20)
 }
 
-// Progress of this call reaches the caller, in any spelling; what is about
-// other calls does not.
+// Progress of this call reaches the caller, in any spelling. Progress of other calls
+// does not.
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	note := func(params string) string {

@@ -207,8 +207,8 @@ func TestResumeFails(t *testing.T) {
 	require.False(t, wire.NotExecuted(err), "the POST was sent")
 }
 
-// A caller that gives up is told at once; the server is told on revisions that
-// want it.
+// A caller that gives up gets its error at once. The server gets a message on the
+// revisions that have one for this.
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	for _, silent := range []bool{false, true} {

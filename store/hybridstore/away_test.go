@@ -41,8 +41,8 @@ func tryLock(t testing.TB, s store.SessionStore, key string, wait time.Duration)
 	return s.Lock(ctx, key, time.Minute)
 }
 
-// TestRecordsFromBeforeAreReadOnly: whatever can be spent once is not spent by
-// two replicas on their own.
+// TestRecordsFromBeforeAreReadOnly: two isolated replicas do not both spend a token
+// that can be spent once.
 func TestRecordsFromBeforeAreReadOnly(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -87,8 +87,8 @@ func TestRecordsFromBeforeAreReadOnly(t *testing.T) {
 	update(t, s, "session", "refresh-1", "refresh-2")
 }
 
-// TestUnknownIsUnsure: a front end that is told that a session is gone drops it. A
-// replica without Redis says so only of what it has deleted itself.
+// TestUnknownIsUnsure: a front end drops a session whose answer is "not found". A
+// replica without Redis answers so only for records that it has deleted itself.
 func TestUnknownIsUnsure(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -248,8 +248,8 @@ func TestExpiredMakesRoom(t *testing.T) {
 	requireValue(t, s, "new", "v")
 }
 
-// TestChangedElsewhereIsForgotten: what Redis has told to be outdated is not what
-// a replica goes on with.
+// TestChangedElsewhereIsForgotten: a replica does not go on with a record of which
+// Redis has said that it is outdated.
 func TestChangedElsewhereIsForgotten(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})

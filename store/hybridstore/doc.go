@@ -48,9 +48,9 @@
 //     vanished are kept.
 //
 // Redis is asked again after 50 ms at most, and after twice as long each time up to
-// 2 s. When it answers it is told of creations, extensions, removals and changes.
-// Where Redis has something else, Redis wins, and a warning says so; a removal
-// holds in any case. Locks wait for 3 s, so that every other replica is back, too.
+// 2 s. When Redis answers, the replica writes its creations, extensions, removals and
+// changes to Redis. Where Redis has another value, Redis wins, and a warning says so; a
+// removal holds in any case. Locks wait for 3 s, so that every other replica is back, too.
 //
 // A write whose answer got lost when Redis went away is recognized when it turns up
 // in Redis, or is an error to its caller.
@@ -68,6 +68,5 @@
 //
 // # Security
 //
-// What is remembered lies in memory as it was given, which is sealed by package
-// session. Keys, values and credentials are in no error and no log record.
+// Values stay in memory as they were given: package session has sealed them. Keys, values and credentials are in no error and no log record.
 package hybridstore

@@ -97,8 +97,8 @@ func (s *Store) lockInRedis(ctx context.Context, l *link, key string, ttl time.D
 }
 
 // unlock gives a lock in Redis back. If the record was changed under the lock
-// while Redis was away, Redis is told of the change first: the next holder would
-// spend a refresh token again.
+// while Redis was away, the change is written to Redis first. Otherwise the next
+// holder would spend a refresh token again.
 func (s *Store) unlock(key string, held *lease, release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/internal/redis"
 )
 
-// kind says what Redis has yet to be told of an entry.
+// kind is the change of an entry that is not in Redis yet.
 type kind byte
 
 const (
@@ -55,7 +55,7 @@ type memory struct {
 
 	entries map[string]*entry
 	bytes   int64
-	overlay map[string]*entry // the entries of which Redis has yet to be told
+	overlay map[string]*entry // the entries with a change that is not in Redis yet
 	used    list.List         // of the entries that can be dropped, the last used first
 	swept   time.Time
 }
@@ -81,9 +81,8 @@ func (m *memory) get(key string, now time.Time) *entry {
 // expiry is unknown has none.
 func (e *entry) expired(now time.Time) bool { return !e.expiry.IsZero() && !now.Before(e.expiry) }
 
-// put puts an entry in the place of what is under its key, and drops others that
-// were not used for long. It returns [store.ErrFull] if that makes no room for a
-// record that is new.
+// put replaces the entry under the same key, and drops the least recently used ones
+// to make room. It returns [store.ErrFull] if that is not enough for a new record.
 func (m *memory) put(e *entry, now time.Time) error {
 	known := m.entries[e.key] != nil
 	m.drop(e.key)
@@ -127,7 +126,7 @@ func (m *memory) drop(key string) {
 	}
 }
 
-// forget drops what was last seen, and nothing that Redis has yet to be told.
+// forget drops what was last seen, and no change that is not in Redis yet.
 func (m *memory) forget(key string) {
 	if e := m.entries[key]; e != nil && e.kind == seen {
 		m.drop(key)

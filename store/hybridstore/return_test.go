@@ -13,8 +13,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
 )
 
-// TestRedisWins cuts off one replica while another one goes on. What was removed
-// is removed: a user who disconnected means it.
+// TestRedisWins cuts off one replica while another one goes on. A removal wins over
+// all other changes, because a user has disconnected.
 func TestRedisWins(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -106,8 +106,8 @@ func TestLockWithoutRead(t *testing.T) {
 	require.Error(t, s.Swap(t.Context(), "session", []byte("refresh-1"), []byte("refresh-2'"), later()))
 }
 
-// TestLocksWaitForOthers: another replica that comes back later has its say before
-// a lock is granted.
+// TestLocksWaitForOthers: no lock is granted before another replica, which comes back
+// later, has written its changes.
 func TestLocksWaitForOthers(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{Persist: true})

@@ -7,7 +7,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/internal/redis"
 )
 
-// before is what was so when an operation with Redis began.
+// before is the state in which an operation with Redis began.
 type before struct {
 	key         string
 	entry       *entry // what was last seen, or nil
@@ -19,7 +19,7 @@ var seed = maphash.MakeSeed()
 
 func slot(key string) byte { return byte(maphash.String(seed, key)) }
 
-// begin notes what is so before a read or a write.
+// begin notes the state before a read or a write.
 func (s *Store) begin(key string, write bool) before {
 	s.mu.Lock()
 	defer s.mu.Unlock()

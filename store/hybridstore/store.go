@@ -88,7 +88,7 @@ func (s *Store) usable(ctx context.Context, op string, argument error) error {
 }
 
 // service returns the link for an operation on key, or nil if the operation is
-// done in memory. Redis is told first of what was changed while it was away.
+// done in memory. A change that was made while Redis was away is written first.
 func (s *Store) service(ctx context.Context, key string) (*link, error) {
 	for {
 		l := s.link.Load()

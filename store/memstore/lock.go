@@ -21,7 +21,7 @@ type lockTable struct {
 	queues map[string]*queue
 }
 
-// queue is one held name: who holds it, and who waits, the first one in front.
+// queue is one held name: its holder and its waiters, the first one in front.
 type queue struct {
 	holder  *lease
 	waiters list.List // of *waiter

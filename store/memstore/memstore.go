@@ -32,8 +32,8 @@ type Config struct {
 
 	// Now is the clock that decides what has expired, records and leases
 	// alike. It must be safe for concurrent use and must not call the store.
-	// After moving an injected clock, call [Store.Sweep] to let in those who
-	// wait for a lease that has run out by it. Defaults to [time.Now].
+	// After moving an injected clock, call [Store.Sweep] to let in the
+	// waiters of leases that have run out. Defaults to [time.Now].
 	Now func() time.Time
 }
 

@@ -16,9 +16,9 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
-// load is many users who count, each in a record of their own and all through
-// two replicas, while something happens to Redis. A count that is lost, or
-// counted twice, or an outage that looks like a missing record, is a failure.
+// load is many users who count, each in one record and all through two replicas,
+// while Redis fails. The test fails if a count is lost or counted twice, or if an
+// outage looks like a missing record.
 type load struct {
 	t        *testing.T
 	replicas [2]*redisstore.Store

@@ -74,16 +74,15 @@ func TestContractWithoutCache(t *testing.T) {
 	runContract(t, redisstore.Config{URL: server.URL(), DisableCache: true})
 }
 
-// aclRules are those of the package's documentation, for all servers.
+// aclRules are the rules in the package's documentation, for all servers.
 const aclRules = "-@all +hello +ping +get +pttl +exists +set +del +pexpire +eval +evalsha +multi +exec" +
 	" +client|tracking +client|caching"
 
-// clusterRules are those for a cluster beside them.
+// clusterRules are the additional ones for a cluster.
 const clusterRules = "+cluster|slots +cluster|shards +asking"
 
-// TestContractAsRestrictedUser uses a user who may run nothing but what is
-// documented, on nothing but the prefix; and one who may not run what is
-// documented for this kind of server alone.
+// TestContractAsRestrictedUser has a user with the documented commands on the prefix,
+// and no others. A second user lacks the commands for this kind of server.
 func TestContractAsRestrictedUser(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -149,8 +148,8 @@ func useAll(config redisstore.Config) error {
 	return nil
 }
 
-// TestRestrictedUserWhileClusterMoves has a record on its way from one node to
-// another, which a client is told to ask for there.
+// TestRestrictedUserWhileClusterMoves moves a record from one node to another: the old
+// node sends clients to the new one.
 func TestRestrictedUserWhileClusterMoves(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.RunCluster(t, 2)

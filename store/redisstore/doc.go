@@ -20,10 +20,10 @@
 //
 // # What an operation costs
 //
-// Get answers from a cache in the process. Redis remembers who has read what
-// and says so when it changes (server-assisted client-side caching), so a record
-// that has been read and has not changed since costs no command at all, and a
-// change made by another replica is usually seen within a millisecond.
+// Get answers from a cache in the process. Redis remembers the readers of a record and
+// notifies them of changes (server-assisted client-side caching). So a record that has
+// been read and has not changed since costs no command at all, and a change made by
+// another replica is usually seen within a millisecond.
 //
 //	Get, warm     nothing
 //	Get, cold     one round trip: CLIENT CACHING, MULTI, PTTL, GET, EXEC
@@ -34,10 +34,10 @@
 //	unlock        one round trip
 //	Add           one round trip: a script (GET and SET)
 //
-// The EXISTS is what makes a replica see its own writes at once: Redis tells a
-// client about a change after having answered it, and the second answer shows
-// that this has arrived. A borrowed client, which may have several connections,
-// needs a round trip of its own for that.
+// With EXISTS a replica sees its own writes at once: Redis answers a write before it
+// sends the notice of the change, and the answer to EXISTS comes after the notice. A
+// borrowed client, which may have several connections, needs a round trip of its own
+// for that.
 //
 // Each operation touches one key, so Cluster needs no hash tags, and none uses
 // KEYS, SCAN or FLUSHDB. In Redis a record takes its value, its key, and about
@@ -54,11 +54,10 @@
 // record since, the error says so. Reads and writes that fail return an
 // ordinary error, never one of package store's.
 //
-// The cache hangs on the connection by which Redis sends its notices. When that
-// is lost the cache is dropped with it, and what was warm is asked for again.
-// A network that loses packets without ending the connection is noticed
-// because a PING is not answered: about 3 s pass until then, in which a Get
-// may return what it knew.
+// Redis sends its notices on the connection. When the connection is lost, the cache is
+// dropped, and records are read again. A network that loses packets without ending the
+// connection is noticed because a PING is not answered: about 3 s pass until then, in
+// which a Get may return what it knew.
 //
 // Redis replicates asynchronously. A failover can lose writes that had been
 // acknowledged a moment before, as with every use of Redis; set

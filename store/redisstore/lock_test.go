@@ -80,8 +80,8 @@ func TestThousandTakersOneWinner(t *testing.T) {
 	require.Equal(t, int32(999), lost.Load())
 }
 
-// TestLockedReadIsFreshWhenNewsIsLate has the node with the record be slow to
-// say that it has changed, and the node with the lock quick to grant it.
+// TestLockedReadIsFreshWhenNewsIsLate: the node with the record is slow to say that it
+// has changed, and the node with the lock is quick to grant it.
 func TestLockedReadIsFreshWhenNewsIsLate(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.RunCluster(t, 3)
@@ -258,8 +258,8 @@ func (c deaf) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// TestGrantThatWasNotHeard has a lock be granted to a replica that does not get
-// the answer, and cannot take its request back.
+// TestGrantThatWasNotHeard: a lock is granted to a replica that does not get the
+// answer, and cannot take its request back.
 func TestGrantThatWasNotHeard(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})

@@ -86,8 +86,8 @@
 //
 // A *Store is safe for concurrent use, and has nothing to close: the host closes
 // its [sql.DB] after the last use. Replicas of a PostgreSQL behind a connection
-// pooler that hands out connections per transaction work, if the driver is told
-// to do without prepared statements.
+// pooler that hands out connections per transaction work, if the driver is
+// configured to use no prepared statements.
 //
 // # Security
 //

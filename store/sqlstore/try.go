@@ -120,7 +120,7 @@ func (e *refusal) Error() string {
 	return text
 }
 
-// refusalHints say what to do about refusals, in the place of the server's text.
+// refusalHints say what to do about refusals. They replace the server's text.
 var refusalHints = map[string]string{
 	"28000": "the user may not connect",
 	"28P01": "the password is wrong",

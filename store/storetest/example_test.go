@@ -26,7 +26,7 @@ func ExampleBackend() {
 			Now:   now,
 			Advance: func(d time.Duration) {
 				elapsed.Add(int64(d))
-				s.Sweep() // lets in who waits for a lease that has now run out
+				s.Sweep() // lets in the waiters of a lease that has now run out
 			},
 		}
 	}

@@ -34,8 +34,8 @@ func checkPeerSharesRecords(s *suite) {
 		"contract: Swap never compares with a cached value")
 }
 
-// checkPeerCatchesUp lets each handle read before the other one writes, so that
-// a cache has something to be wrong about.
+// checkPeerCatchesUp lets each handle read before the other one writes, so that a
+// cache has an old value.
 func checkPeerCatchesUp(s *suite) {
 	const clause = "Get catches up with the writes of other handles"
 	s.wantEventually(s.Peer, "k", nil, clause)

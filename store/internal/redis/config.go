@@ -239,8 +239,8 @@ func (c Config) invalidations(onChange func(keys []string), next func([]rueidis.
 
 const noCaching = "redisstore: no client-side caching with this server, user or client; every read will ask the server"
 
-// probe asks for what every cached read asks for first, and whose refusal
-// would go unnoticed then: that Redis remembers who has read what.
+// probe sends the first command of every cached read, CLIENT CACHING, because a cached
+// read would not notice that Redis refuses it.
 func (c Config) probe(ctx context.Context, client rueidis.Client, caching bool) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.OpTimeout)
 	defer cancel()

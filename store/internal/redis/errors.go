@@ -71,7 +71,7 @@ func (e *refusal) passing() bool {
 	return false
 }
 
-// refusalHints say what to do about refusals, in the place of the server's text.
+// refusalHints say what to do about refusals. They replace the server's text.
 var refusalHints = map[string]string{
 	"NOAUTH":      "a password is required",
 	"WRONGPASS":   "the user or the password is wrong",

@@ -231,7 +231,7 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // try repeats an attempt until it succeeds, has a definite outcome, or has
-// taken OpTimeout. The attempt is told whether an earlier one may have had an
+// taken OpTimeout. unsure says that an earlier attempt may have had an
 // effect. Its errors other than package store's are outages.
 func (s *Store) try(ctx context.Context, op string, attempt func(ctx context.Context, unsure bool) error) error {
 	opCtx := newOpContext(ctx, s.opTimeout)
