@@ -19,7 +19,10 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t testing.TB) storetest.Backend {
 		dir := t.TempDir()
-		return storetest.Backend{Store: open(t, dir), Peer: open(t, dir), Isolated: open(t, t.TempDir())}
+		return storetest.Backend{
+			Store: open(t, dir), Peer: open(t, dir), Isolated: open(t, t.TempDir()),
+			Timeout: time.Minute, // every write waits for the disk
+		}
 	})
 }
 

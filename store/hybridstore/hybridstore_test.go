@@ -142,7 +142,7 @@ func TestContractWithRedis(t *testing.T) {
 		peer, _ := open(t, mine)
 		isolated, _ := open(t, other)
 		t.Cleanup(func() { require.True(t, s.IsRedisConnected() && peer.IsRedisConnected(), "this was about Redis") })
-		return storetest.Backend{Store: s, Peer: peer, Isolated: isolated, Resolution: 10 * time.Millisecond}
+		return storetest.Backend{Store: s, Peer: peer, Isolated: isolated, Resolution: 10 * time.Millisecond, Timeout: time.Minute}
 	})
 }
 

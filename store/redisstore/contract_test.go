@@ -38,7 +38,7 @@ func runContract(t *testing.T, config redisstore.Config) {
 		mine, other := config, config
 		mine.KeyPrefix, other.KeyPrefix = base+rand.Text()+":", base+rand.Text()+":"
 		return storetest.Backend{
-			Store: open(t, mine), Peer: open(t, mine), Isolated: open(t, other), Resolution: resolution,
+			Store: open(t, mine), Peer: open(t, mine), Isolated: open(t, other), Resolution: resolution, Timeout: patience,
 		}
 	})
 }
@@ -46,6 +46,9 @@ func runContract(t *testing.T, config redisstore.Config) {
 // resolution is short, because the suite waits in multiples of it, and Redis
 // keeps milliseconds.
 const resolution = 10 * time.Millisecond
+
+// patience bounds what happens soon, on a busy machine.
+const patience = time.Minute
 
 // skipInShort leaves out variants of what others cover.
 func skipInShort(t *testing.T) {
@@ -218,7 +221,7 @@ func TestContractWithBorrowedClient(t *testing.T) {
 					stores[i] = open(t, redisstore.Config{Client: client, KeyPrefix: prefix})
 					require.Equal(t, !tt.option.DisableCache, stores[i].Caching())
 				}
-				return storetest.Backend{Store: stores[0], Peer: stores[1], Resolution: resolution}
+				return storetest.Backend{Store: stores[0], Peer: stores[1], Resolution: resolution, Timeout: patience}
 			})
 		})
 	}
