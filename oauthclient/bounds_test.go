@@ -118,6 +118,7 @@ func TestHostileAnswersOfAuthorizationServers(t *testing.T) {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, authtest.Options{}, mcptest.Options{})
+				w.attempts = oauthclient.NewMemoryAttemptStore(w.clock.Now)
 				limit := limitOf[kind]
 				c := w.client(func(cfg *oauthclient.Config) {
 					if limit == "" {

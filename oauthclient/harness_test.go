@@ -32,6 +32,8 @@ type world struct {
 	http  *http.Client
 	creds oauthclient.CredentialStore
 	regs  oauthclient.RegistrationStore
+	// attempts is shared, too; nil gives each client a store of its own.
+	attempts oauthclient.AttemptStore
 }
 
 func newWorld(t *testing.T, as authtest.Options, mcp mcptest.Options) *world {
@@ -56,7 +58,7 @@ func newWorld(t *testing.T, as authtest.Options, mcp mcptest.Options) *world {
 func (w *world) config(change ...func(*oauthclient.Config)) oauthclient.Config {
 	cfg := oauthclient.Config{
 		ServerURL: w.mcp.URL(), CallbackURL: callbackURL, Shared: oauthclient.Shared{Transport: w.http.Transport},
-		Credentials: w.creds, Registrations: w.regs, Now: w.clock.Now,
+		Credentials: w.creds, Registrations: w.regs, Attempts: w.attempts, Now: w.clock.Now,
 	}
 	for _, fn := range change {
 		fn(&cfg)
