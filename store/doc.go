@@ -58,7 +58,8 @@
 // A lease can run out while its holder is still busy. Keep the Swap: it turns
 // the late writer's result into an ErrConflict instead of a lost write.
 //
-// A store may also count, for limits that replicas share; see [Counter].
+// A store may also count, for limits that replicas share; see [Counter]. And it
+// may notice when a record changes, for callers that wait; see [Watcher].
 //
 // # Writing a backend
 //

@@ -167,3 +167,18 @@ type Counter interface {
 	// store may return [ErrFull].
 	Add(ctx context.Context, key string, n int64, expiry time.Time) (total int64, err error)
 }
+
+// Watcher is implemented by stores that notice when a record changes, so that a
+// caller can wait for the change without reading again and again. It is
+// optional: without it, callers read once a second.
+type Watcher interface {
+	// Watch returns a channel that is closed when the record under key may have
+	// changed, whichever handle changes it. The caller calls Watch, then Get, and
+	// then waits: the channel reports every Swap and Delete that this Get did not
+	// see, within a second or so. It may be closed without a change. That a record
+	// expires or is extended need not close it.
+	//
+	// ok is false if the store cannot watch at the moment. Otherwise the caller
+	// calls stop when it waits no longer. Watching costs no goroutine.
+	Watch(key string) (changed <-chan struct{}, stop func(), ok bool)
+}

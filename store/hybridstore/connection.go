@@ -88,6 +88,7 @@ func (s *Store) serve(client *redis.Store, away bool, first chan<- error) {
 	if first != nil {
 		first <- nil
 	}
+	s.watches.All()
 	s.replayAll(l)
 	s.logReturn(l, away)
 	ticker := time.NewTicker(checkInterval)
@@ -146,6 +147,7 @@ func (s *Store) takeOut(l *link) *link {
 	if l == nil || !s.link.CompareAndSwap(l, nil) {
 		return nil
 	}
+	s.watches.All()
 	return l
 }
 

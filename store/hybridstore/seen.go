@@ -85,12 +85,14 @@ func (s *Store) forget(key string) {
 func (s *Store) changedElsewhere(keys []string) {
 	if keys == nil {
 		s.look()
+		s.watches.All()
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, key := range keys {
 		s.told[slot(key)]++
 		s.memory.forget(key)
 	}
+	s.mu.Unlock()
+	s.watches.Changed(keys...)
 }

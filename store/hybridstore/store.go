@@ -11,6 +11,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/internal/redis"
+	"github.com/mcpoauth/mcpoauth/store/internal/watch"
 	"github.com/mcpoauth/mcpoauth/store/memstore"
 )
 
@@ -25,6 +26,8 @@ type Store struct {
 	// link is the present period of service of Redis, nil while Redis is away.
 	// It is written with mu held.
 	link atomic.Pointer[link]
+
+	watches watch.Table
 
 	mu        sync.Mutex
 	memory    memory
@@ -45,6 +48,7 @@ var (
 	_ store.SessionStore = (*Store)(nil)
 	_ store.Ephemeral    = (*Store)(nil)
 	_ store.Counter      = (*Store)(nil)
+	_ store.Watcher      = (*Store)(nil)
 )
 
 // ErrClosed is returned by all methods after [Store.Close].
@@ -229,10 +233,12 @@ func (s *Store) change(ctx context.Context, key string, inRedis func(*link) erro
 		}
 		if l == nil {
 			err := s.inMemory(key, away)
-			if errors.Is(err, errBack) {
+			switch {
+			case errors.Is(err, errBack):
 				continue
-			}
-			if err != nil && outage != nil {
+			case err == nil:
+				s.watches.Changed(key)
+			case outage != nil:
 				return outage
 			}
 			return err
@@ -259,4 +265,19 @@ func (s *Store) Add(ctx context.Context, key string, n int64, expiry time.Time) 
 		s.look()
 	}
 	return s.local.Add(ctx, key, n, expiry)
+}
+
+// Watch implements [store.Watcher]: by what Redis says, and while Redis is away by
+// what this replica changes. When Redis goes or comes back, all records may have
+// changed. It reports false while a Redis without client-side caching is in
+// service.
+func (s *Store) Watch(key string) (changed <-chan struct{}, stop func(), ok bool) {
+	if s.Ephemeral() {
+		return s.local.Watch(key)
+	}
+	if l := s.link.Load(); l != nil && !l.redis.Caching() {
+		return nil, nil, false
+	}
+	changed, stop = s.watches.Watch(key)
+	return changed, stop, true
 }

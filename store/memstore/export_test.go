@@ -6,3 +6,6 @@ func (s *Store) HeldLocks() int {
 	defer s.locks.mu.Unlock()
 	return len(s.locks.queues)
 }
+
+// Watched returns how many records are watched.
+func (s *Store) Watched() int { return s.watches.Len() }

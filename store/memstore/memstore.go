@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/internal/watch"
 )
 
 const (
@@ -44,6 +45,7 @@ type Store struct {
 	now           func() time.Time
 	locks         lockTable
 	counts        *Store // whose entries are counts; nil in itself
+	watches       watch.Table
 
 	mu       sync.RWMutex
 	entries  map[string]*entry
@@ -54,6 +56,7 @@ var (
 	_ store.SessionStore = (*Store)(nil)
 	_ store.Ephemeral    = (*Store)(nil)
 	_ store.Counter      = (*Store)(nil)
+	_ store.Watcher      = (*Store)(nil)
 )
 
 // New returns an empty store. Changing cfg later has no effect on it. New panics
@@ -154,14 +157,16 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 		return nil
 	case value == nil:
 		s.remove(e)
-		return nil
 	case e == nil:
-		return s.insert(key, value, expiry)
+		if err := s.insert(key, value, expiry); err != nil {
+			return err
+		}
 	default:
 		e.value, e.expiry = value, wallTime(expiry)
 		heap.Fix(&s.byExpiry, e.index)
-		return nil
 	}
+	s.watches.Changed(key)
+	return nil
 }
 
 // Extend implements [store.SessionStore].
@@ -200,9 +205,16 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	defer s.mu.Unlock()
 	if e := s.entries[key]; e != nil {
 		s.remove(e)
+		s.watches.Changed(key)
 	}
 	s.reclaim(now, reclaimPerWrite)
 	return nil
+}
+
+// Watch implements [store.Watcher].
+func (s *Store) Watch(key string) (changed <-chan struct{}, stop func(), ok bool) {
+	changed, stop = s.watches.Watch(key)
+	return changed, stop, true
 }
 
 // Lock implements [store.SessionStore]. Waiters get in in the order in which

@@ -16,6 +16,7 @@ type Store struct{ redis *redis.Store }
 var (
 	_ store.SessionStore = (*Store)(nil)
 	_ store.Counter      = (*Store)(nil)
+	_ store.Watcher      = (*Store)(nil)
 )
 
 // ErrClosed is returned by all methods after the client was closed, by
@@ -75,4 +76,11 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 // lost connection, because it may have counted.
 func (s *Store) Add(ctx context.Context, key string, n int64, expiry time.Time) (total int64, err error) {
 	return s.redis.Add(ctx, key, n, expiry)
+}
+
+// Watch implements [store.Watcher] by what Redis tells the cache. It costs
+// nothing beside the Get that follows. It reports false without the cache, and
+// with Config.Client, which keeps to itself what Redis says.
+func (s *Store) Watch(key string) (changed <-chan struct{}, stop func(), ok bool) {
+	return s.redis.Watch(key)
 }

@@ -210,9 +210,7 @@ func (c Config) option(onChange func(keys []string)) rueidis.ClientOption {
 	option.DisableAutoPipelining = false
 	option.AlwaysPipelining = true
 	option.DisableCache = option.DisableCache || c.DisableCache
-	if onChange != nil {
-		option.OnInvalidations = c.invalidations(onChange, option.OnInvalidations)
-	}
+	option.OnInvalidations = c.invalidations(onChange, option.OnInvalidations)
 	return option
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/mcpoauth/mcpoauth/store"
+	"github.com/mcpoauth/mcpoauth/store/internal/watch"
 )
 
 // Store is what packages redisstore and hybridstore have in common: the contract
@@ -20,6 +21,8 @@ type Store struct {
 	client        rueidis.Client
 	owned         bool // close it, and it has one connection per node
 	caching       bool
+	watching      bool // Redis says what has changed
+	watches       *watch.Table
 	prefix        string
 	cacheTTL      time.Duration
 	opTimeout     time.Duration
@@ -43,7 +46,17 @@ func New(ctx context.Context, cfg Config, onChange func(keys []string)) (*Store,
 	if err != nil {
 		return nil, err
 	}
-	client, caching, err := cfg.connect(ctx, onChange)
+	watches := new(watch.Table)
+	client, caching, err := cfg.connect(ctx, func(keys []string) {
+		if onChange != nil {
+			onChange(keys)
+		}
+		if keys == nil {
+			watches.All()
+		} else {
+			watches.Changed(keys...)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +64,8 @@ func New(ctx context.Context, cfg Config, onChange func(keys []string)) (*Store,
 		client:        client,
 		owned:         cfg.Client == nil,
 		caching:       caching,
+		watching:      caching && cfg.Client == nil,
+		watches:       watches,
 		prefix:        cfg.KeyPrefix,
 		cacheTTL:      cfg.CacheTTL,
 		opTimeout:     cfg.OpTimeout,
@@ -60,6 +75,20 @@ func New(ctx context.Context, cfg Config, onChange func(keys []string)) (*Store,
 	s.background, s.stop = context.WithCancel(context.Background())
 	return s, nil
 }
+
+// Watch does what [store.Watcher] says: Redis tells a client when a record that
+// the client has read changes. A borrowed client keeps that to itself, and a
+// client without a cache is not told.
+func (s *Store) Watch(key string) (changed <-chan struct{}, stop func(), ok bool) {
+	if !s.watching {
+		return nil, nil, false
+	}
+	changed, stop = s.watches.Watch(key)
+	return changed, stop, true
+}
+
+// Watched returns how many records are watched. It is for tests.
+func (s *Store) Watched() int { return s.watches.Len() }
 
 // Caching reports whether Get answers from a cache that Redis keeps informed.
 func (s *Store) Caching() bool { return s.caching }
