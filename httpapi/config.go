@@ -111,6 +111,11 @@ type Config struct {
 	// in progress is cancelled. Defaults to 30 seconds.
 	WriteTimeout time.Duration
 
+	// MaxStatusWait bounds how long a request for a status may wait for a change
+	// (wait=). It should be shorter than what proxies before this host allow.
+	// Defaults to 25 seconds.
+	MaxStatusWait time.Duration
+
 	// Logger gets every failure in detail, with the request ID that the
 	// client was given, and no secrets. Defaults to none.
 	Logger *slog.Logger
@@ -164,6 +169,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ReadTimeout, 30*time.Second)
 	setDefault(&c.HeartbeatInterval, 15*time.Second)
 	setDefault(&c.WriteTimeout, 30*time.Second)
+	setDefault(&c.MaxStatusWait, 25*time.Second)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -222,6 +228,9 @@ func (c Config) validate() error {
 	}
 	if c.WriteTimeout < 0 {
 		check("WriteTimeout", errNegative)
+	}
+	if c.MaxStatusWait < 0 {
+		check("MaxStatusWait", errNegative)
 	}
 	return errors.Join(errs...)
 }

@@ -153,14 +153,16 @@ func (f *fake) CallToolAsking(ctx context.Context, caller session.Caller, id, na
 	return f.result, f.err
 }
 
-func (f *fake) Status(_ context.Context, caller session.Caller, id string) (session.Info, error) {
-	f.note("status", caller, id)
-	return f.info, f.err
-}
-
-func (f *fake) Attempt(_ context.Context, caller session.Caller, id, attemptID string) (session.AttemptInfo, error) {
-	f.note("attempt "+attemptID, caller, id)
-	return f.attempt, f.err
+func (f *fake) WaitStatus(ctx context.Context, caller session.Caller, id, attemptID string, until func(session.Info, session.AttemptInfo) bool) error {
+	f.note(strings.TrimSuffix("status "+attemptID, " "), caller, id)
+	if f.err != nil {
+		return f.err
+	}
+	if until(f.info, f.attempt) {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func (f *fake) Sessions(_ context.Context, caller session.Caller) ([]session.Info, error) {

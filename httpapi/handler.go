@@ -43,6 +43,7 @@ type Handler struct {
 	routes      map[string]http.HandlerFunc
 	openAPI     file
 	buffers     sync.Pool // of *bytes.Buffer
+	shutdowns   shutdowns
 }
 
 // manager is what a Handler uses of a [session.Manager].
@@ -60,8 +61,7 @@ type manager interface {
 	ListPage(ctx context.Context, caller session.Caller, sessionID string, list oauthclient.List, cursor string) (oauthclient.Page, error)
 	Complete(context.Context, session.Caller, string, *mcp.CompleteParams) (*oauthclient.Result[mcp.CompleteResult], error)
 	Server(context.Context, session.Caller, string) (oauthclient.ServerDescription, error)
-	Status(context.Context, session.Caller, string) (session.Info, error)
-	Attempt(ctx context.Context, caller session.Caller, sessionID, attemptID string) (session.AttemptInfo, error)
+	WaitStatus(ctx context.Context, caller session.Caller, sessionID, attemptID string, until func(session.Info, session.AttemptInfo) bool) error
 	Sessions(context.Context, session.Caller) ([]session.Info, error)
 	ClientMetadata(callbackURLs ...string) (clientID string, metadata oauthex.ClientRegistrationMetadata)
 	ClientKeySet() ([]byte, error)
@@ -163,7 +163,8 @@ func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
 
 // Status serves GET auth/status?sessionId=: it answers [SessionStatus] without
 // asking the MCP server anything. With attemptId=, from an [AuthRequired], it
-// also tells how that authorization stands.
+// also tells how that authorization stands. With wait= it answers when that
+// changes, on whichever replica, or when so many seconds are over.
 func (h *Handler) Status(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, endpoint{name: "status", methods: getOrHead, run: (*call).status, caller: required, budget: h.requests})
 }

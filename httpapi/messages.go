@@ -217,6 +217,9 @@ type SessionStatus struct {
 	ExpiresAt time.Time `json:"expiresAt"`
 	// Attempt is the authorization that the request named, if it named one.
 	Attempt *AttemptStatus `json:"attempt,omitempty"`
+	// Version is another text when the rest of the answer is another one, but for
+	// ExpiresAt: what since= takes. Only in the answer of auth/status.
+	Version string `json:"version,omitempty"`
 }
 
 // AttemptStatus tells how one authorization stands. The session's status alone

@@ -62,41 +62,8 @@ func (c *call) disconnect() error {
 	return c.writeJSON(http.StatusOK, Done{Success: true, Message: "Disconnected successfully"})
 }
 
-// status tells where a session stands, from its record alone: a page may poll
-// it every second or so while the user is away authorizing.
-func (c *call) status() error {
-	if err := c.querySession(); err != nil {
-		return err
-	}
-	caller, err := c.caller()
-	if err != nil {
-		return err
-	}
-	// Before the session's own status, which so is never older than the
-	// attempt's: whoever reads "succeeded" also reads what came of it.
-	attempt, err := c.attempt(caller)
-	if err != nil {
-		return err
-	}
-	info, err := c.h.manager.Status(c.r.Context(), caller, c.sessionID)
-	if err != nil {
-		return err
-	}
-	answer := sessionStatus(info)
-	answer.Attempt = attempt
-	return c.writeJSON(http.StatusOK, answer)
-}
-
-// attempt tells how the authorization stands that the request names, if any.
-func (c *call) attempt(caller session.Caller) (*AttemptStatus, error) {
-	id := c.r.URL.Query().Get("attemptId")
-	if id == "" {
-		return nil, nil // none was asked for
-	}
-	info, err := c.h.manager.Attempt(c.r.Context(), caller, c.sessionID, id)
-	if err != nil {
-		return nil, err
-	}
+// attemptStatus is what a session's owner sees of an authorization.
+func attemptStatus(info session.AttemptInfo) *AttemptStatus {
 	attempt := &AttemptStatus{Status: string(info.Status), Error: info.Reason}
 	switch {
 	case info.Status != session.AttemptFailed:
@@ -105,7 +72,7 @@ func (c *call) attempt(caller session.Caller) (*AttemptStatus, error) {
 	default:
 		attempt.Code = CodeAuthorizationFailed
 	}
-	return attempt, nil
+	return attempt
 }
 
 // sessionStatus is what a session's owner sees of it. Info.Key stays inside.

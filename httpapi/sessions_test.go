@@ -50,9 +50,9 @@ func TestStatus(t *testing.T) {
 	h, _ := newFake(t, f)
 	w := request(t, h, "GET", pathStatus+"?sessionId=ID", "")
 	require.Equal(t, 200, w.Code)
-	require.Equal(t, `{"sessionId":"ID","status":"failed","serverUrl":"https://m.example?a=1&b=2","error":"Access was denied.","expiresAt":"2030-01-02T02:04:05Z"}`, w.Body.String())
+	require.Regexp(t, `^{"sessionId":"ID","status":"failed","serverUrl":"https://m\.example\?a=1&b=2","error":"Access was denied\.","expiresAt":"2030-01-02T02:04:05Z","version":"[\w-]+"}$`, w.Body.String())
 	f.info.Status, f.info.Reason = session.StatusConnected, ""
-	require.Equal(t, `{"sessionId":"ID","status":"connected","serverUrl":"https://m.example?a=1&b=2","expiresAt":"2030-01-02T02:04:05Z"}`,
+	require.Regexp(t, `^{"sessionId":"ID","status":"connected","serverUrl":"https://m\.example\?a=1&b=2","expiresAt":"2030-01-02T02:04:05Z","version":"[\w-]+"}$`,
 		request(t, h, "GET", pathStatus+"?sessionId=ID", "").Body.String())
 }
 

@@ -247,6 +247,8 @@ export interface SessionStatus {
   expiresAt: string;
   /** How the authorization stands that the request named with attemptId. */
   attempt?: AttemptStatus;
+  /** For since=: another text when the rest is another, but for expiresAt. Only in the answer of auth/status. */
+  version?: string;
 }
 
 /** The session itself may be connected while its user is away allowing more. */

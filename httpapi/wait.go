@@ -1,0 +1,110 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// status tells where a session stands, from its record alone. With wait= it
+// holds the request until the answer is another one than since= names, or than
+// the first one, or until the time is over.
+func (c *call) status() error {
+	if err := c.querySession(); err != nil {
+		return err
+	}
+	query := c.r.URL.Query()
+	wait, err := c.wait(query.Get("wait"))
+	if err != nil {
+		return err
+	}
+	caller, err := c.caller()
+	if err != nil {
+		return err
+	}
+	ctx := c.r.Context()
+	if wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+		defer context.AfterFunc(c.h.shutdowns.of(c.r), cancel)()
+	}
+	attemptID, since := query.Get("attemptId"), query.Get("since")
+	var answer SessionStatus
+	err = c.h.manager.WaitStatus(ctx, caller, c.sessionID, attemptID, func(info session.Info, attempt session.AttemptInfo) bool {
+		answer = sessionStatus(info)
+		if attemptID != "" {
+			answer.Attempt = attemptStatus(attempt)
+		}
+		answer.Version = answer.version()
+		if since == "" {
+			since = answer.Version
+		}
+		return wait == 0 || answer.Version != since
+	})
+	over := ctx.Err() != nil && c.r.Context().Err() == nil && answer.Version != ""
+	if err != nil && !over {
+		return err
+	}
+	return c.writeJSON(http.StatusOK, answer)
+}
+
+// wait reads the number of seconds that a request may be held.
+func (c *call) wait(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	seconds, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return 0, invalid("wait must be a number of seconds.")
+	}
+	return min(time.Duration(seconds)*time.Second, c.h.cfg.MaxStatusWait), nil
+}
+
+// version names what an answer says. ExpiresAt does not count: use of the session
+// moves it, and no one waits for that.
+func (s SessionStatus) version() string {
+	s.SessionID, s.ExpiresAt = "", time.Time{}
+	encoded, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Sprint(err) // texts and a struct of texts: cannot fail
+	}
+	sum := sha256.Sum256(encoded)
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// shutdowns knows which servers of a [Handler] shut down: http.Server.Shutdown
+// waits for requests, which must not be held then.
+type shutdowns struct {
+	mu      sync.Mutex
+	servers map[*http.Server]context.Context
+}
+
+// of returns a context that ends when the server of a request begins to shut
+// down.
+func (s *shutdowns) of(r *http.Request) context.Context {
+	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if !ok {
+		return context.Background()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx := s.servers[server]; ctx != nil {
+		return ctx
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	server.RegisterOnShutdown(cancel)
+	if s.servers == nil {
+		s.servers = make(map[*http.Server]context.Context)
+	}
+	s.servers[server] = ctx
+	return ctx
+}
