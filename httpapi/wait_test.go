@@ -76,16 +76,16 @@ func TestStatusWaitsForTheCallback(t *testing.T) {
 // there is.
 func TestStatusWaitsAreBounded(t *testing.T) {
 	t.Parallel()
-	for wait, want := range map[string]time.Duration{"": 0, "0": 0, "3": 3 * time.Second, "1000": 25 * time.Second} {
+	for wait, want := range map[string]time.Duration{"": 0, "&wait=0": 0, "&wait=3": 3 * time.Second, "&wait=1000": 25 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			h, _ := newFake(t, &fake{})
 			begun := time.Now()
-			w := request(t, h, "GET", pathStatus+"?sessionId=s&wait="+wait, "")
+			w := request(t, h, "GET", pathStatus+"?sessionId=s"+wait, "")
 			require.Equal(t, 200, w.Code)
 			require.Equal(t, want, time.Since(begun), wait)
 			version := statusOf(t, w.Body.String()).Version
 			begun = time.Now()
-			w = request(t, h, "GET", pathStatus+"?sessionId=s&wait="+wait+"&since="+version, "")
+			w = request(t, h, "GET", pathStatus+"?sessionId=s&since="+version+wait, "")
 			require.Equal(t, want, time.Since(begun), wait)
 			require.Equal(t, version, statusOf(t, w.Body.String()).Version)
 		})
