@@ -130,6 +130,7 @@ const (
 	routeSessions          = "/auth/sessions"
 	routeListTools         = "/tool/list"
 	routeCallTool          = "/tool/call"
+	routeAnswerInput       = "/tool/input"
 	routeListPrompts       = "/prompt/list"
 	routeGetPrompt         = "/prompt/get"
 	routeListResources     = "/resource/list"

@@ -37,7 +37,7 @@
 // server sends the browser to auth/callback, which shows a small page: that
 // page posts the message {source:"mcpoauth", status:"connected"|"failed"} to
 // window.opener and on the BroadcastChannel "mcpoauth", and closes itself.
-// Where both get lost, poll GET auth/status?sessionId=&attemptId=. Without
+// Where both get lost, ask GET auth/status?sessionId=&attemptId=&wait=25. Without
 // popups, set Config.AfterCallback and the browser is sent there instead.
 //
 // The module mcp-oauth.js, which is served beside the routes, does all that:

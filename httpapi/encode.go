@@ -78,7 +78,15 @@ func (c *call) answerTo(err error) answer {
 		return answer{status: http.StatusAccepted, code: "input_required", body: body}
 	}
 	f := failureOf(err, c.endpoint == "callback")
-	return answer{status: f.status, code: f.code, retryAfter: f.retryAfter, body: f.response()}
+	body := f.response()
+	if f.rpcCode != nil && *f.rpcCode == codeURLElicitation {
+		if c.asksURL && visitable(f.rpcData) {
+			body.Code = CodeURLElicitation
+		} else {
+			body.RPCData = nil
+		}
+	}
+	return answer{status: f.status, code: body.Code, retryAfter: f.retryAfter, body: body}
 }
 
 // fail answers with an error, and logs it in detail.

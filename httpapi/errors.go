@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -18,36 +19,38 @@ import (
 
 // The values of [ErrorResponse.Code], with the statuses they come with.
 const (
-	CodeInvalidRequest       = "invalid_request"        // 400: the request is malformed or incomplete
-	CodeInvalidInput         = "invalid_input"          // 400: the answers do not belong to an open question of this call
-	CodeInvalidCallback      = "invalid_callback"       // 400: no pending authorization of this browser fits
-	CodeAccessDenied         = "access_denied"          // 400: the user said no
-	CodeAuthorizationFailed  = "authorization_failed"   // 400 on the callback, else 502: the authorization server refused
-	CodeForbiddenServerURL   = "forbidden_server_url"   // 400: the network policy excludes the server
-	CodeUnauthenticated      = "unauthenticated"        // 401: nobody is signed in to the host
-	CodeCrossOrigin          = "cross_origin"           // 403: sent by another site's page
-	CodeInsufficientScope    = "insufficient_scope"     // 403: the user's account lacks a permission
-	CodeServerRefused        = "server_refused"         // 403: the MCP server does not allow it
-	CodeNotFound             = "not_found"              // 404: no such route
-	CodeSessionNotFound      = "session_not_found"      // 404: no such session, or another owner's
-	CodeMethodNotAllowed     = "method_not_allowed"     // 405
-	CodeRequestTimeout       = "request_timeout"        // 408: the body took too long to arrive
-	CodeBodyTooLarge         = "body_too_large"         // 413
-	CodeUnsupportedMediaType = "unsupported_media_type" // 415
-	CodeLimitReached         = "limit_reached"          // 429: too many sessions, or attempts
-	CodeRateLimited          = "rate_limited"           // 429: too many requests in a minute, or at the same time
-	CodeMCPError             = "mcp_error"              // 400 or 502: the MCP server's own JSON-RPC error
-	CodeDiscoveryFailed      = "discovery_failed"       // 502: the authorization metadata cannot be used
-	CodeRegistrationRequired = "registration_required"  // 502: a client must be registered by hand
-	CodeTokenRejected        = "token_rejected"         // 502: the MCP server rejects tokens that were just issued
-	CodeUpstreamError        = "upstream_error"         // 502: an answer that cannot be used
-	CodeUpstreamTooLarge     = "upstream_too_large"     // 502: an answer that exceeds a limit
-	CodeUnsupportedTransport = "unsupported_transport"  // 502: the server speaks only the HTTP+SSE transport of 2024-11-05
-	CodeUpstreamUnavailable  = "upstream_unavailable"   // 502 or 503: no answer, or "try later"
-	CodeStoreUnavailable     = "store_unavailable"      // 503: the session store is away
-	CodeShuttingDown         = "shutting_down"          // 503: this replica stops, or gave the session up
-	CodeUpstreamTimeout      = "upstream_timeout"       // 504
-	CodeInternal             = "internal"               // 500: a bug; see the log
+	CodeInvalidRequest       = "invalid_request"          // 400: the request is malformed or incomplete
+	CodeInvalidInput         = "invalid_input"            // 400: the answers do not belong to an open question of this call
+	CodeInvalidCallback      = "invalid_callback"         // 400: no pending authorization of this browser fits
+	CodeAccessDenied         = "access_denied"            // 400: the user said no
+	CodeAuthorizationFailed  = "authorization_failed"     // 400 on the callback, else 502: the authorization server refused
+	CodeForbiddenServerURL   = "forbidden_server_url"     // 400: the network policy excludes the server
+	CodeUnauthenticated      = "unauthenticated"          // 401: nobody is signed in to the host
+	CodeCrossOrigin          = "cross_origin"             // 403: sent by another site's page
+	CodeInsufficientScope    = "insufficient_scope"       // 403: the user's account lacks a permission
+	CodeServerRefused        = "server_refused"           // 403: the MCP server does not allow it
+	CodeNotFound             = "not_found"                // 404: no such route
+	CodeSessionNotFound      = "session_not_found"        // 404: no such session, or another owner's
+	CodeInputClosed          = "input_closed"             // 409: the question waits for no answer any more
+	CodeMethodNotAllowed     = "method_not_allowed"       // 405
+	CodeRequestTimeout       = "request_timeout"          // 408: the body took too long to arrive
+	CodeBodyTooLarge         = "body_too_large"           // 413
+	CodeUnsupportedMediaType = "unsupported_media_type"   // 415
+	CodeLimitReached         = "limit_reached"            // 429: too many sessions, or attempts
+	CodeRateLimited          = "rate_limited"             // 429: too many requests in a minute, or at the same time
+	CodeURLElicitation       = "url_elicitation_required" // 400: the user must visit URLs first
+	CodeMCPError             = "mcp_error"                // 400 or 502: the MCP server's own JSON-RPC error
+	CodeDiscoveryFailed      = "discovery_failed"         // 502: the authorization metadata cannot be used
+	CodeRegistrationRequired = "registration_required"    // 502: a client must be registered by hand
+	CodeTokenRejected        = "token_rejected"           // 502: the MCP server rejects tokens that were just issued
+	CodeUpstreamError        = "upstream_error"           // 502: an answer that cannot be used
+	CodeUpstreamTooLarge     = "upstream_too_large"       // 502: an answer that exceeds a limit
+	CodeUnsupportedTransport = "unsupported_transport"    // 502: the server speaks only the HTTP+SSE transport of 2024-11-05
+	CodeUpstreamUnavailable  = "upstream_unavailable"     // 502 or 503: no answer, or "try later"
+	CodeStoreUnavailable     = "store_unavailable"        // 503: the session store is away
+	CodeShuttingDown         = "shutting_down"            // 503: this replica stops, or gave the session up
+	CodeUpstreamTimeout      = "upstream_timeout"         // 504
+	CodeInternal             = "internal"                 // 500: a bug; see the log
 )
 
 // statusClientGone is nginx's status for a client that did not wait. Nobody
@@ -140,9 +143,14 @@ func sessionFailure(err error, _ bool) *failure {
 		}
 		return f
 	}
+	if input, ok := errors.AsType[*session.InvalidInputError](err); ok {
+		return &failure{status: http.StatusBadRequest, code: CodeInvalidInput, text: "The answer does not fit the question" + fieldName(input.Field) + "."}
+	}
 	_, store := errors.AsType[*session.StoreError](err)
 	_, storage := errors.AsType[*oauthclient.StorageError](err)
 	switch {
+	case errors.Is(err, session.ErrInputClosed):
+		return &failure{status: http.StatusConflict, code: CodeInputClosed, text: "This question waits for no answer any more."}
 	case errors.Is(err, session.ErrInvalidInput):
 		return &failure{status: http.StatusBadRequest, code: CodeInvalidInput, text: "These answers do not belong to an open question of this call. Call again without them."}
 	case errors.Is(err, session.ErrNotFound), errors.Is(err, oauthclient.ErrNotConnected):
@@ -200,6 +208,8 @@ func upstreamFailure(err error, _ bool) *failure {
 			f.rpcData = rpc.Data
 		}
 		switch rpc.Code {
+		case codeURLElicitation:
+			f.status = http.StatusBadRequest
 		case jsonrpc.CodeInvalidRequest, jsonrpc.CodeMethodNotFound, jsonrpc.CodeInvalidParams:
 			f.status = http.StatusBadRequest
 		}
@@ -227,6 +237,35 @@ func upstreamFailure(err error, _ bool) *failure {
 		return &failure{status: http.StatusBadGateway, code: CodeUpstreamError, text: "The server's answer cannot be used."}
 	}
 	return nil
+}
+
+// codeURLElicitation is the JSON-RPC error of a server that needs the user to
+// visit URLs before it does what it is asked for (revision 2025-11-25).
+const codeURLElicitation = -32042
+
+// visitable reports whether the data of such an error have URLs, all of which a
+// person can open.
+func visitable(data json.RawMessage) bool {
+	var asked struct {
+		Elicitations []struct {
+			URL string `json:"url"`
+		} `json:"elicitations"`
+	}
+	_ = json.Unmarshal(data, &asked) // it has none then
+	for _, e := range asked.Elicitations {
+		if u, err := url.Parse(e.URL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+			return false
+		}
+	}
+	return len(asked.Elicitations) > 0
+}
+
+// fieldName shows the name of a form's member, which is the MCP server's text.
+func fieldName(name string) string {
+	if name == "" || len(name) > maxRPCText {
+		return ""
+	}
+	return ": " + rpcText(name)
 }
 
 // temporaryFailure maps what may be different next time. Only a server that

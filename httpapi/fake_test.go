@@ -153,6 +153,12 @@ func (f *fake) CallToolAsking(ctx context.Context, caller session.Caller, id, na
 	return f.result, f.err
 }
 
+func (f *fake) AnswerInput(_ context.Context, caller session.Caller, id, inputID string, inputs json.RawMessage) error {
+	f.note("answer "+inputID, caller, id)
+	f.got(inputs, session.Ask{})
+	return f.err
+}
+
 func (f *fake) WaitStatus(ctx context.Context, caller session.Caller, id, attemptID string, until func(session.Info, session.AttemptInfo) bool) error {
 	f.note(strings.TrimSuffix("status "+attemptID, " "), caller, id)
 	if f.err != nil {
@@ -250,6 +256,7 @@ const (
 	pathSessions   = "/api/mcp/auth/sessions"
 	pathList       = "/api/mcp/tool/list"
 	pathCall       = "/api/mcp/tool/call"
+	pathInput      = "/api/mcp/tool/input"
 	pathPrompts    = "/api/mcp/prompt/list"
 	pathPrompt     = "/api/mcp/prompt/get"
 	pathResources  = "/api/mcp/resource/list"
@@ -262,6 +269,7 @@ const (
 
 	anyConnect  = `{"serverUrl":"https://mcp.example/mcp"}`
 	anyCall     = `{"sessionId":"s","toolName":"echo"}`
+	anyInput    = `{"sessionId":"s","inputId":"i","inputs":{"question":{"action":"accept","content":{"n":9007199254740993}}}}`
 	anyPrompt   = `{"sessionId":"s","name":"hello","arguments":{"who":"x"}}`
 	anyRead     = `{"sessionId":"s","uri":"file:///a"}`
 	anyComplete = `{"sessionId":"s","ref":{"type":"ref/prompt","name":"hello"},"argument":{"name":"who","value":"a"}}`

@@ -127,7 +127,7 @@ func (c *call) getPrompt() error {
 	if err := c.requireName("name", req.Name); err != nil {
 		return err
 	}
-	ask, err := req.ask()
+	ask, err := c.ask(req.Input)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (c *call) readResource() error {
 	if err := c.requireName("uri", req.URI); err != nil {
 		return err
 	}
-	ask, err := req.ask()
+	ask, err := c.ask(req.Input)
 	if err != nil {
 		return err
 	}

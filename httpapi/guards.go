@@ -30,6 +30,7 @@ type Response struct {
 	ReadResourceSuccess          *ReadResourceSuccess
 	CompleteSuccess              *CompleteSuccess
 	InputRequired                *InputRequired
+	InputAnswered                *InputAnswered
 }
 
 // IsConnectSuccess reports whether r is a [ConnectSuccess].
@@ -89,6 +90,9 @@ func (r *Response) UnmarshalJSON(data []byte) error {
 	case kindInput:
 		r.InputRequired = new(InputRequired)
 		into = r.InputRequired
+	case kindAnswered:
+		r.InputAnswered = new(InputAnswered)
+		into = r.InputAnswered
 	case kindConnect:
 		r.ConnectSuccess = new(ConnectSuccess)
 		into = r.ConnectSuccess
@@ -121,6 +125,7 @@ const (
 	kindReadResource
 	kindComplete
 	kindInput
+	kindAnswered
 	kindAuthRequired
 	kindConnect
 	kindDone
@@ -181,6 +186,8 @@ func kindOf(members map[string]json.RawMessage) kind {
 			return kindConnect
 		case text("message"):
 			return kindDone
+		case !has("sessionId") && !has("message"):
+			return kindAnswered
 		}
 	case text("error") && text("code"):
 		return kindError

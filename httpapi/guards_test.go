@@ -19,6 +19,7 @@ var guards = map[string]func(httpapi.Response) bool{
 	"prompt":     func(r httpapi.Response) bool { return r.GetPromptSuccess != nil },
 	"resource":   func(r httpapi.Response) bool { return r.ReadResourceSuccess != nil },
 	"input":      func(r httpapi.Response) bool { return r.InputRequired != nil },
+	"answered":   func(r httpapi.Response) bool { return r.InputAnswered != nil },
 	"completion": func(r httpapi.Response) bool { return r.CompleteSuccess != nil },
 }
 
@@ -36,7 +37,10 @@ var guardRows = map[string]string{
 	`{"content":[],"isError":false}`: "call",
 	`{"content":[{"type":"text","text":"x"}],"isError":true,"_meta":{}}`: "call",
 	`{"success":true,"message":"Disconnected successfully"}`:             "",
-	`{"sessionId":"s","status":"failed","serverUrl":"u","error":"e"}`:    "",
+	`{"success":true}`:             "answered",
+	`{"success":true,"error":"e"}`: "",
+	`{"success":true,"message":1}`: "",
+	`{"sessionId":"s","status":"failed","serverUrl":"u","error":"e"}`: "",
 	`{"sessions":[]}`:                              "",
 	`{}`:                                           "",
 	`{"success":false,"sessionId":"s"}`:            "",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
@@ -54,6 +55,7 @@ type manager interface {
 	ListTools(context.Context, session.Caller, string) ([]*oauthclient.Tool, error)
 	CallToolAsking(ctx context.Context, caller session.Caller, sessionID, name string, args any, ask session.Ask, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)
 	ListPrompts(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.Prompt], error)
+	AnswerInput(ctx context.Context, caller session.Caller, sessionID, inputID string, inputs json.RawMessage) error
 	GetPromptAsking(context.Context, session.Caller, string, *mcp.GetPromptParams, session.Ask) (*oauthclient.Result[mcp.GetPromptResult], error)
 	ListResources(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.Resource], error)
 	ListResourceTemplates(context.Context, session.Caller, string) ([]oauthclient.Result[mcp.ResourceTemplate], error)
@@ -117,7 +119,7 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 		routeListPrompts: h.ListPrompts, routeGetPrompt: h.GetPrompt, routeListResources: h.ListResources,
 		routeResourceTemplates: h.ListResourceTemplates, routeReadResource: h.ReadResource,
 		routeCompletion: h.Complete, routeServer: h.Server,
-		routeCallTool: h.CallTool, routeClientMetadata: h.ClientMetadata,
+		routeCallTool: h.CallTool, routeAnswerInput: h.AnswerInput, routeClientMetadata: h.ClientMetadata,
 		routeKeySet: h.KeySet, routeScript: h.Script, routeOpenAPI: h.OpenAPI,
 	} {
 		h.routes[public.Path+cfg.Prefix+route] = serve
@@ -184,8 +186,9 @@ func (h *Handler) ListTools(w http.ResponseWriter, r *http.Request) {
 // CallTool serves POST tool/call: it takes a [CallToolRequest] and answers
 // [CallToolSuccess], exactly as the MCP server sent it. With Accept:
 // text/event-stream it answers a stream of "progress" events ([ToolProgress])
-// that ends with one "result" or "error" event; a failure before the first
-// event is a plain answer.
+// and, for a front end that can ask, "input" events ([InputAsked]), that ends with
+// one "result", "inputRequired" or "error" event; a failure before the first event
+// is a plain answer.
 func (h *Handler) CallTool(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, endpoint{name: "call_tool", methods: post, run: (*call).callTool, caller: required, budget: h.requests})
 }
@@ -255,6 +258,7 @@ type call struct {
 	sessionID string   // once known, for an answer that requires authorization
 	binding   string   // the browser's, once bind was called
 	others    []string // further bindings of the browser
+	asksURL   bool     // the front end can show URLs that a server asks to open
 	newCookie bool     // the browser does not have it yet
 }
 

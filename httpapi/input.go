@@ -2,13 +2,13 @@ package httpapi
 
 import (
 	"encoding/json"
+	"net/http"
 
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
 // Input is what a request can say about questions to the user, which an MCP server
-// of revision 2026-07-28 may have in the middle of it. Without Ask the server is
-// told that the user cannot be asked.
+// may have in the middle of it. Without Ask the server gets no answer of a user.
 type Input struct {
 	// Ask are the ways in which the front end can ask: "form" and "url".
 	Ask []string `json:"ask,omitempty"`
@@ -32,6 +32,58 @@ type InputRequired struct {
 		// State is sealed, and good for session.Config.InputTTL.
 		State string `json:"state"`
 	} `json:"inputRequired"`
+}
+
+// InputAsked is the data of an "input" event: a question of an MCP server before
+// revision 2026-07-28, whose call waits for an [InputAnswer].
+type InputAsked struct {
+	// InputID names the question.
+	InputID string `json:"inputId"`
+	// Requests are as in [InputRequired].
+	Requests json.RawMessage `json:"requests"`
+}
+
+// InputAnswer is the body of POST tool/input.
+type InputAnswer struct {
+	// SessionID is the session of the call. Required.
+	SessionID string `json:"sessionId"`
+	// InputID is that of the [InputAsked]. Required.
+	InputID string `json:"inputId"`
+	// Inputs are as in [Input]. Required.
+	Inputs json.RawMessage `json:"inputs"`
+}
+
+// InputAnswered is the answer of POST tool/input.
+type InputAnswered struct {
+	Success bool `json:"success"` // always true
+}
+
+// AnswerInput serves POST tool/input: it takes an [InputAnswer], for a call that
+// waits on whichever replica, and answers [InputAnswered].
+func (h *Handler) AnswerInput(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, endpoint{name: "answer_input", methods: post, run: (*call).answerInput, caller: required, budget: h.requests})
+}
+
+func (c *call) answerInput() error {
+	var req InputAnswer
+	caller, err := c.request(&req, &req.SessionID)
+	if err != nil {
+		return err
+	}
+	if err := require("inputId", req.InputID); err != nil {
+		return err
+	}
+	if err := c.h.manager.AnswerInput(c.r.Context(), caller, c.sessionID, req.InputID, req.Inputs); err != nil {
+		return err
+	}
+	return c.writeJSON(http.StatusOK, InputAnswered{Success: true})
+}
+
+// ask takes what a request says about questions.
+func (c *call) ask(in Input) (session.Ask, error) {
+	ask, err := in.ask()
+	c.asksURL = ask.URL
+	return ask, err
 }
 
 // ask checks what a request says about questions.

@@ -17,7 +17,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-const question = `{"method":"elicitation/create","params":{"mode":"form","message":"Sure?","requestedSchema":{"type":"object","properties":{}},"x":9007199254740993}}`
+const question = `{"method":"elicitation/create","params":{"mode":"form","message":"Sure?","url":"https://pay.example/1","requestedSchema":{"type":"object","properties":{}},"x":9007199254740993}}`
 
 // askingServer asks before it does anything, with a state that must come back.
 func askingServer(t *testing.T, mode string) mcptest.Options {
@@ -138,7 +138,8 @@ func TestQuestionsInAStream(t *testing.T) {
 	h, _ := newFake(t, f)
 	w := request(t, h, "POST", pathCall, anyCall[:len(anyCall)-1]+`,"ask":["form"]}`, "Accept", "text/event-stream")
 	require.Equal(t, 202, w.Code, "before the first event")
-	require.Equal(t, session.Ask{Form: true}, f.ask)
+	require.True(t, f.ask.Form)
+	require.NotNil(t, f.ask.OnInput, "questions of older servers can be asked in the stream")
 	f.progress = oneStep
 	w = request(t, h, "POST", pathCall, anyCall[:len(anyCall)-1]+`,"ask":["form"]}`, "Accept", "text/event-stream")
 	require.Equal(t, 200, w.Code)

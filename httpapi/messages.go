@@ -252,9 +252,13 @@ type ErrorResponse struct {
 	Error string `json:"error"`
 	// Code is one of the Code constants.
 	Code string `json:"code"`
-	// RPCCode is the MCP server's JSON-RPC error code, for [CodeMCPError].
+	// RPCCode is the MCP server's JSON-RPC error code, for [CodeMCPError] and
+	// [CodeURLElicitation].
 	RPCCode *int64 `json:"rpcCode,omitempty"`
-	// RPCData is the data of the MCP server's JSON-RPC error as it sent them,
-	// for [CodeMCPError]; absent if there are none, or more than 16 KiB.
+	// RPCData is the data of the MCP server's JSON-RPC error as it sent them, for
+	// the same codes; absent if there are none, or more than 16 KiB. For
+	// [CodeURLElicitation] its member elicitations has the URLs that the user must
+	// open: show all of each, ask before it is opened, and open it without an
+	// opener.
 	RPCData json.RawMessage `json:"rpcData,omitempty"`
 }

@@ -91,9 +91,15 @@ func TestPain07OneAnswerForEverySessionThatIsNotYours(t *testing.T) {
 	require.Equal(t, 200, bob.list(foreign).status)
 
 	routes := map[string]func(id string) *http.Request{
-		"status":     func(id string) *http.Request { return httptest.NewRequest("GET", pathStatus+"?sessionId="+id, nil) },
-		"list":       func(id string) *http.Request { return httptest.NewRequest("GET", pathList+"?sessionId="+id, nil) },
-		"call":       func(id string) *http.Request { return jsonRequest(pathCall, callBody(t, id, "echo", `{}`)) },
+		"status": func(id string) *http.Request { return httptest.NewRequest("GET", pathStatus+"?sessionId="+id, nil) },
+		"list":   func(id string) *http.Request { return httptest.NewRequest("GET", pathList+"?sessionId="+id, nil) },
+		"call":   func(id string) *http.Request { return jsonRequest(pathCall, callBody(t, id, "echo", `{}`)) },
+		"waiting": func(id string) *http.Request {
+			return httptest.NewRequest("GET", pathStatus+"?wait=25&sessionId="+id, nil)
+		},
+		"input": func(id string) *http.Request {
+			return jsonRequest(pathInput, strings.Replace(anyInput, `"s"`, `"`+id+`"`, 1))
+		},
 		"disconnect": func(id string) *http.Request { return jsonRequest(pathDisconnect, `{"sessionId":"`+id+`"}`) },
 		"stream": func(id string) *http.Request {
 			r := jsonRequest(pathCall, callBody(t, id, "echo", `{}`))

@@ -31,6 +31,7 @@ func endpoints() map[string]struct {
 		"sessions":   {"GET", pathSessions, "", func(h *httpapi.Handler) http.HandlerFunc { return h.Sessions }},
 		"list":       {"GET", pathList + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.ListTools }},
 		"call":       {"POST", pathCall, anyCall, func(h *httpapi.Handler) http.HandlerFunc { return h.CallTool }},
+		"input":      {"POST", pathInput, anyInput, func(h *httpapi.Handler) http.HandlerFunc { return h.AnswerInput }},
 		"prompts":    {"GET", pathPrompts + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.ListPrompts }},
 		"prompt":     {"POST", pathPrompt, anyPrompt, func(h *httpapi.Handler) http.HandlerFunc { return h.GetPrompt }},
 		"resources":  {"GET", pathResources + "?sessionId=s", "", func(h *httpapi.Handler) http.HandlerFunc { return h.ListResources }},
@@ -100,7 +101,7 @@ func TestMountedInAServeMux(t *testing.T) {
 func TestMethodsNotAllowed(t *testing.T) {
 	t.Parallel()
 	allow := map[string]string{"connect": "POST", "disconnect": "POST", "call": "POST", "callback": "GET, POST",
-		"prompt": "POST", "resource": "POST", "completion": "POST"}
+		"input": "POST", "prompt": "POST", "resource": "POST", "completion": "POST"}
 	for name, e := range endpoints() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

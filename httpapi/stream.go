@@ -22,6 +22,7 @@ type stream struct {
 	c        *call
 	out      paced
 	progress chan mcp.ProgressNotificationParams
+	inputs   chan session.OpenInput
 	begun    bool
 	err      error // the first failure to write
 }
@@ -29,9 +30,17 @@ type stream struct {
 // streamTool calls a tool and answers with events. Nothing is written before
 // there is an event to write, so that a failure until then is a plain answer.
 func (c *call) streamTool(caller session.Caller, name string, args json.RawMessage, ask session.Ask) error {
-	s := &stream{c: c, out: c.h.paced(c.w), progress: make(chan mcp.ProgressNotificationParams, maxPendingProgress)}
+	s := &stream{c: c, out: c.h.paced(c.w), progress: make(chan mcp.ProgressNotificationParams, maxPendingProgress), inputs: make(chan session.OpenInput)}
 	ctx, cancel := context.WithCancel(c.r.Context())
 	defer cancel()
+	if ask.Form || ask.URL {
+		ask.OnInput = func(in session.OpenInput) {
+			select {
+			case s.inputs <- in:
+			case <-ctx.Done():
+			}
+		}
+	}
 
 	// The call runs here, so that a panic in it is net/http's to handle; its
 	// progress is written beside it, so that a slow reader does not hold up
@@ -92,6 +101,8 @@ func (s *stream) writeProgress(returned <-chan struct{}, giveUp context.CancelFu
 		case p := <-s.progress:
 			s.writeOne(p)
 			heartbeat.Reset(s.c.h.cfg.HeartbeatInterval)
+		case in := <-s.inputs:
+			s.encode("input", InputAsked{InputID: in.ID, Requests: in.Requests})
 		case <-heartbeat.C:
 			s.send([]byte(": still working\n\n"))
 		case <-returned:
@@ -107,10 +118,15 @@ func (s *stream) writeProgress(returned <-chan struct{}, giveUp context.CancelFu
 // writeOne writes one progress event. The SDK's type is not used as it is: it
 // has a _meta member, which is between the server and its client.
 func (s *stream) writeOne(p mcp.ProgressNotificationParams) {
+	s.encode("progress", ToolProgress{ProgressToken: p.ProgressToken, Progress: p.Progress, Total: p.Total, Message: p.Message})
+}
+
+// encode sends one event of our own making.
+func (s *stream) encode(name string, data any) {
 	buf := s.c.h.buffer()
 	defer s.c.h.release(buf)
-	if encodeJSON(buf, ToolProgress{ProgressToken: p.ProgressToken, Progress: p.Progress, Total: p.Total, Message: p.Message}) == nil {
-		s.event("progress", buf.Bytes())
+	if encodeJSON(buf, data) == nil {
+		s.event(name, buf.Bytes())
 	}
 }
 
@@ -122,15 +138,11 @@ func (s *stream) fail(err error) {
 	}
 	a := s.c.answerTo(err)
 	s.c.logAnswer(a, err)
-	buf := s.c.h.buffer()
-	defer s.c.h.release(buf)
 	name := "error"
 	if a.status == http.StatusAccepted {
 		name = "inputRequired"
 	}
-	if encodeJSON(buf, a.body) == nil {
-		s.event(name, buf.Bytes())
-	}
+	s.encode(name, a.body)
 }
 
 // event sends one event. Line breaks between JSON tokens would end its data.

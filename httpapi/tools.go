@@ -21,7 +21,7 @@ func (c *call) callTool() error {
 	if err != nil {
 		return err
 	}
-	ask, err := req.ask()
+	ask, err := c.ask(req.Input)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,29 @@ export interface InputRequired {
   inputRequired: { requests: Record<string, { method: string; params?: Record<string, unknown>; [member: string]: unknown }>; state: string };
 }
 
+/**
+ * The data of an "input" event: the MCP server asks in the middle of a call that
+ * waits. Ask the user, and send the answer to tool/input.
+ */
+export interface InputAsked {
+  inputId: string;
+  requests: InputRequired["inputRequired"]["requests"];
+}
+
+/** The body of tool/input. */
+export interface InputAnswer {
+  sessionId: string;
+  inputId: string;
+  inputs: Inputs;
+}
+
+/** The answer of tool/input. */
+export interface InputAnswered {
+  success: true;
+}
+
+export type InputAnswerResponse = InputAnswered | ConnectAuthRequired | ConnectError;
+
 export interface ConnectSuccess {
   success: true;
   sessionId: string;
@@ -65,9 +88,12 @@ export interface ConnectError {
   error: string;
   /** For a program. */
   code: string;
-  /** The MCP server's JSON-RPC error code, for code "mcp_error". */
+  /** The MCP server's JSON-RPC error code, for codes "mcp_error" and "url_elicitation_required". */
   rpcCode?: number;
-  /** The data of that error, as the MCP server sent them. */
+  /**
+   * The data of that error, as the MCP server sent them. For "url_elicitation_required" they are
+   * { elicitations: [{ url, message, elicitationId, … }] }: what the user must open before the request can succeed.
+   */
   rpcData?: unknown;
 }
 
@@ -275,10 +301,12 @@ export type SessionsResponse = SessionList | ConnectError;
 
 /**
  * What tool/call answers with Accept: text/event-stream: any number of
- * "progress" events, then one "result", "inputRequired" or "error".
+ * "progress" and, for a request with ask, "input" events, then one "result",
+ * "inputRequired" or "error".
  */
 export type ToolEvent =
   | { event: "progress"; data: ToolProgress }
+  | { event: "input"; data: InputAsked }
   | { event: "result"; data: CallToolSuccess }
   | { event: "inputRequired"; data: InputRequired }
   | { event: "error"; data: ConnectAuthRequired | ConnectError };
@@ -370,6 +398,16 @@ export function isSessionList(r: unknown): r is SessionList {
 /** For the answers of tool/call, prompt/get and resource/read to requests with ask. */
 export function isInputRequired(r: unknown): r is InputRequired {
   return isObject(r) && !fromServer(r) && isObject(r.inputRequired) && isObject(r.inputRequired.requests) && isText(r.inputRequired.state);
+}
+
+/** For the data of an "input" event. */
+export function isInputAsked(r: unknown): r is InputAsked {
+  return isObject(r) && !fromServer(r) && isText(r.inputId) && isObject(r.requests);
+}
+
+/** For the answer of tool/input. */
+export function isInputAnswered(r: unknown): r is InputAnswered {
+  return isObject(r) && !fromServer(r) && !("requiresAuth" in r) && r.success === true && !("error" in r) && !("sessionId" in r) && !("message" in r);
 }
 
 /** For the data of a "progress" event. */

@@ -3,14 +3,15 @@ package oauthclient
 import (
 	"context"
 	"encoding/json"
+	"net/url"
 
 	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
 
 // Asking says that the caller of an operation can ask the user what the server
-// wants to know, and call again with the answers (SEP-2322, revision 2026-07-28).
-// The capability is declared to the server with this operation alone. Servers of
-// older revisions do not see it.
+// wants to know: on revision 2026-07-28 by calling again with the answers
+// (SEP-2322), where the capability is declared with this operation alone, and
+// before it by Answer, where [Shared.AskUsers] declares the capability.
 type Asking struct {
 	// Form and URL are the modes of elicitation that the caller can show.
 	Form, URL bool
@@ -20,6 +21,98 @@ type Asking struct {
 	Inputs json.RawMessage
 	// State is that of the same error.
 	State json.RawMessage
+	// Answer asks the user what a server before revision 2026-07-28 wants to know
+	// in the middle of a tool call. It gets the parameters of elicitation/create as
+	// the server sent them and returns an elicitation result. Its context ends
+	// with the call, and when the server withdraws the question. Calls that share an
+	// MCP session may get each other's questions, because some servers do not say
+	// which call a question belongs to. Without Answer, and for a mode that the
+	// caller cannot show, the server gets the action "cancel".
+	Answer func(ctx context.Context, params json.RawMessage) (json.RawMessage, error)
+}
+
+// ElicitationModes are the ways in which a front end can ask the user.
+type ElicitationModes struct {
+	// Form shows a form, and URL a link.
+	Form, URL bool
+}
+
+// declared returns the members of the capability.
+func (m ElicitationModes) declared() map[string]struct{} {
+	modes := make(map[string]struct{})
+	if m.Form {
+		modes["form"] = struct{}{}
+	}
+	if m.URL {
+		modes["url"] = struct{}{}
+	}
+	return modes
+}
+
+// declaredModes returns the modes that capabilities declare. Without any named
+// mode it is the form, as before revision 2025-11-25.
+func declaredModes(capabilities json.RawMessage) ElicitationModes {
+	var declared struct {
+		Elicitation map[string]json.RawMessage `json:"elicitation"`
+	}
+	if json.Unmarshal(capabilities, &declared) != nil || declared.Elicitation == nil {
+		return ElicitationModes{}
+	}
+	_, form := declared.Elicitation["form"]
+	_, url := declared.Elicitation["url"]
+	return ElicitationModes{Form: form || !url, URL: url}
+}
+
+// The revisions in which servers began to ask.
+const (
+	formVersion = "2025-06-18"
+	urlVersion  = "2025-11-25"
+)
+
+// lacksDeclaration reports whether a connection was made without a mode that
+// asking needs and AskUsers allows.
+func (c *MCPOAuthClient) lacksDeclaration(conn *wire.Conn, asking Asking) bool {
+	if asking.Answer == nil || conn.Version >= modernVersion {
+		return false
+	}
+	declared, may := declaredModes(conn.Declared), c.cfg.AskUsers
+	return asking.Form && may.Form && !declared.Form && conn.Version >= formVersion ||
+		asking.URL && may.URL && !declared.URL && conn.Version >= urlVersion
+}
+
+// answerFor returns what answers the requests of a server during an operation.
+func (c *MCPOAuthClient) answerFor(asking Asking) func(context.Context, string, json.RawMessage) (any, error) {
+	return func(ctx context.Context, method string, params json.RawMessage) (any, error) {
+		if method == "elicitation/create" {
+			switch {
+			case asking.Answer != nil && asking.shows(params):
+				return asking.Answer(ctx, params)
+			case c.cfg.Elicit == nil:
+				return map[string]string{"action": "cancel"}, nil
+			}
+		}
+		return c.cfg.answer(ctx, method, params)
+	}
+}
+
+// shows reports whether the caller can show a question: one in a mode that it
+// named, and with an http or https URL if there is one to open.
+func (a Asking) shows(params json.RawMessage) bool {
+	var question struct {
+		Mode string `json:"mode"`
+		URL  string `json:"url"`
+	}
+	if json.Unmarshal(params, &question) != nil {
+		return false
+	}
+	switch question.Mode {
+	case "", "form":
+		return a.Form
+	case "url":
+		u, err := url.Parse(question.URL)
+		return a.URL && err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+	}
+	return false
 }
 
 // can reports whether the caller can ask anything.
@@ -45,14 +138,7 @@ func (a Asking) declare(base json.RawMessage) (json.RawMessage, error) {
 			return nil, err
 		}
 	}
-	modes := make(map[string]struct{})
-	if a.Form {
-		modes["form"] = struct{}{}
-	}
-	if a.URL {
-		modes["url"] = struct{}{}
-	}
-	encoded, err := json.Marshal(modes)
+	encoded, err := json.Marshal(ElicitationModes{Form: a.Form, URL: a.URL}.declared())
 	if err != nil {
 		return nil, err
 	}
@@ -95,17 +181,14 @@ func (a Asking) required(result json.RawMessage) error {
 		State    json.RawMessage `json:"requestState"`
 	}
 	var questions map[string]struct {
-		Method string `json:"method"`
-		Params struct {
-			Mode string `json:"mode"`
-		} `json:"params"`
+		Method string          `json:"method"`
+		Params json.RawMessage `json:"params"`
 	}
 	if json.Unmarshal(result, &asked) != nil || len(asked.Requests) > 0 && json.Unmarshal(asked.Requests, &questions) != nil {
 		return &ServerError{Reason: "its questions are malformed"}
 	}
 	for _, q := range questions {
-		form, url := q.Params.Mode == "" || q.Params.Mode == "form", q.Params.Mode == "url"
-		if q.Method != "elicitation/create" || !(form && a.Form || url && a.URL) {
+		if q.Method != "elicitation/create" || !a.shows(q.Params) {
 			return &ServerError{Reason: "it asks what this caller cannot ask the user"}
 		}
 	}

@@ -26,6 +26,11 @@ type operation struct {
 // runs it once more, on a new connection, when the server had lost the MCP
 // session and certainly did not execute the request.
 func (c *MCPOAuthClient) do(ctx context.Context, name string, op *wire.Op, fn func(context.Context, *operation) error) error {
+	return c.doAsking(ctx, name, op, Asking{}, fn)
+}
+
+// doAsking is do for a caller that may be able to ask the user.
+func (c *MCPOAuthClient) doAsking(ctx context.Context, name string, op *wire.Op, asking Asking, fn func(context.Context, *operation) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.CallTimeout, errCallTimeout)
 	defer cancel()
 	for again := true; ; again = false {
@@ -33,8 +38,15 @@ func (c *MCPOAuthClient) do(ctx context.Context, name string, op *wire.Op, fn fu
 		if err != nil {
 			return callError(ctx, name, err)
 		}
+		if again && c.lacksDeclaration(connection.conn(), asking) {
+			c.cfg.Logger.InfoContext(ctx, "mcpoauth: the MCP server does not know that users can be asked, a new MCP session tells it")
+			if err := c.drop(ctx, connection); err != nil {
+				return err
+			}
+			continue
+		}
 		client := c.authorized(creds)
-		err = fn(ctx, &operation{Op: op, wire: client, connection: connection})
+		err = fn(ctx, &operation{Op: op, wire: client, connection: connection, asking: asking})
 		if err == nil {
 			return nil
 		}
@@ -58,10 +70,17 @@ func (op *operation) request(ctx context.Context, r wire.Request) ([]byte, error
 
 // newOp returns the limits of an operation, with the functions that answer what
 // the server asks.
-func (c *MCPOAuthClient) newOp() *wire.Op {
+func (c *MCPOAuthClient) newOp() *wire.Op { return c.newAskingOp(Asking{}) }
+
+// newAskingOp is newOp for a caller that may be able to ask the user.
+func (c *MCPOAuthClient) newAskingOp(asking Asking) *wire.Op {
 	op := &wire.Op{MaxBytes: c.cfg.MaxResponseBytes}
+	declares := c.cfg.AskUsers != ElicitationModes{}
 	if c.cfg.Elicit != nil || c.cfg.CreateMessage != nil || c.cfg.ListRoots != nil {
-		op.OnRequest = c.cfg.answer
+		op.OnRequest, op.Asks = c.cfg.answer, true
+	}
+	if declares {
+		op.OnRequest, op.Asks = c.answerFor(asking), op.Asks || asking.Answer != nil
 	}
 	return op
 }

@@ -62,7 +62,7 @@ func (c *MCPOAuthClient) authorized(read *Credentials) *wire.Client {
 func (c *core) protocol(rt http.RoundTripper) *wire.Client {
 	return &wire.Client{
 		URL: c.cfg.ServerURL, HTTP: &http.Client{Transport: rt, CheckRedirect: c.cfg.mcpRedirects},
-		Info: &c.cfg.ClientInfo, Capabilities: c.cfg.capabilities,
+		Info: &c.cfg.ClientInfo, Capabilities: c.cfg.capabilities, Handshake: c.cfg.handshake,
 		DiscoverTimeout: c.cfg.DiscoverTimeout, MaxBytes: c.cfg.MaxResponseBytes, Log: c.cfg.Logger,
 	}
 }
@@ -227,10 +227,15 @@ func (c *core) isDisconnected() bool {
 // opposed to the caller's.
 var errCallTimeout = errors.New("oauthclient: timed out")
 
-// capabilitiesJSON is what the client declares: what it has a function for.
-func capabilitiesJSON(s *Shared) json.RawMessage {
+// capabilitiesJSON is what the client declares: what it has a function for, what
+// front ends show, and the modes in which users can be asked.
+func capabilitiesJSON(s *Shared, modes ElicitationModes) json.RawMessage {
 	declared := map[string]any{}
-	if s.Elicit != nil {
+	switch {
+	case modes != ElicitationModes{}:
+		modes.Form = modes.Form || s.Elicit != nil
+		declared["elicitation"] = modes.declared()
+	case s.Elicit != nil:
 		declared["elicitation"] = struct{}{}
 	}
 	if s.CreateMessage != nil {
@@ -238,6 +243,9 @@ func capabilitiesJSON(s *Shared) json.RawMessage {
 	}
 	if s.ListRoots != nil {
 		declared["roots"] = struct{}{}
+	}
+	if s.ShowsUI {
+		declared["extensions"] = map[string]any{"io.modelcontextprotocol/ui": map[string]any{"mimeTypes": []string{"text/html;profile=mcp-app"}}}
 	}
 	data, _ := json.Marshal(declared) // plain strings: cannot fail
 	return data

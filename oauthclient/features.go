@@ -102,8 +102,7 @@ func get[T any](ctx context.Context, c *MCPOAuthClient, asking Asking, name, met
 		}
 	}
 	var result json.RawMessage
-	err := c.do(ctx, name, c.newOp(), func(ctx context.Context, op *operation) (err error) {
-		op.asking = asking
+	err := c.doAsking(ctx, name, c.newAskingOp(asking), asking, func(ctx context.Context, op *operation) (err error) {
 		result, err = c.ask(ctx, op, wire.Request{Method: method, Name: target, Params: encoded})
 		return err
 	})

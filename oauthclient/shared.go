@@ -85,6 +85,16 @@ type Shared struct {
 	//lint:ignore SA1019 servers before revision 2026-07-28 ask for it
 	ListRoots func(context.Context, *mcp.ListRootsParams) (*mcp.ListRootsResult, error)
 
+	// AskUsers are the modes of elicitation that front ends of this host can show.
+	// Servers before revision 2026-07-28 learn it when a connection is made, and
+	// may then ask during every call; see [Asking.Answer]. A connection that was
+	// made without a mode that a caller can show is made anew. Defaults to none:
+	// such servers do not ask.
+	AskUsers ElicitationModes
+	// ShowsUI declares to servers that front ends of this host show UI resources
+	// (MCP Apps, the extension io.modelcontextprotocol/ui). Defaults to false.
+	ShowsUI bool
+
 	// RefreshAhead is how long before its expiry a token is refreshed, at
 	// most a fifth of its lifetime. Defaults to one minute.
 	RefreshAhead time.Duration
@@ -132,6 +142,7 @@ type shared struct {
 	mcpRedirects func(*http.Request, []*http.Request) error
 	keys         []clientKey     // ClientKeys, ready to sign
 	capabilities json.RawMessage // declared to MCP servers
+	handshake    json.RawMessage // declared to servers before 2026-07-28
 	origins      originMemory
 	proofs       proofMemory
 
@@ -210,7 +221,7 @@ func (s Shared) prepared() (*shared, error) {
 	}
 	out.authHTTP = newAuthHTTPClient(c.Transport, c.MaxRedirects)
 	out.mcpRedirects = redirectWithinOrigin(c.MaxRedirects)
-	out.capabilities = capabilitiesJSON(c)
+	out.capabilities, out.handshake = capabilitiesJSON(c, ElicitationModes{}), capabilitiesJSON(c, c.AskUsers)
 	return out, nil
 }
 

@@ -264,11 +264,10 @@ func (c *MCPOAuthClient) CallToolAsking(ctx context.Context, name string, args a
 	if err != nil {
 		return nil, err
 	}
-	op := c.newOp()
+	op := c.newAskingOp(asking)
 	op.OnProgress = onProgress
 	var result json.RawMessage
-	err = c.do(ctx, "calling the tool", op, func(ctx context.Context, op *operation) (err error) {
-		op.asking = asking
+	err = c.doAsking(ctx, "calling the tool", op, asking, func(ctx context.Context, op *operation) (err error) {
 		result, err = c.callTool(ctx, op, name, arguments)
 		return err
 	})

@@ -57,9 +57,20 @@ type Config struct {
 	// begin some. Replicas that begin one at the same moment may exceed it.
 	// Defaults to 20.
 	MaxAttemptsPerSession int
-	// InputTTL is how long a user has to answer what a server asks in the middle
-	// of a call. Defaults to 10 minutes.
+	// InputTTL is how long a user has to answer what a server of revision
+	// 2026-07-28 asks in the middle of a call. Defaults to 10 minutes.
 	InputTTL time.Duration
+	// InputWait is how long a call waits for the answer to a question of a server
+	// before that revision; after it the server gets the action "cancel". The call
+	// has Client.CallTimeout in all. Defaults to 3 minutes.
+	InputWait time.Duration
+	// MaxInputsPerCall bounds the questions of such a server that are put to the
+	// user during one call. One more ends the call. Defaults to 20.
+	MaxInputsPerCall int
+	// MaxInputBytes bounds such a question, and an answer, each of which is in the
+	// store for a while. A larger question is refused to the server. Defaults to
+	// 64 KiB.
+	MaxInputBytes int
 
 	// OnAuthorized, if set, is called after a user has authorized and the
 	// tokens are stored, on the replica that got the callback. A chat back end
@@ -93,6 +104,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MaxSessionsPerOwner, 100)
 	setDefault(&c.MaxAttemptsPerSession, 20)
 	setDefault(&c.InputTTL, 10*time.Minute)
+	setDefault(&c.InputWait, 3*time.Minute)
+	setDefault(&c.MaxInputsPerCall, 20)
+	setDefault(&c.MaxInputBytes, 64<<10)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -148,7 +162,8 @@ func (c Config) validate() error {
 		{"TTL", int64(c.TTL)}, {"TouchInterval", int64(c.TouchInterval)}, {"LockTTL", int64(c.LockTTL)},
 		{"CacheSize", int64(c.CacheSize)}, {"MaxSessionsPerOwner", int64(c.MaxSessionsPerOwner)},
 		{"MaxAttemptsPerSession", int64(c.MaxAttemptsPerSession)},
-		{"InputTTL", int64(c.InputTTL)},
+		{"InputTTL", int64(c.InputTTL)}, {"InputWait", int64(c.InputWait)},
+		{"MaxInputsPerCall", int64(c.MaxInputsPerCall)}, {"MaxInputBytes", int64(c.MaxInputBytes)},
 	} {
 		if field.value < 0 {
 			bad(field.name, "must not be negative")

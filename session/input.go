@@ -18,8 +18,7 @@ import (
 )
 
 // Ask says that a caller can ask its user what a server wants to know in the
-// middle of a call. The zero Ask cannot. Only servers of revision 2026-07-28 see
-// the capability.
+// middle of a call. The zero Ask cannot.
 type Ask struct {
 	// Form and URL are the modes of elicitation that the caller can show.
 	Form, URL bool
@@ -28,9 +27,16 @@ type Ask struct {
 	// each question. Nil for the first call.
 	Inputs json.RawMessage
 	State  string
+	// OnInput, if set, is called for each question that a server before revision
+	// 2026-07-28 has during a tool call, which waits for [Manager.AnswerInput]. It
+	// must return soon. Config.Client.AskUsers declares to servers that there may
+	// be such callers; without OnInput they get the action "cancel".
+	OnInput func(OpenInput)
 }
 
-func (a Ask) isZero() bool { return !a.Form && !a.URL && a.Inputs == nil && a.State == "" }
+func (a Ask) isZero() bool {
+	return !a.Form && !a.URL && a.Inputs == nil && a.State == "" && a.OnInput == nil
+}
 
 // InputRequiredError is a server's questions to the user. The call goes on, on any
 // replica and after a restart, when it is made again with the same arguments, the
@@ -48,7 +54,8 @@ func (e *InputRequiredError) Error() string { return "session: the server asks t
 
 // ErrInvalidInput is returned for answers that do not belong to the questions of
 // their State, and for a State that has expired, was changed, or is of another
-// session, owner, operation or arguments. The server was not asked.
+// session, owner, operation or arguments. The server was not asked. It also
+// matches [*InvalidInputError].
 var ErrInvalidInput = errors.New("session: the answers do not belong to an open question of this call")
 
 // inputState is what [InputRequiredError.State] seals. The session is its place.
@@ -101,10 +108,18 @@ func asking[T any](ctx context.Context, m *Manager, caller Caller, sessionID, me
 			return result, err
 		}
 	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	if ask.OnInput != nil {
+		a.Answer = m.answerer(sessionID, ask.OnInput, end)
+	}
 	err = m.with(ctx, caller, sessionID, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
 		result, err = run(ctx, client, a)
 		return err
 	})
+	if errors.Is(context.Cause(ctx), errTooManyInputs) {
+		return result, &oauthclient.ServerError{Reason: "it asks for input again and again"}
+	}
 	if required, ok := errors.AsType[*oauthclient.InputRequiredError](err); ok {
 		err = m.sealInput(caller, sessionID, call, required)
 	}
@@ -171,7 +186,10 @@ func newInputSealer(keys [][]byte) sealer {
 func inputPlace(key string) string { return "input " + key }
 
 // CallToolAsking is [Manager.CallToolProgress] for a caller that can ask its user.
-// Further errors: [*InputRequiredError], [ErrInvalidInput].
+// Further errors: [*InputRequiredError], [ErrInvalidInput]. A server before
+// revision 2026-07-28 asks by way of [Ask.OnInput] instead; or its error is a
+// *jsonrpc.Error with code -32042, whose data has the URLs that a user must visit
+// before the call can succeed.
 func (m *Manager) CallToolAsking(ctx context.Context, caller Caller, sessionID, name string, args any, ask Ask, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error) {
 	return asking(ctx, m, caller, sessionID, "tools/call", name, args, ask, func(ctx context.Context, client *oauthclient.MCPOAuthClient, a oauthclient.Asking) (*oauthclient.CallToolResult, error) {
 		return client.CallToolAsking(ctx, name, args, a, onProgress)

@@ -18,6 +18,7 @@ import (
 // Store keys, one namespace per kind of record.
 func sessionStoreKey(key string) string                           { return "session:" + key }
 func attemptStoreKey(id string) string                            { return "attempt:" + id }
+func inputStoreKey(id string) string                              { return "input:" + id }
 func registrationStoreKey(key oauthclient.RegistrationKey) string { return "client:" + string(key) }
 func ownerStoreKey(owner string) string                           { return "owner:" + hash("owner", owner) }
 

@@ -45,7 +45,11 @@ type scriptedRequest struct {
 	Params struct {
 		Name      string         `json:"name"`
 		Arguments map[string]any `json:"arguments"`
+
+		Capabilities json.RawMessage `json:"capabilities"`
 	} `json:"params"`
+	Result json.RawMessage `json:"result"`
+	Error  json.RawMessage `json:"error"`
 }
 
 func (r scriptedRequest) result(w http.ResponseWriter, result string) {
@@ -168,4 +172,15 @@ func scriptedWorld(t *testing.T, s *scripted, change ...func(*session.Config)) (
 	info, err := a.Connect(t.Context(), alice, withServer(w, s.URL))
 	require.NoError(t, err)
 	return w, a, b, info.ID.Reveal()
+}
+
+// refuseCalls answers tool calls with a JSON-RPC error.
+func refuseCalls(rpcError string) func(http.ResponseWriter, scriptedRequest) bool {
+	return func(w http.ResponseWriter, r scriptedRequest) bool {
+		if r.Method != "tools/call" {
+			return false
+		}
+		r.answer(w, http.StatusOK, "error", rpcError)
+		return true
+	}
 }

@@ -9,6 +9,7 @@ const guards = {
   call: types.isCallToolSuccess, done: types.isDone, status: types.isSessionStatus, sessions: types.isSessionList, progress: types.isToolProgress,
   prompts: types.isListPromptsSuccess, resources: types.isListResourcesSuccess, templates: types.isListResourceTemplatesSuccess,
   prompt: types.isGetPromptSuccess, resource: types.isReadResourceSuccess, completion: types.isCompleteSuccess, server: types.isServerInfo, input: types.isInputRequired,
+  asked: types.isInputAsked, answered: types.isInputAnswered,
 };
 const seen = new Set();
 for (const { want, of, body } of JSON.parse(readFileSync(process.argv[2], "utf8"))) {

@@ -25,7 +25,7 @@ type answer struct {
 
 // allGuards are those that guards.mjs knows; the first five are the original's.
 var allGuards = []string{"connect", "auth", "error", "list", "call", "done", "status", "sessions", "progress",
-	"prompts", "resources", "templates", "prompt", "resource", "completion", "server", "input"}
+	"prompts", "resources", "templates", "prompt", "resource", "completion", "server", "input", "asked", "answered"}
 
 // routes say what a route answers: its type, and the guard of its success.
 var routes = map[string]struct{ kind, guard string }{
@@ -36,6 +36,7 @@ var routes = map[string]struct{ kind, guard string }{
 	"/auth/sessions":        {"SessionsResponse", "sessions"},
 	"/tool/list":            {"ListToolsResponse", "list"},
 	"/tool/call":            {"CallToolResponse", "call"},
+	"/tool/input":           {"InputAnswerResponse", "answered"},
 	"/prompt/list":          {"ListPromptsResponse", "prompts"},
 	"/prompt/get":           {"GetPromptResponse", "prompt"},
 	"/resource/list":        {"ListResourcesResponse", "resources"},
@@ -121,7 +122,7 @@ type exchange struct {
 
 // tableGuards names the guards that package httpapi also has in Go. Its tests hold
 // their cases in a table.
-var tableGuards = []string{"connect", "auth", "error", "list", "call", "prompts", "resources", "templates", "prompt", "resource", "completion", "input"}
+var tableGuards = []string{"connect", "auth", "error", "list", "call", "prompts", "resources", "templates", "prompt", "resource", "completion", "input", "answered"}
 
 // answers are those in an exchange: one, or each event of a stream.
 func (e exchange) answers() (answers []answer) {
@@ -152,6 +153,8 @@ func (e exchange) answers() (answers []answer) {
 			case !found: // a heartbeat
 			case name == "progress":
 				answers = append(answers, answer{"ToolProgress", "progress", allGuards, data})
+			case name == "input":
+				answers = append(answers, answer{"InputAsked", "asked", allGuards, data})
 			case name == "inputRequired":
 				answers = append(answers, answer{kind, "input", allGuards, data})
 			case name == "error":

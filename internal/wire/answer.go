@@ -28,6 +28,9 @@ type exchange struct {
 	foreign  int   // responses with another ID; result and err are of the last
 	pooled   bool  // what is read is in a buffer that others will use
 	replies  int   // requests of the server that were answered
+	asked    asked // those that are answered beside
+	// standalone says that what is read is the stream of no request.
+	standalone bool
 }
 
 // cancelTimeout bounds notifications/cancelled.
@@ -56,6 +59,7 @@ func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request) (j
 			s.begin()
 		}
 		err = x.read(inner, stop, resp)
+		x.asked.end()
 	}
 	switch {
 	case err == nil:

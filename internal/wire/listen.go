@@ -18,7 +18,7 @@ const (
 // (GET) during a request. Servers of the TypeScript SDK do so on revisions
 // before 2026-07-28, unless the tool says which request a question belongs to.
 func (c *Client) listens(conn *Conn, op *Op, r Request) bool {
-	return op.OnRequest != nil && conn.SessionID != "" && !modern(conn.Version) && r.Method == "tools/call"
+	return op.Asks && conn.SessionID != "" && !modern(conn.Version) && r.Method == "tools/call"
 }
 
 // listenDuring holds the standalone stream while call runs, and answers what
@@ -26,9 +26,10 @@ func (c *Client) listens(conn *Conn, op *Op, r Request) bool {
 func (c *Client) listenDuring(ctx context.Context, conn *Conn, op *Op, call func()) {
 	ctx, stop := context.WithCancel(ctx)
 	open, ended := make(chan struct{}), make(chan struct{})
+	own := &Op{MaxBytes: op.MaxBytes, OnRequest: op.OnRequest, Asks: true}
 	go func() {
 		defer close(ended)
-		c.hold(ctx, conn, &Op{MaxBytes: op.MaxBytes, OnRequest: op.OnRequest}, open)
+		c.hold(ctx, conn, own, open)
 	}()
 	patience := time.NewTimer(listenPatience)
 	select {
@@ -47,7 +48,8 @@ func (c *Client) listenDuring(ctx context.Context, conn *Conn, op *Op, call func
 // server has none. It closes open when the stream is open for the first time.
 // 409 says that another holds it: it may be free in a moment.
 func (c *Client) hold(ctx context.Context, conn *Conn, op *Op, open chan<- struct{}) {
-	x := &exchange{c: c, conn: conn, op: op}
+	x := &exchange{c: c, conn: conn, op: op, standalone: true}
+	defer x.asked.end()
 	var at place
 	for {
 		header := conn.header(Request{}, acceptStream)

@@ -80,7 +80,7 @@ func TestQuestionOnTheStandaloneStream(t *testing.T) {
 			t.Parallel()
 			client, gets := askingServer(t, refuse...)
 			op := client.NewOp()
-			op.OnRequest = yes
+			op.OnRequest, op.Asks = yes, true
 			result, err := client.Call(t.Context(), asking, op, wire.Request{Method: "tools/call", Name: "ask", Params: json.RawMessage(`{"name":"ask"}`)})
 			require.NoError(t, err)
 			require.JSONEq(t, `{"method":"elicitation/create","params":"{\"message\":\"Sure?\"}"}`, string(result))
@@ -104,7 +104,7 @@ func TestNoStandaloneStream(t *testing.T) {
 	client, gets = askingServer(t, http.StatusMethodNotAllowed)
 	ctx, expire := newExpiring(t)
 	op = client.NewOp()
-	op.OnRequest = yes
+	op.OnRequest, op.Asks = yes, true
 	called := make(chan error, 1)
 	go func() {
 		_, err := client.Call(ctx, asking, op, wire.Request{Method: "tools/call", Name: "ask"})

@@ -184,13 +184,20 @@ func noVersion(err error) error {
 // offer sends initialize with one revision.
 func (c *Client) offer(ctx context.Context, op *Op, version string) (*Conn, error) {
 	params := appendString([]byte(`{"protocolVersion":`), version)
-	params = append(append(params, `,"capabilities":`...), c.capabilities()...)
+	declared := c.Handshake
+	if declared == nil {
+		declared = c.capabilities()
+	}
+	params = append(append(params, `,"capabilities":`...), declared...)
 	params = append(c.appendInfo(append(params, `,"clientInfo":`...)), '}')
 	result, header, err := c.exchange(ctx, &Conn{}, op, Request{Method: "initialize", Params: params})
 	if err != nil {
 		return nil, err
 	}
 	conn := &Conn{Version: version, SessionID: header.Get("Mcp-Session-Id")}
+	if string(declared) != "{}" {
+		conn.Declared = declared
+	}
 	conn.describe(result)
 	if !Members(result, func(name, value []byte) {
 		if string(name) == "protocolVersion" {

@@ -156,7 +156,7 @@ func TestServerRequests(t *testing.T) {
 		return "data: {\"jsonrpc\":\"2.0\",\"id\":" + id + ",\"method\":\"" + method + "\",\"params\":{\"n\":9007199254740993}}\n\n"
 	}
 	f := newFake(t, func(w http.ResponseWriter, _ *http.Request, m rpc) {
-		if m.Method == "" { // also the GET for a standalone stream
+		if m.Method == "" {
 			w.WriteHeader(http.StatusTeapot) // a refusal is ignored
 			return
 		}
@@ -177,14 +177,14 @@ func TestServerRequests(t *testing.T) {
 	_, err := f.Call(t.Context(), connOf("2025-06-18"), op, toolCall)
 	require.NoError(t, err)
 	require.Equal(t, []string{`elicitation/create{"n":9007199254740993}`, `roots/list{"n":9007199254740993}`, `sampling/createMessage{"n":9007199254740993}`}, asked)
-	require.Equal(t, []string{"GET", "tools/call", "response", "response", "response", "response"}, f.requests())
+	require.Equal(t, []string{"tools/call", "response", "response", "response", "response"}, f.requests())
 	for n, want := range []string{
 		`{"jsonrpc":"2.0","id":7,"result":{}}`,
 		`{"jsonrpc":"2.0","id":"a\"b","result":{"action":"decline"}}`,
 		`{"jsonrpc":"2.0","id":8,"error":{"code":-1,"message":"no","data":{"a":1}}}`,
 		`{"jsonrpc":"2.0","id":9,"error":{"code":-32603,"message":"Internal error"}}`,
 	} {
-		r := f.request(n + 2)
+		r := f.request(n + 1)
 		require.Equal(t, want, r.Body)
 		require.Equal(t, "SESSION-C4N4RY", r.Header.Get("Mcp-Session-Id"))
 		require.Equal(t, "2025-06-18", r.Header.Get("Mcp-Protocol-Version"))

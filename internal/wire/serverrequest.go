@@ -21,6 +21,15 @@ func (x *exchange) reply(ctx context.Context, m message) {
 		x.c.Log.DebugContext(ctx, "a request of the MCP server is ignored", "method", clean(string(m.method)))
 		return
 	}
+	if x.op.Asks && string(m.method) != "ping" {
+		x.answerBeside(ctx, m)
+		return
+	}
+	_ = x.c.notify(ctx, x.conn, x.replyTo(ctx, m)) // notify has logged it
+}
+
+// replyTo returns the response to a request of the server.
+func (x *exchange) replyTo(ctx context.Context, m message) []byte {
 	body := append([]byte(`{"jsonrpc":"2.0","id":`), m.id...)
 	if result, rpcErr := x.answer(ctx, m); rpcErr != nil {
 		text, _ := json.Marshal(rpcErr) // the data were valid when they were decoded
@@ -28,7 +37,7 @@ func (x *exchange) reply(ctx context.Context, m message) {
 	} else {
 		body = append(append(body, `,"result":`...), result...)
 	}
-	_ = x.c.notify(ctx, x.conn, append(body, '}')) // notify has logged it
+	return append(body, '}')
 }
 
 // answer returns what to answer a request of the server.
@@ -53,8 +62,16 @@ func (x *exchange) answer(ctx context.Context, m message) (json.RawMessage, *jso
 	return nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "Internal error"}
 }
 
-// notification passes progress of this request on, and skips what else comes.
+// notification passes progress of this request on, drops a request that the
+// server withdraws, and skips what else comes.
 func (x *exchange) notification(m message) {
+	if string(m.method) == "notifications/cancelled" {
+		Members(m.params, func(name, value []byte) {
+			if string(name) == "requestId" {
+				x.asked.withdraw(string(value))
+			}
+		})
+	}
 	if x.token == 0 || string(m.method) != "notifications/progress" {
 		return
 	}

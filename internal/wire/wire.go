@@ -28,6 +28,9 @@ type Client struct {
 	Info *mcp.Implementation
 	// Capabilities are the client's capabilities, a JSON object.
 	Capabilities json.RawMessage
+	// Handshake are those that initialize declares, for all requests of an MCP
+	// session. Nil: Capabilities.
+	Handshake json.RawMessage
 	// DiscoverTimeout bounds how long the server may take to answer
 	// server/discover, and other requests that only find something out.
 	DiscoverTimeout time.Duration
@@ -45,6 +48,7 @@ type Conn struct {
 	ServerInfo   json.RawMessage `json:"server_info,omitempty"`
 	Instructions string          `json:"instructions,omitempty"`
 	SessionID    string          `json:"session_id,omitempty"` // Mcp-Session-Id, a secret
+	Declared     json.RawMessage `json:"declared,omitempty"`   // the client's capabilities, of initialize
 	// Headers says for each tool which argument goes into which Mcp-Param
 	// header. Tools without annotations are absent.
 	Headers map[string][]Header `json:"headers,omitempty"`
@@ -62,12 +66,16 @@ type Op struct {
 	// server is not asked for progress.
 	OnProgress func(mcp.ProgressNotificationParams)
 	// OnRequest answers requests of the server (elicitation/create,
-	// sampling/createMessage, roots/list), in the calling goroutine or, where
-	// the server asks on the standalone stream, in another that ends before
-	// [Client.Call] returns. Nil, or an
+	// sampling/createMessage, roots/list). Nil, or an
 	// error that is a *jsonrpc.Error, is answered with "method not found" or
 	// with that error. The package itself answers ping.
 	OnRequest func(ctx context.Context, method string, params json.RawMessage) (result any, err error)
+	// Asks says that OnRequest may take long, because it asks a user. It then runs
+	// beside the reading of the answer, for one request of a stream after the
+	// other, and for those of the standalone stream, too, which a tools/call holds
+	// then. Its context ends when the server withdraws the request, and with the
+	// call; it has returned when [Client.Call] returns.
+	Asks bool
 	// Sent is set once the server may have executed a request of [Client.Call].
 	// A request for which [NotExecuted] is true does not count.
 	Sent bool

@@ -1,0 +1,145 @@
+package session
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/google/jsonschema-go/jsonschema"
+)
+
+// InvalidInputError says what is wrong with an answer to an [OpenInput], which
+// stays open. It matches [ErrInvalidInput].
+type InvalidInputError struct {
+	// Field is the member of the form that does not fit its schema; empty if the
+	// answer as a whole is wrong. It is the server's text.
+	Field string
+	// Reason says what is wrong, without repeating it.
+	Reason string
+}
+
+func (e *InvalidInputError) Error() string { return "session: invalid answer: " + e.Reason }
+
+// Unwrap returns [ErrInvalidInput].
+func (e *InvalidInputError) Unwrap() error { return ErrInvalidInput }
+
+// check returns the elicitation result that a server gets for inputs.
+func (r *inputRecord) check(inputs json.RawMessage) (json.RawMessage, error) {
+	var answers map[string]struct {
+		Action  string          `json:"action"`
+		Content json.RawMessage `json:"content"`
+	}
+	if json.Unmarshal(inputs, &answers) != nil || len(answers) != 1 {
+		return nil, &InvalidInputError{Reason: "it does not answer the question"}
+	}
+	answer, ok := answers[inputName]
+	switch {
+	case !ok:
+		return nil, &InvalidInputError{Reason: "it does not answer the question"}
+	case answer.Action == "decline", answer.Action == "cancel", answer.Action == "accept" && !r.Form:
+		return json.Marshal(map[string]string{"action": answer.Action})
+	case answer.Action != "accept":
+		return nil, &InvalidInputError{Reason: "the action is unknown"}
+	}
+	content, err := fillForm(r.Schema, answer.Content)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{"action": "accept", "content": content})
+}
+
+// formSchema is the flat schema of a form.
+type formSchema struct {
+	Properties map[string]json.RawMessage `json:"properties"`
+	Required   []string                   `json:"required"`
+}
+
+// formField has the keywords of the specification for a member of a form. Others
+// stay out: a schema is the server's, and references or combinations in it could
+// make checking expensive. The server itself checks the formats of texts.
+type formField struct {
+	Type      string       `json:"type,omitempty"`
+	Enum      []any        `json:"enum,omitempty"`
+	OneOf     []formOption `json:"oneOf,omitempty"`
+	AnyOf     []formOption `json:"anyOf,omitempty"`
+	Pattern   string       `json:"pattern,omitempty"`
+	MinLength *int         `json:"minLength,omitempty"`
+	MaxLength *int         `json:"maxLength,omitempty"`
+	Minimum   *float64     `json:"minimum,omitempty"`
+	Maximum   *float64     `json:"maximum,omitempty"`
+	MinItems  *int         `json:"minItems,omitempty"`
+	MaxItems  *int         `json:"maxItems,omitempty"`
+	Items     *formItems   `json:"items,omitempty"`
+}
+
+// formItems is the schema of the elements of a choice of several.
+type formItems struct {
+	Type  string       `json:"type,omitempty"`
+	Enum  []any        `json:"enum,omitempty"`
+	AnyOf []formOption `json:"anyOf,omitempty"`
+	OneOf []formOption `json:"oneOf,omitempty"`
+}
+
+// formOption is one option of a choice.
+type formOption struct {
+	Const any `json:"const"`
+}
+
+// fillForm checks the content of a form against its schema, and returns it with
+// the defaults of what is missing (SEP-1034). A part of the schema that makes no
+// sense is the server's to check.
+func fillForm(schema, content json.RawMessage) (map[string]json.RawMessage, error) {
+	var form formSchema
+	_ = json.Unmarshal(schema, &form)
+	filled := make(map[string]json.RawMessage)
+	if len(content) > 0 && json.Unmarshal(content, &filled) != nil || filled == nil {
+		return nil, &InvalidInputError{Reason: "the content is no object"}
+	}
+	for _, name := range slices.Sorted(maps.Keys(form.Properties)) {
+		var property struct {
+			Default json.RawMessage `json:"default"`
+		}
+		raw := form.Properties[name]
+		value, given := filled[name]
+		if !given {
+			if json.Unmarshal(raw, &property) == nil && len(property.Default) > 0 {
+				filled[name] = property.Default
+			}
+			continue
+		}
+		if !fits(raw, value) {
+			return nil, &InvalidInputError{Field: name, Reason: "a member does not fit its schema"}
+		}
+	}
+	for _, name := range form.Required {
+		if _, given := filled[name]; !given {
+			return nil, &InvalidInputError{Field: name, Reason: "a required member is missing"}
+		}
+	}
+	return filled, nil
+}
+
+// fits reports whether a value fits the schema of a member.
+func fits(schema, value json.RawMessage) bool {
+	var field formField
+	if json.Unmarshal(schema, &field) != nil {
+		return true
+	}
+	flat, err := json.Marshal(field)
+	if err != nil {
+		return true
+	}
+	var check jsonschema.Schema
+	if json.Unmarshal(flat, &check) != nil {
+		return true
+	}
+	resolved, err := check.Resolve(nil)
+	if err != nil {
+		return true
+	}
+	var instance any
+	if json.Unmarshal(value, &instance) != nil {
+		return false
+	}
+	return resolved.Validate(instance) == nil
+}
