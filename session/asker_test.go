@@ -25,12 +25,12 @@ type asker struct {
 	standalone bool     // asks on the standalone stream
 	patient    bool     // goes on when it gets no answer to a question
 
-	mu        sync.Mutex
-	next      int
-	waiting   map[string]chan string
-	stream    chan string // of the standalone stream, while one is held
-	declared  []string    // the capabilities of each initialize
-	cancelled int         // notifications/cancelled
+	mu       sync.Mutex
+	next     int
+	waiting  map[string]chan string
+	stream   chan string // of the standalone stream, while one is held
+	declared []string    // the capabilities of each initialize
+	sent     int         // questions
 }
 
 const form = `{"mode":"form","message":"How old?","requestedSchema":{"type":"object","properties":{"age":{"type":"integer","minimum":18},"name":{"type":"string","maxLength":5},"news":{"type":"boolean","default":true}},"required":["age"]}}`
@@ -47,11 +47,6 @@ func (a *asker) serve(w http.ResponseWriter, r scriptedRequest) bool {
 	case r.Method == "initialize":
 		a.mu.Lock()
 		a.declared = append(a.declared, string(r.capabilities()))
-		a.mu.Unlock()
-		return false
-	case r.Method == "notifications/cancelled":
-		a.mu.Lock()
-		a.cancelled++
 		a.mu.Unlock()
 		return false
 	case r.http.Method == http.MethodGet:
@@ -129,6 +124,9 @@ func (a *asker) call(w http.ResponseWriter, r scriptedRequest) {
 		} else if stream := a.holder(); stream != nil {
 			stream <- message
 		}
+		a.mu.Lock()
+		a.sent++
+		a.mu.Unlock()
 		if a.patient {
 			continue
 		}
@@ -141,6 +139,16 @@ func (a *asker) call(w http.ResponseWriter, r scriptedRequest) {
 	}
 	encoded, _ := json.Marshal(replies)
 	_, _ = fmt.Fprintf(w, `data: {"jsonrpc":"2.0","id":%s,"result":{"content":[],"structuredContent":%s}}`+"\n\n", r.ID, encoded)
+}
+
+// asked waits until the server has sent n questions.
+func (a *asker) asked(t *testing.T, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.sent == n
+	}, waitPatience, time.Millisecond)
 }
 
 func (a *asker) initialized() []string {
@@ -156,6 +164,7 @@ func (r scriptedRequest) capabilities() json.RawMessage {
 // asks lets servers ask users in both modes.
 func asks(c *session.Config) {
 	c.Client.AskUsers = oauthclient.ElicitationModes{Form: true, URL: true}
+	c.Store = watching{c.Store.(*spy)}
 }
 
 // running is an asking call on its way.
