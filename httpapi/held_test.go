@@ -55,8 +55,8 @@ func dialCall(t testing.TB, url, accept string) net.Conn {
 	return conn
 }
 
-// A reader that never reads holds an answer for one WriteTimeout, also where the
-// server has no write timeout.
+// Readers that never read hold an answer for one WriteTimeout, also where the
+// server has no write timeout, however many they are.
 func TestAnswersAreNotHeldByReaders(t *testing.T) {
 	t.Parallel()
 	for name, accept := range map[string]string{"one answer": "application/json", "a stream": "text/event-stream"} {

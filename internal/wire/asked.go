@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"sync"
+	"time"
 )
 
 // asked are the requests of the server that are answered beside the reading of
@@ -50,7 +51,7 @@ func (x *exchange) answerBeside(ctx context.Context, m message) {
 // is not answered: the server has the end of the call. On the standalone stream it
 // may belong to another call, and so gets what OnRequest makes of the end.
 func (x *exchange) answerQueue(ctx context.Context) {
-	sending := ctx
+	var last time.Time // to answer what was open at the end
 	for q := range x.asked.queue {
 		if ctx.Err() != nil && !x.standalone {
 			continue
@@ -58,15 +59,24 @@ func (x *exchange) answerQueue(ctx context.Context) {
 		reply := x.replyTo(q.ctx, q.message)
 		withdrawn := q.ctx.Err() != nil && ctx.Err() == nil
 		x.asked.forget(string(q.id))
-		if ctx.Err() != nil && x.standalone && sending == ctx {
-			var stop context.CancelFunc
-			sending, stop = context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
-			defer stop()
-		}
-		if !withdrawn {
-			_ = x.c.notify(sending, x.conn, reply) // notify has logged it
+		switch {
+		case withdrawn:
+		case ctx.Err() == nil:
+			_ = x.c.notify(ctx, x.conn, reply) // notify has logged it
+		case x.standalone:
+			if last.IsZero() {
+				last = time.Now().Add(cancelTimeout)
+			}
+			x.replyLate(ctx, last, reply)
 		}
 	}
+}
+
+// replyLate sends a reply although ctx has ended.
+func (x *exchange) replyLate(ctx context.Context, last time.Time, reply []byte) {
+	ctx, stop := context.WithDeadline(context.WithoutCancel(ctx), last)
+	defer stop()
+	_ = x.c.notify(ctx, x.conn, reply) // notify has logged it
 }
 
 // withdraw ends the context of a question. id is as the server spells it.
