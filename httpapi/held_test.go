@@ -62,12 +62,17 @@ func TestAnswersAreNotHeldByReaders(t *testing.T) {
 	for name, accept := range map[string]string{"one answer": "application/json", "a stream": "text/event-stream"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			const readers = 20
 			url, ended := serveFake(t, &fake{result: largeResult(t, 30<<20)}, func(c *httpapi.Config) { c.WriteTimeout = 100 * time.Millisecond })
-			dialCall(t, url, accept)
-			select {
-			case <-ended:
-			case <-time.After(time.Minute):
-				require.Fail(t, "the answer is still held")
+			for range readers {
+				dialCall(t, url, accept)
+			}
+			for range readers {
+				select {
+				case <-ended:
+				case <-time.After(time.Minute):
+					require.FailNow(t, "an answer is still held")
+				}
 			}
 		})
 	}

@@ -161,8 +161,8 @@ func TestClosedStreamsEndQuestions(t *testing.T) {
 	stream.leave()
 	require.Eventually(t, func() bool {
 		return b.send("POST", pathInput, answerBody(id, asked.InputID, `{"action":"maybe"}`)).status == 409
-	}, 20*time.Second, 10*time.Millisecond, "an answer that would leave it open")
-	require.Eventually(t, func() bool { return w.mcp.Count("notifications/cancelled") == 1 }, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond, "an answer that would leave it open")
+	require.Eventually(t, func() bool { return w.mcp.Count("notifications/cancelled") == 1 }, time.Minute, 10*time.Millisecond)
 }
 
 // A request that is no stream, or cannot ask, is no one to ask: the server goes

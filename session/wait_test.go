@@ -22,7 +22,7 @@ type watching struct{ *spy }
 func (w watching) Unwrap() store.SessionStore { return w.SessionStore }
 
 // waitPatience bounds the wait for what has to happen.
-const waitPatience = 30 * time.Second
+const waitPatience = time.Minute
 
 // waiter is a call of WaitStatus on its way.
 type waiter struct {

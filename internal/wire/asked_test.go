@@ -173,7 +173,7 @@ func TestQuestionsOnTheStandaloneStreamOutliveTheCall(t *testing.T) {
 		<-ctx.Done()
 		return "cancel", nil
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := f.Call(ctx, connOf("2025-11-25"), op, toolCall)
 	require.NoError(t, err)

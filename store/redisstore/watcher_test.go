@@ -59,14 +59,14 @@ func TestWatchReportsALostConnection(t *testing.T) {
 	proxy.Drop()
 	select {
 	case <-changed:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the watch did not end")
 	}
 	require.NoError(t, writer.Swap(t.Context(), "k", []byte("v"), []byte("w"), later()))
 	require.Eventually(t, func() bool {
 		value, _, err := s.Get(t.Context(), "k")
 		return err == nil && string(value) == "w"
-	}, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 }
 
 // Where nobody tells of changes, Watch says so.

@@ -35,7 +35,7 @@ func RunWatcher(t *testing.T, open func(t testing.TB) (s, peer WatchedStore)) {
 }
 
 // watcherPatience bounds the wait for what has to happen.
-const watcherPatience = 20 * time.Second
+const watcherPatience = time.Minute
 
 // watched begins to watch a record as callers do.
 func watched(t *testing.T, s WatchedStore, key string) <-chan struct{} {
