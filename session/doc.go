@@ -59,6 +59,11 @@
 // is back; [Config.OnAuthorizationFailed] tells that the user, or a server, said
 // no. [Manager.RemoveClient] ends a session and revokes its tokens.
 //
+// A server may ask the user in the middle of a call ([Ask]). One of revision
+// 2026-07-28 gets the answers with a second call ([InputRequiredError]). An older
+// one lets the call wait: [Ask].OnInput shows the question, and
+// [Manager.AnswerInput] takes the answer, on any replica.
+//
 // Other errors to tell apart: [ErrNotFound] (no such session, for this caller),
 // [*StoreError] (try again), [*LimitError], [*InputError], [ErrClosed], and
 // those of package oauthclient.
