@@ -165,8 +165,8 @@ func TestClosedStreamsEndQuestions(t *testing.T) {
 	require.Eventually(t, func() bool { return w.mcp.Count("notifications/cancelled") == 1 }, time.Minute, 10*time.Millisecond)
 }
 
-// A request that is no stream, or cannot ask, is no one to ask: the server goes
-// on without an answer.
+// A request without a stream, or without ask, shows no question: the server goes on
+// without an answer.
 func TestQuestionsWithoutAStream(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, olderAsker())

@@ -69,8 +69,8 @@ func (c *call) wait(text string) (time.Duration, error) {
 	return min(time.Duration(seconds)*time.Second, c.h.cfg.MaxStatusWait), nil
 }
 
-// version names what an answer says. ExpiresAt does not count: use of the session
-// moves it, and no one waits for that.
+// version names the content of an answer. ExpiresAt does not count: use of the
+// session moves it, and would end every wait.
 func (s SessionStatus) version() string {
 	s.SessionID, s.ExpiresAt = "", time.Time{}
 	encoded, err := json.Marshal(s)

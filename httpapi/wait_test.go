@@ -154,7 +154,7 @@ func TestWaitsAreBoundedPerCaller(t *testing.T) {
 	require.Equal(t, 200, request(t, h, "GET", pathStatus+"?sessionId=s", "", userHeader, "alice").Code)
 }
 
-// A server that shuts down answers those who wait.
+// A server that shuts down answers the requests that wait.
 func TestShutdownEndsWaits(t *testing.T) {
 	t.Parallel()
 	f := &fake{}

@@ -8,13 +8,12 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
-// InvalidInputError says what is wrong with an answer to an [OpenInput], which
-// stays open. It matches [ErrInvalidInput].
+// InvalidInputError is a mistake in an answer to an [OpenInput], which stays open. It matches [ErrInvalidInput].
 type InvalidInputError struct {
 	// Field is the member of the form that does not fit its schema; empty if the
 	// answer as a whole is wrong. It is the server's text.
 	Field string
-	// Reason says what is wrong, without repeating it.
+	// Reason is a text for people, without the answer.
 	Reason string
 }
 
@@ -86,8 +85,8 @@ type formOption struct {
 }
 
 // fillForm checks the content of a form against its schema, and returns it with
-// the defaults of what is missing (SEP-1034). A part of the schema that makes no
-// sense is the server's to check.
+// the defaults of missing members (SEP-1034). The server itself checks parts of the
+// schema that this package cannot read.
 func fillForm(schema, content json.RawMessage) (map[string]json.RawMessage, error) {
 	var form formSchema
 	_ = json.Unmarshal(schema, &form)

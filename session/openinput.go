@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -69,10 +70,7 @@ func (m *Manager) answerer(sessionID string, onInput func(OpenInput), end contex
 			end(errTooManyInputs)
 			return inputCancelled, nil
 		}
-		requests, err := json.Marshal(map[string]any{inputName: map[string]any{"method": "elicitation/create", "params": params}})
-		if err != nil {
-			return nil, err
-		}
+		requests := slices.Concat([]byte(`{"`+inputName+`":{"method":"elicitation/create","params":`), params, []byte(`}}`))
 		r := &inputRecord{Format: recordFormat, SessionKey: key, Form: question.Mode != "url", Schema: question.Schema}
 		return m.askUser(ctx, r, func(id string) { onInput(OpenInput{ID: id, Requests: requests}) }), nil
 	}

@@ -28,7 +28,7 @@ func TestQuestionsAreAnsweredOnAnotherReplica(t *testing.T) {
 		"decline":          {form, `{"action":"decline","content":{"age":1}}`, `[{"action":"decline"}]`},
 		"cancel":           {form, `{"action":"cancel"}`, `[{"action":"cancel"}]`},
 		"a URL":            {`{"mode":"url","message":"Pay","url":"https://pay.example/1","elicitationId":"e"}`, `{"action":"accept"}`, `[{"action":"accept"}]`},
-		"of revision 2025": {`{"message":"Go on?","requestedSchema":{"type":"object","properties":{}}}`, `{"action":"accept","content":{}}`, `[{"action":"accept","content":{}}]`},
+		"of revision 2025": {`{"message":"Go <on> & on?","requestedSchema":{"type":"object","properties":{}}}`, `{"action":"accept","content":{}}`, `[{"action":"accept","content":{}}]`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -39,7 +39,7 @@ func TestQuestionsAreAnsweredOnAnotherReplica(t *testing.T) {
 			require.Equal(t, `{"question":{"method":"elicitation/create","params":`+tt.question+`}}`, string(in.Requests))
 			require.NoError(t, b.AnswerInput(t.Context(), alice, id, in.ID, inputs(tt.answer)))
 			require.Equal(t, tt.want, call.answers(t))
-			require.Empty(t, w.store.live("input"), "what is over is not in the store")
+			require.Empty(t, w.store.live("input"), "the record is gone")
 			for _, value := range w.store.stored() {
 				require.NotContains(t, string(value), "9007199254740993", "answers are sealed")
 			}
@@ -105,7 +105,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 	require.ErrorIs(t, b.AnswerInput(t.Context(), alice, id, in.ID, good), session.ErrInputClosed, "a replayed answer")
 }
 
-// A question that no one answers ends with its time, with its call, with the
+// A question without an answer ends with its time, with its call, with the
 // Manager, and with the caller. The late answer is refused.
 func TestQuestionsEnd(t *testing.T) {
 	t.Parallel()
@@ -238,8 +238,8 @@ func TestCallersThatCannotAsk(t *testing.T) {
 	}
 }
 
-// What is declared is declared when a connection is made. A connection that lacks
-// it is made anew for the first caller that needs it, once.
+// The capability is declared when a connection is made. A connection that lacks it
+// is made anew for the first caller that needs it, once.
 func TestElicitationIsDeclaredAtInitialize(t *testing.T) {
 	t.Parallel()
 	server := newAsker(t, &asker{})
@@ -266,12 +266,12 @@ func TestElicitationIsDeclaredAtInitialize(t *testing.T) {
 	}
 	require.Equal(t, []string{`{}`, `{"elicitation":{"form":{},"url":{}}}`}, server.initialized())
 	requireCalls(a, session.Ask{})
-	require.Len(t, server.initialized(), 2, "the MCP session is everybody's")
+	require.Len(t, server.initialized(), 2, "all callers share the MCP session")
 }
 
 // A server that asks on the standalone stream asks the call that holds it, which
-// may be another call of the same session, on another replica. What is open when
-// that call ends is cancelled, and the next call holds the stream.
+// may be another call of the same session, on another replica. A question that is
+// open when that call ends is cancelled, and the next call holds the stream.
 func TestStandaloneStreamsAreSharedByReplicas(t *testing.T) {
 	t.Parallel()
 	server := newAsker(t, &asker{ask: []string{form, form}, standalone: true})

@@ -92,8 +92,8 @@ func (m *Manager) WaitStatus(ctx context.Context, caller Caller, sessionID, atte
 	return m.await(ctx, keys, func(ctx context.Context) (bool, error) {
 		var attempt AttemptInfo
 		if attemptID != "" {
-			// Before the session, whose status then is never older than the attempt's:
-			// who sees that it succeeded also sees what came of it.
+			// Before the session, whose status then is never older than the attempt's: a
+			// caller that sees success also sees its result.
 			var err error
 			if attempt, err = m.Attempt(ctx, caller, sessionID, attemptID); err != nil {
 				return false, err

@@ -53,8 +53,8 @@ func (w *waiter) end(t *testing.T) error {
 	}
 }
 
-// Those who wait on one replica hear of what happens on the other, and read
-// nothing in between.
+// Waiters on one replica hear of changes on the other, and read nothing in
+// between.
 func TestWaitersHearOfOtherReplicas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

@@ -97,7 +97,7 @@ func (a *asked) forget(id string) {
 	}
 }
 
-// end ends what is not answered, and returns when nothing runs any more.
+// end ends the open questions, and returns when none of their work runs any more.
 func (a *asked) end() {
 	if a.queue == nil {
 		return

@@ -69,7 +69,7 @@ func TestWatchReportsALostConnection(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond)
 }
 
-// Where nobody tells of changes, Watch says so.
+// Without invalidations Watch reports false.
 func TestWatchNeedsInvalidations(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})

@@ -86,8 +86,8 @@ func watcherOtherKeys(t *testing.T, s, peer WatchedStore) {
 	stop()
 	stop()
 	require.NoError(t, peer.Swap(t.Context(), "a", nil, []byte("x"), expiry))
-	requireChanged(t, first, "a change to all that wait")
-	requireChanged(t, second, "a change to all that wait, whoever has stopped")
+	requireChanged(t, first, "a change to all waiters")
+	requireChanged(t, second, "a change to the waiters that are left")
 	select {
 	case <-other: // allowed, but useless
 		t.Log("a change of another record was reported")

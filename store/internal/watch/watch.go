@@ -1,11 +1,10 @@
-// Package watch wakes those who wait for a change of a record. It is what the
-// stores that implement [store.Watcher] have in common.
+// Package watch tells waiters that a record has changed, for the stores that
+// implement [store.Watcher].
 package watch
 
 import "sync"
 
-// Table knows who waits for a change of which record. The zero Table is ready
-// for use, and holds nothing about records that are not watched.
+// Table holds the watched records, and no others. The zero Table is ready for use.
 type Table struct {
 	mu      sync.Mutex
 	watched map[string]*watched
@@ -42,7 +41,7 @@ func (t *Table) leave(key string, w *watched) {
 	}
 }
 
-// Changed wakes those who wait for a change of the records under keys.
+// Changed wakes the waiters of the records under keys.
 func (t *Table) Changed(keys ...string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,7 +53,7 @@ func (t *Table) Changed(keys ...string) {
 	}
 }
 
-// All wakes everyone who waits: what has changed is not known.
+// All wakes all waiters: any record may have changed.
 func (t *Table) All() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
