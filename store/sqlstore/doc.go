@@ -62,7 +62,9 @@
 // # What an operation costs
 //
 // Each operation is one statement on one row, and each Get one query: there is no
-// cache. A waiting Lock asks once every 10 to 200 ms. A write that comes a minute
+// cache. A waiting Lock asks once every 10 to 200 ms. The store is no
+// [store.Watcher]: a request that waits for a change, such as auth/status?wait=,
+// costs one query a second. A write that comes a minute
 // after the last sweep starts the next one in the background, which deletes
 // 10,000 expired rows of each table at most, in portions of 1,000, without
 // waiting for rows that others are writing.
