@@ -144,3 +144,19 @@ func TestBindingInAHeader(t *testing.T) {
 	require.Zero(t, w.as.Counts().Exchanges)
 	require.Equal(t, 200, page.send("GET", callback, "", "Mcpoauth-Binding", binding).status)
 }
+
+// The page that waits learns of a callback that was refused, wherever the page is.
+func TestRefusedCallbackShowsInStatus(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	w.replica(t)
+	page, stranger := w.browser(t, ""), w.browser(t, "")
+	a := page.connect()
+	target := pathStatus + "?sessionId=" + a.AuthRequired.SessionID + "&attemptId=" + a.AuthRequired.AttemptID
+	require.Contains(t, page.send("GET", target, "").body, `"attempt":{"status":"pending"}`)
+	callback := page.approve(a)
+	require.Equal(t, 400, stranger.send("GET", callback, "").status)
+	require.Contains(t, page.send("GET", target, "").body, `"attempt":{"status":"pending","code":"invalid_callback","error":"`)
+	require.Equal(t, 200, page.send("GET", callback, "").status, "the right browser can still finish")
+	require.Contains(t, page.send("GET", target, "").body, `"attempt":{"status":"succeeded"}`)
+}

@@ -50,6 +50,7 @@ func (c *call) finishAuth() (session.Info, error) {
 	}
 	caller, err := c.caller()
 	if err != nil {
+		c.h.manager.CallbackRefused(c.r.Context(), response)
 		return session.Info{}, err
 	}
 	info, err := c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
@@ -59,6 +60,9 @@ func (c *call) finishAuth() (session.Info, error) {
 			break
 		}
 		info, err = c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
+	}
+	if errors.Is(err, oauthclient.ErrInvalidCallback) {
+		c.h.manager.CallbackRefused(c.r.Context(), response)
 	}
 	return info, err
 }

@@ -84,6 +84,8 @@ func (f *fake) FinishAuth(_ context.Context, caller session.Caller, id string, r
 	return f.info, f.err
 }
 
+func (f *fake) CallbackRefused(context.Context, oauthclient.AuthorizationResponse) {}
+
 func (f *fake) RemoveClient(_ context.Context, caller session.Caller, id string) error {
 	f.note("remove", caller, id)
 	return f.err

@@ -51,6 +51,7 @@ type Handler struct {
 type manager interface {
 	Connect(context.Context, session.Caller, session.ConnectParams) (session.Info, error)
 	FinishAuth(context.Context, session.Caller, string, oauthclient.AuthorizationResponse) (session.Info, error)
+	CallbackRefused(context.Context, oauthclient.AuthorizationResponse)
 	RemoveClient(context.Context, session.Caller, string) error
 	ListTools(context.Context, session.Caller, string) ([]*oauthclient.Tool, error)
 	CallToolAsking(ctx context.Context, caller session.Caller, sessionID, name string, args any, ask session.Ask, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error)

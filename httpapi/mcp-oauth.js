@@ -25,7 +25,7 @@
  * @property {(text: string) => any} [parse] reads the JSON of an answer, for instance without rounding integers above
  *   2^53; JSON.parse
  * @property {string} [binding] for a page on another site than the API's, where its cookie does not arrive: a random
- *   text of 26 characters, A to Z and 2 to 7, the same until the authorization is finished; see finish
+ *   text as newBinding makes it, the same until the authorization is finished; see finish
  * @property {boolean} [eagerPopup] open the popup before the request is sent, while the browser still knows
  *   that the user clicked; for connect and callTool called directly in a click handler
  *
@@ -87,6 +87,23 @@ const CLOSED_POLLS = 4;
 /** How long the MCP server may take to confirm an authorization, in polls. */
 const CONFIRM_POLLS = 20;
 
+/** Makes a value for the option binding. */
+export function newBinding() {
+  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  return Array.from(crypto.getRandomValues(new Uint8Array(26)), (byte) => letters[byte % 32]).join("");
+}
+
+/**
+ * Opens a window that has no hold on this page. Call it in a click handler;
+ * elsewhere a browser blocks it.
+ * @param {string} [features]
+ */
+export function openApart(features = "popup,width=520,height=720") {
+  const opened = window.open("", "_blank", features);
+  if (opened) opened.opener = null;
+  return opened;
+}
+
 export class MCPOAuth {
   /** @param {Options} [options] */
   constructor(options = {}) {
@@ -104,10 +121,9 @@ export class MCPOAuth {
    * first thing in a click handler; later a browser would block it.
    */
   openPopup() {
-    const popup = window.open("", "_blank", this.options.popup ?? "popup,width=520,height=720");
+    const popup = openApart(this.options.popup);
     if (!popup) return false;
     try {
-      popup.opener = null; // whatever is shown there gets no hold on this page
       popup.document.title = "Connecting…";
       popup.document.body.textContent = "Connecting…";
     } catch {
@@ -141,8 +157,17 @@ export class MCPOAuth {
    * @param {URLSearchParams} response the page's query
    */
   async finish(response) {
-    const { required } = await this.send("POST", "auth/callback", Object.fromEntries(response));
-    if (required) throw new AuthorizationError("authorization_failed", "The server asks for authorization again.", required.sessionId ?? "", required.authUrl);
+    let code = "network_error";
+    try {
+      const { required } = await this.send("POST", "auth/callback", Object.fromEntries(response));
+      if (required) throw new AuthorizationError("authorization_failed", "The server asks for authorization again.", required.sessionId ?? "", required.authUrl);
+      code = "";
+    } catch (error) {
+      if (error instanceof MCPOAuthError) code = error.code;
+      throw error;
+    } finally {
+      tell({ source: "mcpoauth", status: code ? "failed" : "connected", code });
+    }
   }
 
   /**
@@ -436,7 +461,8 @@ export class MCPOAuth {
 function ended(now, confirming) {
   const { sessionId, status, attempt } = now;
   const fail = (/** @type {string} */ code, /** @type {string} */ message) => new AuthorizationError(code, message, sessionId);
-  if (attempt?.status === "failed") throw fail(attempt.code ?? "authorization_failed", attempt.error ?? "The authorization failed.");
+  // A callback that was refused leaves the attempt pending.
+  if (attempt?.status === "failed" || attempt?.code) throw fail(attempt.code ?? "authorization_failed", attempt.error ?? "The authorization failed.");
   if (attempt?.status === "pending") return false;
   if (status === "connected") return true;
   if (status === "failed") throw fail("authorization_failed", now.error ?? "The authorization failed.");
@@ -448,21 +474,22 @@ function ended(now, confirming) {
 
 /** Wakes a wait up when a callback page says that it is done. */
 class Hints {
-  /** @param {string} origin the only one whose messages count */
+  /** @param {string} origin of the windows whose messages count */
   constructor(origin) {
     this.wake = () => {};
     this.hinted = false;
     this.listeners = new AbortController();
     /** @param {MessageEvent} event */
     const hear = (event) => {
-      if (event.origin !== origin || event.data?.source !== "mcpoauth") return;
+      if (event.data?.source !== "mcpoauth") return;
       this.hinted = true;
       this.wake();
     };
     const { signal } = this.listeners;
-    window.addEventListener("message", hear, { signal });
+    window.addEventListener("message", (event) => event.origin === origin && hear(event), { signal });
     // Timers sleep in a tab that is in the background.
     document.addEventListener("visibilitychange", () => this.wake(), { signal });
+    // Of the API's callback page, or of a page of this origin that finished itself.
     this.channel = typeof BroadcastChannel === "function" ? new BroadcastChannel("mcpoauth") : undefined;
     this.channel?.addEventListener("message", hear);
   }
@@ -491,9 +518,17 @@ class Hints {
   }
 }
 
+/** @param {import("./types").CallbackMessage} message for the pages of this origin that wait */
+function tell(message) {
+  if (typeof BroadcastChannel !== "function") return;
+  const channel = new BroadcastChannel("mcpoauth");
+  channel.postMessage(message);
+  channel.close();
+}
+
 /**
  * Closes a popup that shows a page of this origin. While it shows another one
- * a browser would refuse, since openPopup gave up being its opener.
+ * a browser would refuse, since openApart gave up being its opener.
  * @param {Window | undefined} popup
  */
 function close(popup) {

@@ -227,8 +227,9 @@ type SessionStatus struct {
 type AttemptStatus struct {
 	// Status is one of the values of [session.AttemptStatus].
 	Status string `json:"status"`
-	// Code is [CodeAccessDenied] or [CodeAuthorizationFailed], and Error a text
-	// for a person, for status "failed".
+	// Code is [CodeAccessDenied] or [CodeAuthorizationFailed] for status "failed",
+	// and [CodeInvalidCallback] for status "pending" when a callback was refused.
+	// Error is a text for a person.
 	Code  string `json:"code,omitempty"`
 	Error string `json:"error,omitempty"`
 }

@@ -66,6 +66,8 @@ func (c *call) disconnect() error {
 func attemptStatus(info session.AttemptInfo) *AttemptStatus {
 	attempt := &AttemptStatus{Status: string(info.Status), Error: info.Reason}
 	switch {
+	case info.Refused:
+		attempt.Code, attempt.Error = CodeInvalidCallback, "The answer came from another browser or user, or does not fit. Connect again."
 	case info.Status != session.AttemptFailed:
 	case info.Code == CodeAccessDenied: // RFC 6749 section 4.1.2.1
 		attempt.Code = CodeAccessDenied

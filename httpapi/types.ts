@@ -280,7 +280,7 @@ export interface SessionStatus {
 /** The session itself may be connected while its user is away allowing more. */
 export interface AttemptStatus {
   status: "pending" | "succeeded" | "failed" | "expired";
-  /** "access_denied" or "authorization_failed", for status "failed". */
+  /** "access_denied" or "authorization_failed" for status "failed"; "invalid_callback" for status "pending", when a callback was refused. */
   code?: string;
   error?: string;
 }

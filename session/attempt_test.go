@@ -3,6 +3,8 @@ package session_test
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -331,4 +333,53 @@ func TestAttemptTellsWhatTheSessionCannot(t *testing.T) {
 	w.advance(10 * time.Minute)
 	requireAttempt(t, a, id, granted.AttemptID, session.AttemptInfo{Status: session.AttemptExpired})
 	requireAttempt(t, a, id, "unknown", session.AttemptInfo{Status: session.AttemptExpired})
+}
+
+// A callback that is refused changes nothing but what the waiting page learns, and
+// that once.
+func TestRefusedCallbackIsNoted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m, peer := w.manager(t), w.manager(t)
+	info, required := w.connect(t, m, alice)
+	resp := w.approve(t, required.AuthURL)
+	attempt := func() session.AttemptInfo {
+		t.Helper()
+		got, err := m.Attempt(t.Context(), alice, info.ID.Reveal(), required.AttemptID)
+		require.NoError(t, err)
+		return got
+	}
+	require.Equal(t, session.AttemptInfo{Status: session.AttemptPending}, attempt())
+	peer.CallbackRefused(t.Context(), oauthclient.AuthorizationResponse{State: oauthclient.Secret{}})
+	require.Equal(t, session.AttemptInfo{Status: session.AttemptPending}, attempt())
+	peer.CallbackRefused(t.Context(), resp)
+	require.Equal(t, session.AttemptInfo{Status: session.AttemptPending, Refused: true}, attempt())
+	requireStatus(t, m, info.ID.Reveal(), session.StatusAuthorizing)
+	swaps := w.store.count("swap attempt")
+	peer.CallbackRefused(t.Context(), resp)
+	require.Equal(t, swaps, w.store.count("swap attempt"))
+
+	_, err := m.FinishAuth(t.Context(), alice, "", resp)
+	require.NoError(t, err)
+	require.Equal(t, session.AttemptInfo{Status: session.AttemptSucceeded}, attempt())
+	peer.CallbackRefused(t.Context(), resp)
+	require.Equal(t, session.AttemptInfo{Status: session.AttemptSucceeded}, attempt())
+}
+
+// The right callback arrives while the refusal of another one is being noted.
+func TestRefusedCallbackDoesNotGetInTheWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m, peer := w.manager(t), w.manager(t)
+	_, required := w.connect(t, m, alice)
+	resp := w.approve(t, required.AuthURL)
+	var noted atomic.Bool
+	w.store.set(func(op, key string) error {
+		if op == "swap" && strings.HasPrefix(key, "attempt:") && noted.CompareAndSwap(false, true) {
+			peer.CallbackRefused(t.Context(), resp)
+		}
+		return nil
+	}, nil)
+	_, err := m.FinishAuth(t.Context(), alice, "", resp)
+	require.NoError(t, err)
 }

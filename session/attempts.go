@@ -45,6 +45,9 @@ type AttemptInfo struct {
 	Code string
 	// Reason is a text for people without secrets, for AttemptFailed.
 	Reason string
+	// Refused reports that a callback of a pending attempt was refused. The right
+	// browser and owner can still finish the attempt.
+	Refused bool
 }
 
 // attemptIDLen is the length of the attempt IDs of package oauthclient.
@@ -73,7 +76,21 @@ func (m *Manager) Attempt(ctx context.Context, caller Caller, sessionID, attempt
 	case a.State == attemptFailed:
 		return AttemptInfo{Status: AttemptFailed, Code: a.Code, Reason: a.Reason}, nil
 	}
-	return AttemptInfo{Status: AttemptPending}, nil
+	return AttemptInfo{Status: AttemptPending, Refused: a.Refused}, nil
+}
+
+// CallbackRefused notes that a callback could not be accepted, so that the page
+// which waits for the attempt need not wait until it expires. It changes nothing
+// else, and without a pending attempt it does nothing.
+func (m *Manager) CallbackRefused(ctx context.Context, resp oauthclient.AuthorizationResponse) {
+	a, found, err := m.readAttempt(ctx, resp.AttemptID())
+	if err != nil || a.State != attemptPending || a.Refused {
+		return
+	}
+	a.Refused = true
+	if err := m.swapAttempt(ctx, found, found.expiry, a); err != nil && !errors.Is(err, store.ErrConflict) {
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot note that a callback was refused", "attempt", found.id, "error", err)
+	}
 }
 
 // attemptRecord is an authorization attempt as it is stored, under the hash of
@@ -86,6 +103,7 @@ type attemptRecord struct {
 	State      attemptState    `json:"state"`
 	Code       string          `json:"code,omitempty"`    // of a failure that is a refusal
 	Reason     string          `json:"reason,omitempty"`  // of a failure
+	Refused    bool            `json:"refused,omitempty"` // a callback, while pending
 	Attempt    json.RawMessage `json:"attempt,omitempty"` // oauthclient.Attempt.MarshalBinary
 	kept
 }
@@ -167,8 +185,19 @@ func (s attempts) Load(ctx context.Context, id string) (oauthclient.Attempt, err
 }
 
 // Take ends a pending attempt; of several callers, the store's compare-and-swap
-// gives it to one.
+// gives it to one. A refused callback may be noted at the same moment, once.
 func (s attempts) Take(ctx context.Context, id string) (oauthclient.Attempt, error) {
+	a, err := s.take(ctx, id)
+	if errors.Is(err, store.ErrConflict) {
+		a, err = s.take(ctx, id)
+	}
+	if errors.Is(err, store.ErrConflict) {
+		err = oauthclient.ErrNoAttempt
+	}
+	return a, err
+}
+
+func (s attempts) take(ctx context.Context, id string) (oauthclient.Attempt, error) {
 	r, found, err := s.m.readAttempt(ctx, id)
 	if err != nil {
 		return oauthclient.Attempt{}, err
@@ -179,9 +208,6 @@ func (s attempts) Take(ctx context.Context, id string) (oauthclient.Attempt, err
 	}
 	r.State, r.Attempt = attemptTaken, nil
 	if err := s.m.swapAttempt(ctx, found, found.expiry, r); err != nil {
-		if errors.Is(err, store.ErrConflict) {
-			err = oauthclient.ErrNoAttempt
-		}
 		return oauthclient.Attempt{}, err
 	}
 	return a, nil

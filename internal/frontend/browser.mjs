@@ -41,11 +41,13 @@ class Popup {
   }
 
   async visit(url) {
+    this.url = url;
     const decide = user.decisions.shift() ?? "approve";
     if (decide === "leave open") return;
     if (decide === "close") return this.close();
     if (decide instanceof Function) await decide();
     const callback = await control(decide === "deny" ? "deny" : "approve", { url });
+    if (decide === "elsewhere") return network(callback, { headers: { Accept: "text/html" } }); // where the cookie does not arrive
     const page = await (await browse(callback, { headers: { Accept: "text/html" } })).text();
     this.page = page;
     // What the page's script does; in another process group it has no opener.

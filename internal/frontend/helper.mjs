@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MCP, browse, control, user } from "./browser.mjs";
-import { AuthorizationError, MCPOAuth, MCPOAuthError } from "../../httpapi/mcp-oauth.js";
+import { AuthorizationError, MCPOAuth, MCPOAuthError, newBinding } from "../../httpapi/mcp-oauth.js";
 
 const client = (options) => new MCPOAuth({ baseUrl: "/api/mcp", pollInterval: 20, ...options });
 const fails = (promise, code) =>
@@ -134,8 +134,39 @@ test("what the server asks is asked, in the same call", async () => {
   }
 });
 
-test("a page on another site brings its binding, and finishes itself", async () => {
-  const binding = "A".repeat(26);
+// The page and its callback page are of an origin of their own.
+test("a page on another site finishes itself, and the page that waits looks at once", { timeout: 20_000 }, async () => {
+  const binding = newBinding();
+  const page = client({ binding, pollInterval: 3_600_000 });
+  user.channel = false;
+  user.decisions = ["leave open"];
+  const connecting = page.connect(MCP);
+  while (user.decisions.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  const answer = async (how) => new URL(await control(how, { url: user.popups.at(-1).url })).searchParams;
+  await fails(client({ binding: newBinding() }).finish(await answer("deny")), "invalid_callback");
+  await fails(connecting, "invalid_callback");
+
+  user.decisions = ["leave open"];
+  const again = page.connect(MCP);
+  while (user.decisions.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  await client({ binding }).finish(await answer("approve"));
+  await again;
+  user.channel = true;
+});
+
+test("a callback that is refused is noticed, also where no message arrives", { timeout: 20_000 }, async () => {
+  user.channel = false;
+  for (const [decision, code] of [["elsewhere", "invalid_callback"], ["deny", "access_denied"]]) {
+    user.decisions = [decision];
+    await fails(client().connect(MCP), code);
+  }
+  user.channel = true;
+});
+
+test("a page on another site brings its binding", async () => {
+  const binding = newBinding();
+  assert.match(binding, /^[A-Z2-7]{26}$/);
+  assert.notEqual(newBinding(), binding);
   await answering([[200, "application/json", '{"success":true,"message":"Authorization completed"}']], async (calls) => {
     await client({ binding }).finish(new URLSearchParams("code=c&state=s"));
     assert.equal(calls[0].headers["Mcpoauth-Binding"], binding);

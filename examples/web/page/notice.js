@@ -1,3 +1,4 @@
+import { openApart } from "/api/mcp/mcp-oauth.js";
 import { el } from "./dom.js";
 
 // Notice says in one place how something goes, with what the user can do about
@@ -26,9 +27,12 @@ export async function withPopup(client, notice, signal, call, resume) {
     return await call();
   } catch (error) {
     if (error.code !== "popup_blocked" || !/^https?:/.test(error.authUrl)) throw error;
-    const link = el("a", { href: error.authUrl, target: "_blank", class: "button", onclick: (event) => {
+    const link = el("a", { href: error.authUrl, target: "_blank", rel: "noopener noreferrer", class: "button", onclick: (event) => {
       // A small window where that works, else what the link does.
-      if (open(link.href, "mcpoauth", "popup,width=520,height=680")) event.preventDefault();
+      const popup = openApart();
+      if (!popup) return;
+      event.preventDefault();
+      popup.location.replace(link.href);
     } }, "Continue");
     notice.say("The browser blocked the window. Continue there, and come back.", "busy", link);
     link.focus();
