@@ -34,10 +34,15 @@
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal] gives the call up, also on the MCP server
  * @property {boolean} [eagerPopup]
- * @property {(requests: import("./types").InputRequired["inputRequired"]["requests"]) => import("./types").Inputs | Promise<import("./types").Inputs>} [onInput]
- *   asks the user what the MCP server wants to know in the middle of callTool, getPrompt or readResource; may be called
- *   several times. Show the whole URL of a question in URL mode, ask before it is opened, and open it with noopener
+ * @property {(requests: Requests, about: { signal: AbortSignal, problem?: MCPOAuthError }) => Inputs | Promise<Inputs>} [onInput]
+ *   asks the user what the MCP server wants to know in the middle of callTool, getPrompt or readResource. May be called
+ *   several times, also at once. When signal aborts, nobody waits for the answer any more: take the question away.
+ *   With problem it is the same question again, because the last answer was no valid one. Show the whole URL of a
+ *   question in URL mode, ask before it is opened, and open it with noopener
  * @property {import("./types").AskMode[]} [ask] what onInput can show; form
+ *
+ * @typedef {import("./types").InputRequired["inputRequired"]["requests"]} Requests
+ * @typedef {import("./types").Inputs} Inputs
  */
 
 /** A failure. code is for programs, message for people. */
@@ -45,7 +50,7 @@ export class MCPOAuthError extends Error {
   /**
    * @param {string} code the API's, or "network_error"
    * @param {string} message
-   * @param {{ status?: number, requestId?: string, retryAfter?: number, cause?: unknown }} [more]
+   * @param {{ status?: number, requestId?: string, retryAfter?: number, rpcCode?: number, rpcData?: any, cause?: unknown }} [more]
    */
   constructor(code, message, more = {}) {
     super(message, { cause: more.cause });
@@ -57,6 +62,9 @@ export class MCPOAuthError extends Error {
     this.requestId = more.requestId ?? "";
     /** Seconds to wait before another try; 0 when nothing was said. */
     this.retryAfter = more.retryAfter ?? 0;
+    /** The MCP server's own error code and data, for "mcp_error": −32042 has the URLs to visit first, in elicitations. */
+    this.rpcCode = more.rpcCode;
+    this.rpcData = more.rpcData;
   }
 }
 
@@ -284,13 +292,14 @@ export class MCPOAuth {
   async asking(path, body, options) {
     const { onInput, ask = ["form"] } = options;
     let request = onInput ? { ...body, ask } : body;
+    const { signal = new AbortController().signal } = options;
     for (;;) {
       const { input, result } = await this.retrying(options, body.sessionId, async () => {
         const answer = await this.send("POST", path, request, options);
         return answer.required ? answer : { result: answer };
       });
       if (!input || !onInput) return result;
-      request = { ...body, ask, inputs: await onInput(input.requests), state: input.state };
+      request = { ...body, ask, inputs: await onInput(input.requests, { signal }), state: input.state };
     }
   }
 
@@ -428,27 +437,92 @@ export class MCPOAuth {
    * @param {CallOptions & { onProgress?: (progress: ToolProgress) => void }} [options]
    * @returns {Promise<Answer>}
    */
-  async send(method, path, body, { signal, onProgress } = {}) {
+  async send(method, path, body, options = {}) {
+    const { signal, onProgress, onInput } = options;
+    const events = path === "tool/call" && (onProgress || onInput);
     /** @type {Record<string, string>} */
-    const headers = { Accept: onProgress ? "text/event-stream, application/json" : "application/json" };
+    const headers = { Accept: events ? "text/event-stream, application/json" : "application/json" };
     if (body) headers["Content-Type"] = "application/json";
     if (this.options.binding) headers["Mcpoauth-Binding"] = this.options.binding;
+    let response, stream, outcome, answer;
     try {
-      const response = await fetch(this.baseUrl + path, { method, headers, body: JSON.stringify(body), signal, credentials: "include", cache: "no-store" });
-      const stream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
-      const parse = this.options.parse ?? JSON.parse;
-      const [outcome, answer] = stream ? await lastEvent(response, parse, onProgress) : [response.ok ? "result" : "error", await readJSON(response, parse)];
-      if (outcome === "inputRequired" || (!stream && response.status === 202)) return { input: answer.inputRequired };
-      if (outcome === "result") return { result: answer };
-      if ((stream || response.status === 401) && answer.requiresAuth === true) return { required: answer };
-      throw new MCPOAuthError(answer.code ?? "internal", answer.error ?? "Something went wrong.", {
-        status: response.status,
-        requestId: response.headers.get("X-Request-Id") ?? "",
-        retryAfter: Number(response.headers.get("Retry-After")) || 0,
+      response = await fetch(this.baseUrl + path, { method, headers, body: JSON.stringify(body), signal, credentials: "include", cache: "no-store" });
+      stream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
+      [outcome, answer] = stream
+        ? await this.events(response, /** @type {any} */ (body).sessionId, options)
+        : [response.ok ? "result" : "error", await readJSON(response, this.options.parse ?? JSON.parse)];
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new MCPOAuthError("network_error", "The connection was interrupted. What the call did is not known.", { cause: error });
+    }
+    if (outcome === "unasked") throw answer;
+    if (outcome === "inputRequired" || (!stream && response.status === 202)) return { input: answer.inputRequired };
+    if (outcome === "result") return { result: answer };
+    if ((stream || response.status === 401) && answer.requiresAuth === true) return { required: answer };
+    throw new MCPOAuthError(answer.code ?? "internal", answer.error ?? "Something went wrong.", {
+      status: response.status,
+      requestId: response.headers.get("X-Request-Id") ?? "",
+      retryAfter: Number(response.headers.get("Retry-After")) || 0,
+      rpcCode: answer.rpcCode,
+      rpcData: answer.rpcData,
+    });
+  }
+
+  /**
+   * Reads a call's events to the last one, and asks the user what comes between.
+   * Where a question cannot be asked or answered that is the outcome: "unasked",
+   * and the error. Leaving the stream gives the call up.
+   * @param {Response} response
+   * @param {string} sessionId
+   * @param {CallOptions & { onProgress?: (progress: ToolProgress) => void }} options
+   * @returns {Promise<[string, any]>}
+   */
+  async events(response, sessionId, { signal, onProgress, onInput }) {
+    const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+    const parse = this.options.parse ?? JSON.parse;
+    const open = new AbortController(); // while questions wait
+    const close = () => open.abort();
+    signal?.addEventListener("abort", close, { once: true });
+    /** @type {[string, any] | undefined} */
+    let unasked;
+    try {
+      return await lastEvent(reader, parse, (name, data) => {
+        if (name === "progress") return onProgress?.(JSON.parse(data));
+        if (name !== "input" || !onInput) return;
+        this.answer(sessionId, parse(data), onInput, open.signal).catch((error) => {
+          if (open.signal.aborted) return;
+          unasked = ["unasked", error];
+          reader.cancel();
+        });
       });
     } catch (error) {
-      if (error instanceof MCPOAuthError || signal?.aborted) throw error;
-      throw new MCPOAuthError("network_error", "The connection was interrupted. What the call did is not known.", { cause: error });
+      if (!unasked) throw error;
+      return unasked;
+    } finally {
+      signal?.removeEventListener("abort", close);
+      open.abort();
+    }
+  }
+
+  /**
+   * Answers a question that came in the middle of a call.
+   * @param {string} sessionId
+   * @param {{ inputId: string, requests: Requests }} question
+   * @param {NonNullable<CallOptions["onInput"]>} onInput
+   * @param {AbortSignal} signal
+   */
+  async answer(sessionId, { inputId, requests }, onInput, signal) {
+    for (let problem; ; ) {
+      const inputs = await onInput(requests, { signal, problem });
+      try {
+        await this.send("POST", "tool/input", { sessionId, inputId, inputs }, { signal });
+        return;
+      } catch (error) {
+        if (!(error instanceof MCPOAuthError)) throw error;
+        if (error.code === "input_closed") return; // too late: the call goes on without an answer
+        if (error.code !== "invalid_input") throw error;
+        problem = error;
+      }
     }
   }
 }
@@ -554,16 +628,18 @@ async function readJSON(response, parse) {
   }
 }
 
+/** The events that end a call. */
+const LAST = ["result", "inputRequired", "error"];
+
 /**
- * Reads server-sent events to the last one: "result" or "error", and its data.
- * @param {Response} response
+ * Reads server-sent events to the last one, and its data.
+ * @param {ReadableStreamDefaultReader<Uint8Array>} reader
  * @param {(text: string) => any} parse
- * @param {((progress: ToolProgress) => void) | undefined} onProgress
+ * @param {(name: string, data: string) => void} onEvent called for those before the last
  * @returns {Promise<[string, any]>}
  */
-async function lastEvent(response, parse, onProgress) {
+async function lastEvent(reader, parse, onEvent) {
   const decoder = new TextDecoder();
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
   /** @type {string[]} of an event that is not complete; looking at it again with every piece would take quadratic time */
   let pieces = [];
   for (let last = ""; ; ) {
@@ -588,9 +664,9 @@ async function lastEvent(response, parse, onProgress) {
     for (const event of events) {
       const [, name = "", data = ""] = /^event: (\w+)\ndata: ([^]*)$/.exec(event) ?? []; // anything else is a heartbeat
       if (!name) continue;
-      if (name !== "progress") return [name, parse(data)];
+      if (LAST.includes(name)) return [name, parse(data)];
       try {
-        onProgress?.(JSON.parse(data));
+        onEvent(name, data);
       } catch (error) {
         reportError(error); // the page's mistake does not end the call
       }

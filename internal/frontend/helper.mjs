@@ -134,6 +134,105 @@ test("what the server asks is asked, in the same call", async () => {
   }
 });
 
+// A stream that a test writes piece by piece, and what is posted to tool/input.
+const conversation = async (run) => {
+  const real = globalThis.fetch;
+  const posted = [];
+  const replies = [];
+  let stream;
+  globalThis.fetch = async (url, init) => {
+    if (!String(url).endsWith("tool/input")) {
+      assert.equal(init.headers.Accept, "text/event-stream, application/json");
+      const body = new ReadableStream({ start: (controller) => void (stream = controller), cancel: () => void posted.push("given up") });
+      init.signal?.addEventListener("abort", () => stream.error(init.signal.reason));
+      return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
+    }
+    posted.push(JSON.parse(init.body));
+    const [status, code] = replies.shift() ?? [200];
+    return new Response(JSON.stringify(status === 200 ? { success: true } : { error: "No.", code }), { status, headers: { "Content-Type": "application/json" } });
+  };
+  const event = (name, data) => stream.enqueue(new TextEncoder().encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`));
+  const until = async (done) => {
+    while (!done()) await new Promise((resolve) => setTimeout(resolve, 5));
+  };
+  try {
+    await run({ event, until, posted, replies });
+  } finally {
+    globalThis.fetch = real;
+  }
+};
+const question = { inputId: "i1", requests: { q: { method: "elicitation/create", params: { message: "Sure?" } } } };
+const finished = { content: [], isError: false };
+
+test("a question in a stream is answered beside it, and the call goes on", { timeout: 20_000 }, async () => {
+  await conversation(async ({ event, until, posted, replies }) => {
+    const asked = [];
+    const onInput = (requests, { problem }) => (asked.push([requests, problem?.code]), { q: { action: "accept", content: { n: asked.length } } });
+    const calling = client().callTool("s", "book", {}, { onInput, onProgress() {} });
+    replies.push([400, "invalid_input"]);
+    await new Promise((resolve) => setTimeout(resolve));
+    event("input", question);
+    await until(() => posted.length === 2);
+    event("progress", { progress: 1 });
+    event("result", finished);
+    assert.deepEqual(await calling, finished);
+    assert.deepEqual(asked, [[question.requests, undefined], [question.requests, "invalid_input"]]);
+    assert.deepEqual(posted, [1, 2].map((n) => ({ sessionId: "s", inputId: "i1", inputs: { q: { action: "accept", content: { n } } } })));
+  });
+});
+
+test("a question whose call ends is withdrawn, and so is one that comes too late", { timeout: 20_000 }, async () => {
+  for (const end of ["result", "error", "abort", "closed"]) {
+    await conversation(async ({ event, until, posted, replies }) => {
+      let signal;
+      const stop = new AbortController();
+      const onInput = (_, about) => {
+        signal = about.signal;
+        if (end === "closed") return {};
+        return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("withdrawn"))));
+      };
+      const calling = client().callTool("s", "book", {}, { onInput, signal: stop.signal });
+      calling.catch(() => {});
+      replies.push([409, "input_closed"]);
+      await new Promise((resolve) => setTimeout(resolve));
+      event("input", question);
+      await until(() => signal);
+      assert.equal(signal.aborted, false);
+      if (end === "closed") await until(() => posted.length === 1);
+      if (end === "error") event("error", { error: "Gone.", code: "upstream_error" });
+      else if (end === "abort") stop.abort();
+      else event("result", finished);
+      if (end === "error") await fails(calling, "upstream_error");
+      else if (end === "abort") await assert.rejects(calling, { name: "AbortError" });
+      else assert.deepEqual(await calling, finished);
+      assert.equal(signal.aborted, true, end);
+    });
+  }
+});
+
+test("a question that cannot be asked or answered gives the call up", { timeout: 20_000 }, async () => {
+  for (const [onInput, reply, message] of [
+    [() => { throw new Error("a bug of the page"); }, [200], "a bug of the page"],
+    [() => ({}), [404, "session_not_found"], "No."],
+  ]) {
+    await conversation(async ({ event, posted, replies }) => {
+      replies.push(reply);
+      const calling = client().callTool("s", "book", {}, { onInput });
+      await new Promise((resolve) => setTimeout(resolve));
+      event("input", question);
+      await assert.rejects(calling, { message });
+      assert.equal(posted.at(-1), "given up");
+    });
+  }
+});
+
+test("an error says what the MCP server said", async () => {
+  const body = JSON.stringify({ error: "Visit first.", code: "mcp_error", rpcCode: -32042, rpcData: { elicitations: [{ mode: "url" }] } });
+  await answering([[400, "application/json", body]], async () => {
+    await assert.rejects(client().callTool("s", "echo"), (error) => (assert.deepEqual([error.rpcCode, error.rpcData], [-32042, { elicitations: [{ mode: "url" }] }]), true));
+  });
+});
+
 // The page and its callback page are of an origin of their own.
 test("a page on another site finishes itself, and the page that waits looks at once", { timeout: 20_000 }, async () => {
   const binding = newBinding();
