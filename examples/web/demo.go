@@ -38,18 +38,23 @@ func startDemo() (_ *demo, err error) {
 		return nil, err
 	}
 	d.closers = append(d.closers, auth.Close)
+	bank, err := startBank()
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, bank.close)
 	for _, s := range []struct {
 		name, hint string
 		auth       *authtest.Server
 		tools      []tool
 		keep       []string // of mcptest's own tools
 	}{
-		{"Open", "No sign-in", nil, []tool{createEvent, drawChart, playTone, readManual}, []string{"echo", "fail"}},
+		{"Open", "No sign-in", nil, []tool{createEvent, bookTable, bank.tool(), drawChart, playTone, readManual}, []string{"echo", "fail"}},
 		{"OAuth", "One sign-in", auth, []tool{createEvent, drawChart}, []string{"whoami", "echo"}},
 		{"Step-up", "Asks for more", auth, []tool{publish}, []string{"whoami"}},
 		{"Slow", "Long calls", auth, []tool{buildReport}, []string{"whoami"}},
 	} {
-		server, err := mcptest.Start(mcptest.Options{
+		options := mcptest.Options{
 			Auth:      s.auth,
 			Challenge: mcptest.Challenge{Scope: "tools"},
 			ToolScopes: map[string][]string{
@@ -60,8 +65,15 @@ func startDemo() (_ *demo, err error) {
 				for _, t := range s.tools {
 					server.AddTool(&t.Tool, t.call)
 				}
+				if s.auth == nil {
+					offer(server)
+				}
 			},
-		})
+		}
+		if s.auth == nil {
+			options.Describe = describe
+		}
+		server, err := mcptest.Start(options)
 		if err != nil {
 			return nil, err
 		}

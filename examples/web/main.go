@@ -1,6 +1,6 @@
 // Web is a whole web application in a page: connect to an MCP server, search
-// its tools, fill in a form made from the tool's schema, watch the progress,
-// see the result.
+// its tools, fill in a form made from the tool's schema, answer what the server
+// asks, watch the progress, see the result; use its prompts and resources.
 //
 //	go run ./examples/web
 //
@@ -9,7 +9,7 @@
 // Servers elsewhere can be entered as well.
 //
 // A front-end developer reads page/app.js first, a Go developer host.go; the
-// demo servers in demo.go and tools.go are in real life somebody else's.
+// demo servers in demo.go, tools.go, ask.go and offer.go are in real life somebody else's.
 package main
 
 import (

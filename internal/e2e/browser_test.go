@@ -141,6 +141,12 @@ func eval[T any](p *page, script string) T {
 	return get(p, chromedp.Evaluate[T]("(() => {"+library+script+"})()"))
 }
 
+// getAwaited is eval for what is a promise.
+func getAwaited[T any](p *page, script string) T {
+	p.t.Helper()
+	return get(p, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
+}
+
 // script runs JavaScript for what it does.
 func (p *page) script(script string) {
 	p.t.Helper()

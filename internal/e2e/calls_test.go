@@ -48,7 +48,7 @@ func TestCallsGoOn(t *testing.T) {
 	p.see("of 1000")
 	p.click("Open")
 	p.click("Connect")
-	p.see("6 tools")
+	p.see("8 tools")
 	p.click("Draw a chart")
 	p.click("Run")
 	p.see("A chart of 6 values.")

@@ -67,7 +67,7 @@ func TestKinds(t *testing.T) {
 	p := w.open()
 	p.click("Open")
 	p.click("Connect")
-	p.see("6 tools")
+	p.see("8 tools")
 
 	p.click("Draw a chart")
 	p.click("Run")

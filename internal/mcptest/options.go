@@ -40,6 +40,9 @@ type Options struct {
 	// Configure is called with the SDK's server before it serves, to add tools,
 	// prompts or resources. Defaults to nothing.
 	Configure func(*mcp.Server)
+	// Describe changes the options of the SDK's server, for instance to give
+	// instructions or to complete arguments. Defaults to nothing.
+	Describe func(*mcp.ServerOptions)
 	// Raw answers requests with raw JSON in place of the SDK; see [RawReply].
 	// Defaults to the SDK answering all.
 	Raw func(method string, params json.RawMessage) *RawReply

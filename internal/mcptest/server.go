@@ -112,10 +112,11 @@ func (s *Server) newHandler() http.Handler {
 }
 
 func (s *Server) newSDKServer() *mcp.Server {
-	server := mcp.NewServer(&mcp.Implementation{Name: "mcptest", Version: "1.0.0"}, &mcp.ServerOptions{
-		PageSize:                  s.opts.PageSize,
-		SupportedProtocolVersions: s.opts.ProtocolVersions,
-	})
+	options := &mcp.ServerOptions{PageSize: s.opts.PageSize, SupportedProtocolVersions: s.opts.ProtocolVersions}
+	if s.opts.Describe != nil {
+		s.opts.Describe(options)
+	}
+	server := mcp.NewServer(&mcp.Implementation{Name: "mcptest", Version: "1.0.0"}, options)
 	s.addTools(server)
 	if s.opts.Configure != nil {
 		s.opts.Configure(server)

@@ -1,6 +1,7 @@
 // The page: connect, and the list of sessions. The library's mcp-oauth.js does
-// the talking to the host; see session.js, tool.js, form.js and result.js for
-// the rest of what is on the screen.
+// the talking to the host. The rest of what is on the screen is in session.js,
+// panel.js (what is common to tools, prompts and resources), question.js (what a
+// server asks the user), form.js and result.js.
 
 import { MCPOAuth } from "/api/mcp/mcp-oauth.js";
 import { el } from "./dom.js";
@@ -79,7 +80,7 @@ function select(view, focus) {
   $("empty").hidden = view !== undefined;
   if (!view) return;
   if (focus) view.title.focus();
-  if (view.status === "connected" && view.tools.length === 0) view.load();
+  if (view.status === "connected" && !view.loaded) view.load();
 }
 
 function remove(view) {

@@ -8,15 +8,16 @@ import { format, isNumber, number, parse } from "./exact.js";
 const maxDepth = 5;
 
 // buildForm returns { element, read }. read gives the arguments, without the
-// fields that were left empty; the browser has checked them by then.
-export function buildForm(schema, initial) {
+// fields that were left empty; the browser has checked them by then. nothing is
+// what a form without fields says.
+export function buildForm(schema, initial, nothing) {
   const resolved = resolve(schema, schema);
   const properties = isObject(resolved.properties) ? Object.keys(resolved.properties) : [];
   const closed = properties.length > 0 || resolved.additionalProperties === false || isObject(resolved.properties);
   if (!closed) return jsonField({ schema: { title: "Arguments", ...resolved, type: "object" }, name: "arguments", required: true, initial: initial ?? {} });
   const members = group(resolved, { root: schema, depth: 0, initial });
   const element = el("div", { class: "fields" }, ...members.elements);
-  if (properties.length === 0) element.append(el("p", { class: "hint" }, "This tool takes no arguments."));
+  if (properties.length === 0 && nothing) element.append(el("p", { class: "hint" }, nothing));
   return { element, read: members.read };
 }
 
@@ -68,7 +69,7 @@ function field(spec) {
       if (isObject(schema.properties) && spec.depth < maxDepth) return objectField(spec);
       break;
     case "array":
-      if (isObject(schema.items) && !schema.prefixItems && spec.depth < maxDepth) return listField(spec);
+      if (isObject(schema.items) && !schema.prefixItems && spec.depth < maxDepth) return severalField(spec) ?? listField(spec);
   }
   return jsonField(spec);
 }
@@ -139,6 +140,39 @@ function choiceField(spec) {
     ...values.map((value, i) => el("option", { value: i, selected: initial !== undefined && same(value, initial) },
       schema.labels?.[i] ?? schema.enumNames?.[i] ?? (typeof value === "string" ? value : JSON.stringify(value)))));
   return { element: labelled(spec, select), read: () => (select.value === "" ? undefined : values[select.value]) };
+}
+
+// severalField has a box to tick for each of a list of constants, and undefined
+// for every other list.
+function severalField(spec) {
+  const { schema, name, required, root } = spec;
+  const items = resolve(schema.items, root);
+  const values = items.enum;
+  const initial = spec.initial ?? [];
+  const keys = values?.map((value) => JSON.stringify(value));
+  const given = Array.isArray(initial) && new Set(initial.map((value) => JSON.stringify(value)));
+  if (!keys?.length || !given || given.size !== initial.length || ![...given].every((key) => keys.includes(key))) return undefined;
+  const least = schema.minItems ?? 0;
+  const most = schema.maxItems ?? values.length;
+  const inputs = values.map((_, i) => el("input", { type: "checkbox", id: newId(), checked: given.has(keys[i]), onchange: () => check() }));
+  const check = () => {
+    const count = inputs.filter((input) => input.checked).length;
+    const fits = (count >= least && count <= most) || (count === 0 && !required);
+    inputs[0].setCustomValidity(fits ? "" : least === most ? `Choose ${least}.` : `Choose ${least} to ${most}.`);
+  };
+  check();
+  const titleId = newId();
+  return {
+    element: el("div", { class: "box", role: "group", "aria-labelledby": titleId },
+      el("p", { class: "box-title", id: titleId }, schema.title ?? name, required ? el("span", { class: "required" }, " required") : undefined),
+      schema.description && el("p", { class: "hint" }, schema.description),
+      el("div", { class: "checks" }, ...inputs.map((input, i) => el("div", { class: "field check" }, input, el("label", { for: input.id },
+        items.labels?.[i] ?? items.enumNames?.[i] ?? (typeof values[i] === "string" ? values[i] : keys[i])))))),
+    read: () => {
+      const chosen = values.filter((_, i) => inputs[i].checked);
+      return chosen.length > 0 || required ? chosen : undefined;
+    },
+  };
 }
 
 // group makes the fields of an object. Members of initial that have no field

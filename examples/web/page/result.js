@@ -1,4 +1,4 @@
-// What a tool returned, shown by kind. All of it comes from somebody else: it
+// What a server returned, shown by kind. All of it comes from somebody else: it
 // becomes text, or a picture or a sound from a data URL, and nothing that runs.
 
 import { el } from "./dom.js";
@@ -18,6 +18,23 @@ export function renderResult(result) {
     ...blocks,
     el("details", {}, el("summary", {}, "Raw JSON"), json(result)));
 }
+
+// renderMessages shows a GetPromptSuccess.
+export function renderMessages(result) {
+  const blocks = result.messages.map(({ role, content }) => el("div", { class: "message" },
+    el("p", { class: "role" }, String(role)), ...[content].flat().map((block) => renderBlock(block ?? {}))));
+  return shown(result, blocks, "The prompt has no messages.", result.description && el("p", { class: "hint" }, String(result.description)));
+}
+
+// renderContents shows a ReadResourceSuccess. A page for an MCP App is shown as
+// the text that it is, and does not run.
+export function renderContents(result) {
+  return shown(result, result.contents.map(renderResource), "The resource is empty.");
+}
+
+const shown = (result, blocks, nothing, ...before) => el("div", { class: "result" },
+  ...before, ...(blocks.length ? blocks : [el("p", { class: "hint" }, nothing)]),
+  el("details", {}, el("summary", {}, "Raw JSON"), json(result)));
 
 // renderError shows what went wrong instead.
 export function renderError(error) {
@@ -77,7 +94,7 @@ function media(tag, { data, mimeType }, attributes) {
 }
 
 // link makes a link of what a browser may open, and text of everything else.
-function link(uri, title) {
+export function link(uri, title) {
   const safe = URL.canParse(uri) && ["http:", "https:"].includes(new URL(uri).protocol);
   return safe ? el("a", { href: uri, target: "_blank", rel: "noopener noreferrer" }, title ?? uri) : title ?? uri;
 }

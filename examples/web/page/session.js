@@ -1,9 +1,13 @@
 // A session on the page: its line in the list of sessions, and its view with
-// the tools. Views stay in the document while another one is shown, so that
-// calls go on and forms keep what was typed.
+// what the server offers. Views stay in the document while another one is shown,
+// so that calls go on and forms keep what was typed.
 
+import { renderAbout } from "./about.js";
 import { el, newId } from "./dom.js";
+import { List } from "./list.js";
 import { explain, Notice, withPopup } from "./notice.js";
+import { PromptPanel } from "./prompt.js";
+import { ResourcePanel, TemplatePanel } from "./resource.js";
 import { ToolPanel } from "./tool.js";
 
 const statuses = {
@@ -17,18 +21,23 @@ const statuses = {
 export class SessionView {
   // on has select(view) and end(view).
   constructor(client, session, on) {
-    Object.assign(this, { client, on, id: session.sessionId, panels: new Map(), tools: [] });
-    const url = URL.canParse(session.serverUrl) ? new URL(session.serverUrl).host : session.serverUrl;
-    this.name = session.serverName || url;
+    Object.assign(this, { client, on, id: session.sessionId, questions: 0, loaded: false });
+    this.host = URL.canParse(session.serverUrl) ? new URL(session.serverUrl).host : session.serverUrl;
+    this.name = session.serverName || this.host;
     this.badges = [el("span", { class: "badge" }), el("span", { class: "badge" })];
     this.line = el("button", { type: "button", onclick: () => on.select(this, true) },
-      el("span", { class: "name" }, this.name), this.badges[0], el("span", { class: "hint" }, url));
+      el("span", { class: "name" }, this.name), this.badges[0], el("span", { class: "hint" }, this.host));
     this.item = el("li", {}, this.line);
     this.title = el("h2", { tabindex: -1 }, this.name);
     this.notice = new Notice(el("div", { role: "status" }));
     this.again = el("button", { type: "button", onclick: () => this.load() }, "Sign in");
     this.end = el("button", { type: "button", onclick: () => this.disconnect() }, "Disconnect");
-    this.makeTools();
+    this.lists = {
+      tools: new List({ one: "tool", many: "tools" }),
+      prompts: new List({ one: "prompt", many: "prompts" }),
+      resources: new List({ one: "resource", many: "resources" }),
+    };
+    this.body = el("div", { class: "offer", hidden: true });
     this.element = el("section", { class: "session", "aria-label": this.name, hidden: true },
       el("div", { class: "session-head" },
         el("div", {}, el("div", { class: "title" }, this.title, this.badges[1]), el("p", { class: "hint code" }, session.serverUrl)),
@@ -37,22 +46,10 @@ export class SessionView {
     this.show(session.status);
   }
 
-  makeTools() {
-    const id = newId();
-    this.search = el("input", { id, type: "search", placeholder: "Search tools", autocomplete: "off", oninput: () => this.filter() });
-    this.count = el("p", { class: "hint", role: "status" });
-    this.list = el("ul", { class: "tools", "aria-label": "Tools" });
-    this.panel = el("div", { class: "panel" }, el("p", { class: "placeholder" }, "Pick a tool to use it."));
-    this.body = el("div", { class: "session-body", hidden: true },
-      el("div", { class: "side" }, el("div", { class: "side-stay" },
-        el("label", { for: id, class: "hidden" }, "Search tools"), this.search, this.count, this.list)),
-      this.panel);
-  }
-
   // show takes a status of the API.
   show(status) {
     this.status = status;
-    const [text, kind] = statuses[status] ?? [status, ""];
+    const [text, kind] = this.questions ? ["Asks you", "busy"] : statuses[status] ?? [status, ""];
     for (const badge of this.badges) {
       badge.textContent = text;
       badge.className = `badge ${kind}`;
@@ -60,7 +57,13 @@ export class SessionView {
     this.again.hidden = status === "connected";
   }
 
-  // load lists the tools, which may ask the user to authorize.
+  // asks counts the questions that wait for the user.
+  asks(change) {
+    this.questions += change;
+    this.show(this.status);
+  }
+
+  // load lists what the server has, which may ask the user to authorize.
   async load() {
     if (this.loading) return;
     this.loading = new AbortController();
@@ -68,16 +71,30 @@ export class SessionView {
     this.again.disabled = true;
     this.notice.say("Loading the tools…", "busy");
     try {
-      const list = () => this.client.listTools(this.id, { signal });
-      this.tools = await withPopup(this.client, this.notice, signal, list, list);
+      const fetch = () => this.fetch(signal);
+      this.fill(await withPopup(this.client, this.notice, signal, fetch, fetch));
       this.show("connected");
       this.notice.clear();
-      this.fill();
     } catch (error) {
       if (!signal.aborted) await this.failed(error);
     }
     this.again.disabled = false;
     this.loading = undefined;
+  }
+
+  // fetch gets what the server has. The tools come first: where the user must
+  // authorize, one window is enough.
+  async fetch(signal) {
+    const { client, id } = this;
+    const tools = await client.listTools(id, { signal });
+    const server = await client.server(id, { signal });
+    const has = (capability) => capability in server.capabilities;
+    const [prompts, resources, templates] = await Promise.all([
+      has("prompts") ? client.listPrompts(id, { signal }) : [],
+      has("resources") ? client.listResources(id, { signal }) : [],
+      has("resources") ? client.listResourceTemplates(id, { signal }).catch(templateless) : [],
+    ]);
+    return { server, tools, prompts, resources, templates };
   }
 
   // failed says why, and asks the API where the session stands now.
@@ -90,40 +107,38 @@ export class SessionView {
     }
   }
 
-  fill() {
-    this.entries = this.tools.map((tool) => {
-      const button = el("button", { type: "button", onclick: () => this.pick(tool, button) },
-        el("span", { class: "name" }, tool.title ?? tool.annotations?.title ?? tool.name),
-        el("span", { class: "hint" }, tool.description ?? tool.name));
-      return { tool, button, item: el("li", {}, button) };
+  fill({ server, tools, prompts, resources, templates }) {
+    this.completes = "completions" in server.capabilities;
+    const item = (thing, key, hint, Panel) => ({
+      key, hint, title: thing.title ?? thing.annotations?.title ?? thing.name,
+      words: `${key} ${thing.name} ${thing.title ?? ""} ${thing.description ?? ""}`,
+      panel: () => new Panel(this.client, this, thing),
     });
-    this.list.replaceChildren(...this.entries.map((entry) => entry.item));
+    this.lists.tools.fill(tools.map((tool) => item(tool, tool.name, tool.description ?? tool.name, ToolPanel)));
+    this.lists.prompts.fill(prompts.map((prompt) => item(prompt, prompt.name, prompt.description ?? prompt.name, PromptPanel)));
+    this.lists.resources.fill([
+      ...resources.map((resource) => item(resource, resource.uri, resource.description ?? resource.uri, ResourcePanel)),
+      ...templates.map((template) => item(template, template.uriTemplate, template.description ?? template.uriTemplate, TemplatePanel)),
+    ]);
+    this.showTabs({
+      Tools: this.lists.tools.element,
+      ...(prompts.length && { Prompts: this.lists.prompts.element }),
+      ...(resources.length + templates.length && { Resources: this.lists.resources.element }),
+      About: renderAbout(server),
+    });
+    this.loaded = true;
+  }
+
+  // showTabs is the switch between the kinds of things that the server has.
+  showTabs(tabs) {
+    const name = newId();
+    const show = (shown) => { for (const [title, element] of Object.entries(tabs)) element.hidden = title !== shown; };
+    this.body.replaceChildren(
+      el("div", { class: "tabs" }, el("div", { class: "modes", role: "radiogroup", "aria-label": "Show" }, ...Object.keys(tabs).map((title) =>
+        el("label", {}, el("input", { type: "radio", name, checked: title === "Tools", onchange: () => show(title) }), title)))),
+      ...Object.values(tabs));
+    show("Tools");
     this.body.hidden = false;
-    this.filter();
-  }
-
-  filter() {
-    const words = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const { tool, item } of this.entries ?? []) {
-      const text = `${tool.name} ${tool.title ?? ""} ${tool.description ?? ""}`.toLowerCase();
-      item.hidden = !words.every((word) => text.includes(word));
-      if (!item.hidden) shown++;
-    }
-    const total = this.tools.length;
-    this.count.textContent = words.length ? `${shown} of ${total} tools` : total === 1 ? "1 tool" : `${total} tools`;
-  }
-
-  pick(tool, button) {
-    let panel = this.panels.get(tool.name);
-    if (!panel) {
-      panel = new ToolPanel(this.client, this, tool);
-      this.panels.set(tool.name, panel);
-    }
-    for (const entry of this.entries) entry.button.removeAttribute("aria-current");
-    button.setAttribute("aria-current", "true");
-    this.panel.replaceChildren(panel.element);
-    panel.title.focus();
   }
 
   async disconnect() {
@@ -145,6 +160,13 @@ export class SessionView {
   // stop gives up whatever is going on.
   stop() {
     this.loading?.abort();
-    for (const panel of this.panels.values()) panel.cancel();
+    for (const list of Object.values(this.lists)) list.cancel();
   }
+}
+
+// templateless is for servers that have resources, and have never heard of
+// templates.
+function templateless(error) {
+  if (error.code !== "mcp_error") throw error;
+  return [];
 }

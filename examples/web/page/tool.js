@@ -1,27 +1,18 @@
-// A tool: its form, its call, its result.
+// A tool: its form, which can also be JSON.
 
 import { el, newId } from "./dom.js";
-import { buildForm, jsonField } from "./form.js";
-import { explain, Notice, withPopup } from "./notice.js";
-import { renderError, renderResult } from "./result.js";
+import { jsonField } from "./form.js";
+import { Panel } from "./panel.js";
+import { renderResult } from "./result.js";
 
-export class ToolPanel {
+export class ToolPanel extends Panel {
   constructor(client, session, tool) {
-    Object.assign(this, { client, session, tool });
-    this.title = el("h3", { tabindex: -1 }, tool.title ?? tool.annotations?.title ?? tool.name);
-    this.fields = el("div", {});
-    this.run = el("button", { class: "primary" }, "Run");
-    this.stop = el("button", { type: "button", hidden: true, onclick: () => this.cancel() }, "Cancel");
-    this.form = el("form", { onsubmit: (event) => { event.preventDefault(); this.call(); } },
-      this.fields, el("div", { class: "actions" }, this.run, this.stop));
-    this.notice = new Notice(el("div", { role: "status" }));
-    this.bar = el("progress", { "aria-label": "Progress of the call" });
-    this.said = el("span", { role: "status" });
-    this.progress = el("div", { class: "progress", hidden: true }, this.bar, this.said);
-    this.result = el("div", { role: "status", class: "results" });
-    this.element = el("article", {},
-      el("div", { class: "tool-head" }, el("div", {}, this.title, el("p", { class: "hint code" }, tool.name)), this.modes()),
-      tool.description && el("p", { class: "about" }, tool.description), this.form, this.notice.element, this.progress, this.result);
+    super(client, session, {
+      title: tool.title ?? tool.annotations?.title ?? tool.name, name: tool.name, description: tool.description,
+      verb: "Run", nothing: "This tool takes no arguments.",
+    });
+    this.tool = tool;
+    this.head.append(this.modes());
     this.show("form", undefined);
   }
 
@@ -43,65 +34,15 @@ export class ToolPanel {
   }
 
   show(mode, initial) {
-    const schema = this.tool.inputSchema ?? {};
-    const made = mode === "form" ? buildForm(schema, initial) : jsonField({ schema: { title: "Arguments", type: "object" }, name: "arguments", initial: initial ?? {} });
-    this.form.firstChild.replaceChildren(made.element);
-    this.fields.read = made.read;
+    if (mode === "form") this.fillForm(this.tool.inputSchema ?? {}, initial);
+    else this.fill(jsonField({ schema: { title: "Arguments", type: "object" }, name: "arguments", initial: initial ?? {} }));
   }
 
-  async call() {
-    if (this.running) return;
-    const args = this.fields.read() ?? {};
-    this.running = new AbortController();
-    const { signal } = this.running;
-    this.run.disabled = true;
-    this.stop.hidden = false;
-    this.result.replaceChildren();
-    this.notice.clear();
-    this.wait();
-    try {
-      const call = () => this.client.callTool(this.session.id, this.tool.name, args, { signal, onProgress: (p) => this.report(p) });
-      const result = await withPopup(this.client, this.notice, signal, call, call);
-      this.notice.clear();
-      this.result.replaceChildren(renderResult(result));
-      await Promise.allSettled([...this.result.querySelectorAll("img")].map((image) => image.decode())); // they have no height before
-      this.session.show("connected");
-    } catch (error) {
-      if (signal.aborted) this.notice.say("Cancelled.");
-      else this.failed(error);
-    }
-    this.progress.hidden = true;
-    this.stop.hidden = true;
-    this.run.disabled = false;
-    this.running = undefined;
-    this.element.lastChild.firstChild?.scrollIntoView({ block: "nearest" });
-    // Cancel had the focus, and is gone; the result is just announced.
-    if (document.activeElement === document.body) this.run.focus();
+  send(args, options) {
+    return this.client.callTool(this.session.id, this.tool.name, args, options);
   }
 
-  failed(error) {
-    this.notice.clear();
-    if (error.name === "AuthorizationError") this.notice.say(explain(error), "bad");
-    else this.result.replaceChildren(renderError(error));
-  }
-
-  // wait shows a bar that does not know how far it is.
-  wait() {
-    this.bar.removeAttribute("value");
-    this.said.textContent = "Running…";
-    this.progress.hidden = false;
-    this.progress.scrollIntoView({ block: "nearest" });
-  }
-
-  report({ progress, total, message }) {
-    if (total > 0) {
-      this.bar.max = total;
-      this.bar.value = progress;
-    }
-    this.said.textContent = message || (total > 0 ? `${Math.round((100 * progress) / total)} %` : `${progress} so far`);
-  }
-
-  cancel() {
-    this.running?.abort();
+  render(result) {
+    return renderResult(result);
   }
 }

@@ -1,0 +1,130 @@
+// What tools, prompts and resources have in common: a form, a request to the
+// server that may take long or ask something, and its result.
+
+import { el } from "./dom.js";
+import { buildForm } from "./form.js";
+import { explain, Notice, withPopup } from "./notice.js";
+import { Questions } from "./question.js";
+import { renderError } from "./result.js";
+
+// URL elicitation required: the server wants the user somewhere else first.
+const visitFirst = -32042;
+
+export class Panel {
+  // about has title, name, description, verb (of the button) and nothing (what
+  // the form says without fields).
+  constructor(client, session, about) {
+    Object.assign(this, { client, session, about });
+    this.title = el("h3", { tabindex: -1 }, about.title);
+    this.head = el("div", { class: "tool-head" }, el("div", {}, this.title, el("p", { class: "hint code" }, about.name)));
+    this.fields = el("div", {});
+    this.run = el("button", { class: "primary" }, about.verb);
+    this.stop = el("button", { type: "button", hidden: true, onclick: () => this.cancel() }, "Cancel");
+    this.form = el("form", { onsubmit: (event) => { event.preventDefault(); this.call(); } },
+      this.fields, el("div", { class: "actions" }, this.run, this.stop));
+    this.notice = new Notice(el("div", { role: "status" }));
+    this.bar = el("progress", { "aria-label": "Progress of the call" });
+    this.said = el("span", { role: "status" });
+    this.progress = el("div", { class: "progress", hidden: true }, this.bar, this.said);
+    this.questions = new Questions(session, () => this.element);
+    this.result = el("div", { role: "status", class: "results" });
+    this.element = el("article", {}, this.head, about.description && el("p", { class: "about" }, about.description),
+      this.form, this.notice.element, this.progress, this.questions.element, this.result);
+  }
+
+  // fill puts a form for a schema in place. made has element and read.
+  fill(made) {
+    this.fields.replaceChildren(made.element);
+    this.fields.read = made.read;
+  }
+
+  fillForm(schema, initial) {
+    this.fill(buildForm(schema, initial, this.about.nothing));
+  }
+
+  // A kind of panel has send(args, options), which makes the request, and
+  // render(result).
+
+  async call() {
+    if (this.running) return;
+    const args = this.fields.read() ?? {};
+    this.running = new AbortController();
+    const { signal } = this.running;
+    this.run.disabled = true;
+    this.stop.hidden = false;
+    this.result.replaceChildren();
+    this.notice.clear();
+    this.wait();
+    try {
+      const result = await this.visiting(args, signal);
+      this.notice.clear();
+      this.result.replaceChildren(this.render(result));
+      await Promise.allSettled([...this.result.querySelectorAll("img")].map((image) => image.decode())); // they have no height before
+      this.session.show("connected");
+    } catch (error) {
+      if (signal.aborted) this.notice.say("Cancelled.");
+      else this.failed(error);
+    }
+    this.progress.hidden = true;
+    this.stop.hidden = true;
+    this.run.disabled = false;
+    this.running = undefined;
+    this.element.lastChild.firstChild?.scrollIntoView({ block: "nearest" });
+    // Cancel had the focus, and is gone; the result is just announced.
+    if (document.activeElement === document.body) this.run.focus();
+  }
+
+  // visiting sends the request, and again after the user has been where the
+  // server wants it.
+  async visiting(args, signal) {
+    const options = {
+      signal, ask: ["form", "url"], onProgress: (p) => this.report(p),
+      onInput: (requests, about) => this.asked(requests, about),
+    };
+    const send = () => this.send(args, options);
+    for (;;) {
+      try {
+        return await withPopup(this.client, this.notice, signal, send, send);
+      } catch (error) {
+        const places = error.rpcCode === visitFirst ? error.rpcData?.elicitations : undefined;
+        if (!Array.isArray(places) || places.length === 0) throw error;
+        const requests = Object.fromEntries(places.map((params, i) => [i, { params: { ...params, mode: "url" } }]));
+        const answers = await this.asked(requests, { signal });
+        if (Object.values(answers).some(({ action }) => action !== "accept")) throw error;
+      }
+    }
+  }
+
+  async asked(requests, about) {
+    this.said.textContent = "Waiting for your answer…";
+    const answers = await this.questions.ask(requests, about);
+    this.said.textContent = "Running…";
+    return answers;
+  }
+
+  failed(error) {
+    this.notice.clear();
+    if (error.name === "AuthorizationError") this.notice.say(explain(error), "bad");
+    else this.result.replaceChildren(renderError(error));
+  }
+
+  // wait shows a bar that does not know how far it is.
+  wait() {
+    this.bar.removeAttribute("value");
+    this.said.textContent = "Running…";
+    this.progress.hidden = false;
+    this.progress.scrollIntoView({ block: "nearest" });
+  }
+
+  report({ progress, total, message }) {
+    if (total > 0) {
+      this.bar.max = total;
+      this.bar.value = progress;
+    }
+    this.said.textContent = message || (total > 0 ? `${Math.round((100 * progress) / total)} %` : `${progress} so far`);
+  }
+
+  cancel() {
+    this.running?.abort();
+  }
+}
