@@ -21,7 +21,8 @@
  * @property {(authUrl: string, sessionId: string) => void} [onAuthorize] called instead of opening a popup,
  *   to redirect the page or to show a link
  * @property {string} [popup] window.open features
- * @property {number} [pollInterval] milliseconds between two looks at auth/status; 1000
+ * @property {number} [pollInterval] milliseconds between two looks at the popup, and before a request to auth/status
+ *   that failed is sent again; 1000
  * @property {(text: string) => any} [parse] reads the JSON of an answer, for instance without rounding integers above
  *   2^53; JSON.parse
  * @property {string} [binding] for a page on another site than the API's, where its cookie does not arrive: a random
@@ -94,6 +95,10 @@ const LISTS = { tools: "tool/list", prompts: "prompt/list", resources: "resource
 const CLOSED_POLLS = 4;
 /** How long the MCP server may take to confirm an authorization, in polls. */
 const CONFIRM_POLLS = 20;
+/** For how many seconds auth/status may hold a request. */
+const HOLD = 25;
+/** After how many polls a request that was held is taken for lost. */
+const LOST_POLLS = 40;
 
 /** Makes a value for the option binding. */
 export function newBinding() {
@@ -321,11 +326,13 @@ export class MCPOAuth {
 
   /**
    * @param {string} sessionId
-   * @param {{ attemptId?: string, signal?: AbortSignal }} [options]
+   * @param {{ attemptId?: string, since?: string, signal?: AbortSignal }} [options] with since, the version of the last
+   *   answer, the next one comes when something has changed, or after 25 seconds
    * @returns {Promise<SessionStatus>}
    */
-  async status(sessionId, { attemptId, signal } = {}) {
-    return (await this.send("GET", "auth/status?" + new URLSearchParams({ sessionId, ...(attemptId && { attemptId }) }), undefined, { signal })).result;
+  async status(sessionId, { attemptId, since, signal } = {}) {
+    const query = new URLSearchParams({ sessionId, ...(attemptId && { attemptId }), ...(since && { since, wait: String(HOLD) }) });
+    return (await this.send("GET", "auth/status?" + query, undefined, { signal })).result;
   }
 
   /**
@@ -337,33 +344,54 @@ export class MCPOAuth {
   }
 
   /**
-   * Waits until the user has authorized: for the callback page's word, and if
-   * that gets lost for auth/status to say so. What other windows say is only a
-   * hint to look at once.
+   * Waits until the user has authorized, with a request that the host answers
+   * when something changes. What other windows say is only a hint to ask anew,
+   * for the case that the request got lost.
    * @param {string} sessionId
    * @param {{ signal?: AbortSignal, popup?: Window | null }} [options]
    */
   async waitAuthorized(sessionId, { signal, popup } = {}) {
     const attemptId = this.attempts.get(sessionId);
-    const hints = new Hints(new URL(this.baseUrl).origin);
+    const hints = new Hints(new URL(this.baseUrl).origin, signal);
+    const pause = this.options.pollInterval ?? 1000;
+    /** @type {ReturnType<typeof ask> | undefined} */
+    let asked;
+    let since = "";
+    const ask = () => {
+      const ending = new AbortController();
+      const answer = this.status(sessionId, { attemptId, since, signal: ending.signal }).then((now) => ({ now, error: undefined }), (error) => ({ now: undefined, error }));
+      return { answer, end: () => ending.abort() };
+    };
     try {
-      for (let closed = 0, confirming = 0; ; ) {
-        const now = await this.status(sessionId, { attemptId, signal }).catch((error) => {
-          if (error.code === "session_not_found" || error.code === "unauthenticated" || signal?.aborted) throw error;
-          return undefined; // the host or its store is away for a moment
-        });
-        if (now && ended(now, ++confirming)) {
-          this.attempts.delete(sessionId);
-          return;
+      for (let closed = 0, confirming = 0, polls = 0; ; ) {
+        asked ??= ask();
+        const { now, error, hinted } = { hinted: false, ...(await Promise.race([asked.answer, hints.next(pause)])) };
+        if (error) {
+          if (error.code === "session_not_found" || error.code === "unauthenticated") throw error;
+          await hints.next(pause); // the host or its store is away for a moment
+        } else if (now) {
+          if (ended(now)) break;
+          since = now.version ?? "";
+          confirming = now.attempt?.status === "succeeded" ? confirming || 1 : 0;
+        } else if (!hinted) {
+          if (confirming && ++confirming > CONFIRM_POLLS) break;
+          // A window whose page isolates itself (COOP) looks closed as well, but
+          // then the user is still in it and not here.
+          closed = popup?.closed && document.hasFocus() && !confirming ? closed + 1 : 0;
+          if (closed === CLOSED_POLLS) {
+            const last = await this.status(sessionId, { attemptId, signal }).catch(() => undefined);
+            if (last && ended(last)) break;
+            if (last?.attempt?.status !== "succeeded") throw new AuthorizationError("popup_closed", "The window was closed before the authorization was completed.", sessionId);
+          }
+          if (++polls < LOST_POLLS) continue;
         }
-        if (now?.attempt?.status !== "succeeded") confirming = 0;
-        // A window whose page isolates itself (COOP) looks closed as well, but
-        // then the user is still in it and not here.
-        closed = popup?.closed && document.hasFocus() && !confirming ? closed + 1 : 0;
-        if (closed >= CLOSED_POLLS) throw new AuthorizationError("popup_closed", "The window was closed before the authorization was completed.", sessionId);
-        await hints.next(this.options.pollInterval ?? 1000, signal);
+        asked.end();
+        asked = undefined;
+        polls = 0;
       }
+      this.attempts.delete(sessionId);
     } finally {
+      asked?.end();
       hints.close();
     }
   }
@@ -528,11 +556,10 @@ export class MCPOAuth {
 }
 
 /**
- * Tells whether the wait for an authorization is over; throws how it failed.
+ * Reports whether the user has authorized; throws how the authorization failed.
  * @param {SessionStatus} now
- * @param {number} confirming how many times in a row
  */
-function ended(now, confirming) {
+function ended(now) {
   const { sessionId, status, attempt } = now;
   const fail = (/** @type {string} */ code, /** @type {string} */ message) => new AuthorizationError(code, message, sessionId);
   // A callback that was refused leaves the attempt pending.
@@ -541,54 +568,62 @@ function ended(now, confirming) {
   if (status === "connected") return true;
   if (status === "failed") throw fail("authorization_failed", now.error ?? "The authorization failed.");
   // Authorized, and the host is asking the MCP server whether it agrees.
-  if (attempt?.status === "succeeded") return confirming > CONFIRM_POLLS;
+  if (attempt?.status === "succeeded") return false;
   if (attempt || status === "expired") throw fail("authorization_expired", "The authorization took too long. Try again.");
   return false;
 }
 
 /** Wakes a wait up when a callback page says that it is done. */
 class Hints {
-  /** @param {string} origin of the windows whose messages count */
-  constructor(origin) {
+  /**
+   * @param {string} origin of the windows whose messages count
+   * @param {AbortSignal | undefined} signal ends the wait
+   */
+  constructor(origin, signal) {
+    this.signal = signal;
     this.wake = () => {};
     this.hinted = false;
     this.listeners = new AbortController();
-    /** @param {MessageEvent} event */
-    const hear = (event) => {
-      if (event.data?.source !== "mcpoauth") return;
+    const hint = () => {
       this.hinted = true;
       this.wake();
     };
-    const { signal } = this.listeners;
-    window.addEventListener("message", (event) => event.origin === origin && hear(event), { signal });
-    // Timers sleep in a tab that is in the background.
-    document.addEventListener("visibilitychange", () => this.wake(), { signal });
+    /** @param {MessageEvent} event */
+    const hear = (event) => event.data?.source === "mcpoauth" && hint();
+    const listen = { signal: this.listeners.signal };
+    window.addEventListener("message", (event) => event.origin === origin && hear(event), listen);
+    // Timers sleep in a tab that is in the background, and connections break.
+    document.addEventListener("visibilitychange", hint, listen);
+    signal?.addEventListener("abort", () => this.wake(), listen);
     // Of the API's callback page, or of a page of this origin that finished itself.
     this.channel = typeof BroadcastChannel === "function" ? new BroadcastChannel("mcpoauth") : undefined;
     this.channel?.addEventListener("message", hear);
   }
 
   /**
+   * Waits for a hint, but not for longer than this. An earlier wait ends.
    * @param {number} milliseconds
-   * @param {AbortSignal | undefined} signal
-   * @returns {Promise<void>}
+   * @returns {Promise<{ hinted: boolean, now?: undefined, error?: undefined }>}
    */
-  async next(milliseconds, signal) {
-    signal?.throwIfAborted();
+  async next(milliseconds) {
+    this.signal?.throwIfAborted();
+    this.wake();
     if (!this.hinted) {
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, milliseconds);
         this.wake = () => (clearTimeout(timer), resolve(undefined));
-        signal?.addEventListener("abort", this.wake, { once: true });
       });
     }
+    this.signal?.throwIfAborted();
+    const { hinted } = this;
     this.hinted = false;
-    signal?.throwIfAborted();
+    return { hinted };
   }
 
   close() {
     this.listeners.abort();
     this.channel?.close();
+    this.wake();
   }
 }
 

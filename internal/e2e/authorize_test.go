@@ -70,10 +70,8 @@ func TestPain12OpenerCut(t *testing.T) {
 	require.True(t, eval[bool](popup, "return window.opener === null"))
 	// The user takes time to read, and the page keeps waiting. Without a screen
 	// all windows believe that they have the focus; a person's is in the popup.
-	p.script(`document.hasFocus = () => false;
-		window.polls = 0; new PerformanceObserver((list) => { polls += list.getEntries().filter((e) => e.name.includes("/auth/status")).length })
-		.observe({ type: "resource" })`)
-	p.until("polls >= 6")
+	p.script("window.polls = 0; document.hasFocus = () => { polls++; return false; }")
+	p.until("polls >= 5")
 	p.see("Connecting. If a window opens, answer there.")
 	popup.click("Approve")
 	p.see("Connected.")

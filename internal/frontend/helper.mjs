@@ -273,10 +273,38 @@ test("a page on another site brings its binding", async () => {
   });
 });
 
-test("no message arrives: status polling", async () => {
+test("no message arrives: auth/status answers when the user is done", async () => {
   user.channel = false;
+  const real = globalThis.fetch;
+  const looks = [];
+  globalThis.fetch = (url, init) => (String(url).includes("auth/status") && looks.push(new URL(url).searchParams), real(url, init));
+  user.decisions = [() => new Promise((resolve) => setTimeout(resolve, 300))]; // many polls
   await client().connect(MCP);
+  globalThis.fetch = real;
   user.channel = true;
+  assert.ok(looks.length >= 2 && looks.length <= 4, String(looks.length)); // now, and after each change: taken, succeeded, connected
+  assert.equal(looks[0].has("wait"), false);
+  assert.ok(looks.slice(1).every((query) => query.get("wait") === "25" && query.get("since")));
+});
+
+test("a look at auth/status that fails or gets lost is repeated", { timeout: 20_000 }, async () => {
+  const real = globalThis.fetch;
+  let looks = 0;
+  const lost = [];
+  globalThis.fetch = (url, init) => {
+    if (!String(url).includes("auth/status")) return real(url, init);
+    if (++looks === 1) return Promise.reject(new TypeError("the network is away"));
+    if (looks === 3) return new Promise((_, reject) => init.signal.addEventListener("abort", () => (lost.push("ended"), reject(init.signal.reason))));
+    return real(url, init);
+  };
+  user.channel = false;
+  user.decisions = [async () => {
+    while (!lost.length) await new Promise((resolve) => setTimeout(resolve, 5));
+  }];
+  await client({ pollInterval: 5 }).connect(MCP);
+  user.channel = true;
+  globalThis.fetch = real;
+  assert.deepEqual(lost, ["ended"]);
 });
 
 test("denied, then tried again", async () => {
