@@ -63,7 +63,7 @@ export class MCPOAuthError extends Error {
     this.requestId = more.requestId ?? "";
     /** Seconds to wait before another try; 0 when nothing was said. */
     this.retryAfter = more.retryAfter ?? 0;
-    /** The MCP server's own error code and data, for "mcp_error": −32042 has the URLs to visit first, in elicitations. */
+    /** The MCP server's own error code and data; for "url_elicitation_required" the data have the URLs to open first, in elicitations. */
     this.rpcCode = more.rpcCode;
     this.rpcData = more.rpcData;
   }
@@ -535,7 +535,7 @@ export class MCPOAuth {
   /**
    * Answers a question that came in the middle of a call.
    * @param {string} sessionId
-   * @param {{ inputId: string, requests: Requests }} question
+   * @param {import("./types").InputAsked} question
    * @param {NonNullable<CallOptions["onInput"]>} onInput
    * @param {AbortSignal} signal
    */

@@ -52,10 +52,11 @@ func startDemo() (_ *demo, err error) {
 		{"Open", "No sign-in", nil, []tool{createEvent, bookTable, bank.tool(), drawChart, playTone, readManual}, []string{"echo", "fail"}},
 		{"OAuth", "One sign-in", auth, []tool{createEvent, drawChart}, []string{"whoami", "echo"}},
 		{"Step-up", "Asks for more", auth, []tool{publish}, []string{"whoami"}},
-		{"Slow", "Long calls", auth, []tool{buildReport}, []string{"whoami"}},
+		{"Slow", "Long calls", auth, []tool{buildReport, bookTable}, []string{"whoami"}}, // also older, and with sessions
 	} {
 		options := mcptest.Options{
 			Auth:      s.auth,
+			Stateful:  s.name == "Slow",
 			Challenge: mcptest.Challenge{Scope: "tools"},
 			ToolScopes: map[string][]string{
 				publish.Name: {"publish"},

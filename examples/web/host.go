@@ -43,6 +43,7 @@ type host struct {
 func newHost(publicURL string, presets []preset) (*host, error) {
 	cfg := session.Config{Store: memstore.New(memstore.Config{})}
 	cfg.Client.ClientMetadata.ClientName = "Web example"
+	cfg.Client.AskUsers = oauthclient.ElicitationModes{Form: true, URL: true} // the page shows both
 	// The demo servers are on loopback, which is not reachable otherwise.
 	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	manager, err := session.New(cfg)

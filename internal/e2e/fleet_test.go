@@ -49,6 +49,7 @@ func newFleet(t *testing.T, options mcptest.Options) *fleet {
 		t.Cleanup(records.Close)
 		cfg := session.Config{Store: records, SealKeys: [][]byte{bytes.Repeat([]byte("k"), 32)}}
 		cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
+		cfg.Client.AskUsers = oauthclient.ElicitationModes{Form: true, URL: true}
 		manager, err := session.New(cfg)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, manager.Close()) })
@@ -70,6 +71,9 @@ func (f *fleet) inTurn(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	route := r.URL.Path
 	replica := len(f.served[route]) % len(f.replicas)
+	if route == "/api/mcp/tool/input" {
+		replica = 1 - replica // a call is on the first
+	}
 	f.served[route] = append(f.served[route], replica)
 	f.mu.Unlock()
 	f.replicas[replica].ServeHTTP(w, r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromedp/chromedp/kb"
@@ -48,10 +49,41 @@ func (f *fleet) begin() *page {
 	return p
 }
 
+// wires are the two ways in which servers ask: by an answer to the call, and in
+// the middle of one that waits.
+func wires(t *testing.T, test func(t *testing.T, older bool, options func(*mcp.ElicitParams) mcptest.Options)) {
+	for name, older := range map[string]bool{"2026-07-28": false, "2025-11-25": true} {
+		t.Run(name, func(t *testing.T) {
+			test(t, older, func(question *mcp.ElicitParams) mcptest.Options {
+				options := asking(question)
+				options.Stateful = older
+				return options
+			})
+		})
+	}
+}
+
+// requireOtherReplica checks that the answer went to another replica than the
+// call.
+func (f *fleet) requireOtherReplica(older bool) {
+	f.t.Helper()
+	if older {
+		require.Equal(f.t, []int{0}, f.servedBy("tool/call"))
+		require.Equal(f.t, []int{1}, f.servedBy("tool/input"))
+		return
+	}
+	require.Equal(f.t, []int{0, 1}, f.servedBy("tool/call"))
+	require.Empty(f.t, f.servedBy("tool/input"))
+}
+
 // TestQuestionOnTheOtherReplica: a question that came from one replica is
 // answered on the other one.
 func TestQuestionOnTheOtherReplica(t *testing.T) {
-	f := newFleet(t, asking(formQuestion()))
+	wires(t, questionOnTheOtherReplica)
+}
+
+func questionOnTheOtherReplica(t *testing.T, older bool, options func(*mcp.ElicitParams) mcptest.Options) {
+	f := newFleet(t, options(formQuestion()))
 	p := f.begin()
 	p.see("<b>no markup</b>")
 	p.see("Asks you") // on the line of the session
@@ -70,34 +102,83 @@ func TestQuestionOnTheOtherReplica(t *testing.T) {
 	require.Len(t, f.servedBy("tool/call"), 1)
 	p.click("Send")
 	p.see(`answered {"action":"accept","content":{"kinds":["b","c"],"name":"Ada"}}`)
-	require.Equal(t, []int{0, 1}, f.servedBy("tool/call"))
+	f.requireOtherReplica(older)
 	p.gone("Asks you")
 	p.gone("Asking asks")
 }
 
 func TestQuestionDeclined(t *testing.T) {
-	for button, action := range map[string]string{"Decline": "decline", "Not now": "cancel"} {
-		t.Run(action, func(t *testing.T) {
-			f := newFleet(t, asking(formQuestion()))
-			p := f.begin()
-			p.click(button)
-			p.see(`answered {"action":"` + action + `"}`)
-			require.Equal(t, []int{0, 1}, f.servedBy("tool/call"))
-		})
-	}
+	wires(t, func(t *testing.T, older bool, options func(*mcp.ElicitParams) mcptest.Options) {
+		for button, action := range map[string]string{"Decline": "decline", "Not now": "cancel"} {
+			t.Run(action, func(t *testing.T) {
+				f := newFleet(t, options(formQuestion()))
+				p := f.begin()
+				p.click(button)
+				p.see(`answered {"action":"` + action + `"}`)
+				f.requireOtherReplica(older)
+			})
+		}
+	})
 }
 
 // TestQuestionWithdrawn: who cancels the call is asked no more, and can begin
 // again.
 func TestQuestionWithdrawn(t *testing.T) {
-	f := newFleet(t, asking(formQuestion()))
+	wires(t, func(t *testing.T, _ bool, options func(*mcp.ElicitParams) mcptest.Options) {
+		f := newFleet(t, options(formQuestion()))
+		p := f.begin()
+		p.click("Cancel")
+		p.see("Cancelled.")
+		p.gone("Asking asks")
+		require.Len(t, f.servedBy("tool/call"), 1)
+		p.click("Run")
+		p.see("Asking asks")
+	})
+}
+
+// TestQuestionCorrected: the form lets a text pass that the host refuses. The
+// question is asked again, with what was entered and what is wrong.
+func TestQuestionCorrected(t *testing.T) {
+	options := asking(&mcp.ElicitParams{Mode: "form", Message: "Code?", RequestedSchema: json.RawMessage(`{"type":"object","required":["code"],"properties":{
+		"code":{"type":"string","title":"Code","minLength":2}}}`)})
+	options.Stateful = true
+	f := newFleet(t, options)
 	p := f.begin()
-	p.click("Cancel")
-	p.see("Cancelled.")
-	p.gone("Asking asks")
-	require.Len(t, f.servedBy("tool/call"), 1)
-	p.click("Run")
-	p.see("Asking asks")
+	p.fill("Code", "x")
+	p.script("labelled('Code').removeAttribute('minlength')") // a browser that checks less
+	p.click("Send")
+	p.see("code")
+	p.until("document.querySelector('.question .notice.bad') && labelled('Code').value === 'x'")
+	w := f.world
+	w.shoot(p, "corrected")
+	p.fill("Code", "xyz")
+	p.click("Send")
+	p.see(`answered {"action":"accept","content":{"code":"xyz"}}`)
+	require.Equal(t, []int{0}, f.servedBy("tool/call"))
+	require.Equal(t, []int{1, 0}, f.servedBy("tool/input"))
+}
+
+// TestVisitFirst: a server refuses a call until the user has been elsewhere.
+func TestVisitFirst(t *testing.T) {
+	wires(t, func(t *testing.T, older bool, _ func(*mcp.ElicitParams) mcptest.Options) {
+		var visits atomic.Int64
+		f := newFleet(t, mcptest.Options{Stateful: older, Configure: func(server *mcp.Server) {
+			server.AddTool(&mcp.Tool{Name: "ask", InputSchema: json.RawMessage(`{"type":"object","properties":{}}`)}, func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+				if visits.Add(1) == 1 {
+					return nil, mcp.URLElicitationRequiredError([]*mcp.ElicitParams{{Mode: "url", Message: "Sign the contract.", URL: "https://sign.example/1", ElicitationID: "e"}})
+				}
+				return &mcp.CallToolResult{Content: []mcp.Content{&mcp.TextContent{Text: "It is signed."}}}, nil
+			})
+		}})
+		p := f.begin()
+		p.see("Sign the contract.")
+		p.see("https://sign.example/1")
+		p.script("document.querySelector('.question a').addEventListener('click', (event) => event.preventDefault())") // there is no such site
+		p.click("Open sign.example")
+		p.click("I am done there")
+		p.see("It is signed.")
+		require.EqualValues(t, 2, visits.Load())
+	})
 }
 
 func TestQuestionByKeyboard(t *testing.T) {
@@ -153,29 +234,35 @@ func TestQuestionWithURL(t *testing.T) {
 	p.see(`The bank was not asked: you answered "decline".`)
 }
 
-// TestQuestionWithOddURL: what no browser should open is no link.
+// TestQuestionWithOddURL: the page says what is odd about an address.
 func TestQuestionWithOddURL(t *testing.T) {
-	for name, row := range map[string]struct{ url, says string }{
-		"script":    {"javascript:alert(1)", "This address cannot be opened."},
-		"user name": {"https://bank.example@evil.example/", "It has a user name in it"},
-		"letters":   {"https://b\u0430nk.example/", "Its name has letters that can look like others."},
+	for name, row := range map[string]struct{ url, host, says string }{
+		"user name": {"https://bank.example@evil.example/", "evil.example", "It has a user name in it"},
+		"letters":   {"https://b\u0430nk.example/", "xn--bnk-6cd.example", "Its name has letters that can look like others."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, asking(&mcp.ElicitParams{Mode: "url", Message: "Go", URL: row.url, ElicitationID: "e"}))
 			p := f.begin()
 			p.see(row.says)
-			links := eval[[]string](p, "return [...document.querySelectorAll('.question a')].map((a) => a.host + ' ' + a.rel)")
-			switch name {
-			case "script":
-				require.Empty(t, links)
-			case "user name":
-				require.Equal(t, []string{"evil.example noopener noreferrer"}, links)
-			case "letters":
-				require.Equal(t, []string{"xn--bnk-6cd.example noopener noreferrer"}, links)
-				p.see("Open xn--bnk-6cd.example")
-			}
+			p.see("Open " + row.host)
+			links := eval[[]string](p, "return [...document.querySelectorAll('.question a')].map((a) => `${a.host} ${a.target} ${a.rel}`)")
+			require.Equal(t, []string{row.host + " _blank noopener noreferrer"}, links)
 			p.click("Not now")
 			p.see(`answered {"action":"cancel"}`)
 		})
+	}
+}
+
+// TestQuestionWithScriptURL: what no browser should open is no link, should it
+// ever get to the page.
+func TestQuestionWithScriptURL(t *testing.T) {
+	w := newWorld(t)
+	p := w.open()
+	for _, url := range []string{"javascript:alert(1)", " JavaScript:alert(1)", "data:text/html,x", "file:///etc/passwd", "intent://x", "//x", ""} {
+		require.Equal(t, "This address cannot be opened. 0", getAwaited[string](p, `import("/question.js").then(({ Questions }) => {
+			const questions = new Questions({ name: "X", host: "x", asks() {} }, () => document.body);
+			questions.ask({ q: { params: { mode: "url", message: "m", url: `+quote(url)+` } } }, { signal: new AbortController().signal });
+			return questions.element.querySelector("[role=status]").textContent + " " + questions.element.querySelectorAll("a").length;
+		})`), url)
 	}
 }

@@ -227,7 +227,7 @@ test("a question that cannot be asked or answered gives the call up", { timeout:
 });
 
 test("an error says what the MCP server said", async () => {
-  const body = JSON.stringify({ error: "Visit first.", code: "mcp_error", rpcCode: -32042, rpcData: { elicitations: [{ mode: "url" }] } });
+  const body = JSON.stringify({ error: "Visit first.", code: "url_elicitation_required", rpcCode: -32042, rpcData: { elicitations: [{ mode: "url" }] } });
   await answering([[400, "application/json", body]], async () => {
     await assert.rejects(client().callTool("s", "echo"), (error) => (assert.deepEqual([error.rpcCode, error.rpcData], [-32042, { elicitations: [{ mode: "url" }] }]), true));
   });

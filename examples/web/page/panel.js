@@ -7,9 +7,6 @@ import { explain, Notice, withPopup } from "./notice.js";
 import { Questions } from "./question.js";
 import { renderError } from "./result.js";
 
-// URL elicitation required: the server wants the user somewhere else first.
-const visitFirst = -32042;
-
 export class Panel {
   // about has title, name, description, verb (of the button) and nothing (what
   // the form says without fields).
@@ -74,8 +71,8 @@ export class Panel {
     if (document.activeElement === document.body) this.run.focus();
   }
 
-  // visiting sends the request, and again after the user has been where the
-  // server wants it.
+  // visiting sends the request, and again after the user has visited what the
+  // server wants visited first.
   async visiting(args, signal) {
     const options = {
       signal, ask: ["form", "url"], onProgress: (p) => this.report(p),
@@ -86,8 +83,8 @@ export class Panel {
       try {
         return await withPopup(this.client, this.notice, signal, send, send);
       } catch (error) {
-        const places = error.rpcCode === visitFirst ? error.rpcData?.elicitations : undefined;
-        if (!Array.isArray(places) || places.length === 0) throw error;
+        if (error.code !== "url_elicitation_required") throw error;
+        const places = error.rpcData.elicitations;
         const requests = Object.fromEntries(places.map((params, i) => [i, { params: { ...params, mode: "url" } }]));
         const answers = await this.asked(requests, { signal });
         if (Object.values(answers).some(({ action }) => action !== "accept")) throw error;
