@@ -5,7 +5,7 @@ REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 # What needs other modules than the library is a module of its own.
 EXAMPLES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
-MODULES  = $(EXAMPLES) internal/openapi internal/e2e internal/sqltest internal/interop
+MODULES  = $(EXAMPLES) internal/openapi internal/e2e internal/sqltest internal/interop internal/interop/mcpgo
 
 # go.work is for building by hand; here each module has the versions of its own go.mod.
 export GOWORK = off
@@ -50,7 +50,7 @@ chaos: ## the long form of the chaos suite (the short form is in `test`); CHAOS=
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance
 
-interop: ## the whole journey against authorization servers of other projects
+interop: ## the library against authorization and MCP servers of other projects
 	@scripts/interop
 
 types: ## types.ts and mcp-oauth.js: type-checked, and run against the Go server

@@ -1,7 +1,8 @@
-// Package interop has the tests against authorization servers of other
-// projects: a user of examples/server connects, authorizes in a browser, calls
-// tools, has the tokens refreshed, allows more, and disconnects. The package has
-// no code of its own.
+// Package interop has the tests against servers of other projects. Authorization
+// servers: a user of examples/server connects, authorizes in a browser, calls
+// tools, has the tokens refreshed, allows more, and disconnects. MCP servers: a
+// session.Manager uses their prompts, resources and completion, and answers what
+// they ask the user, on another replica. The package has no code of its own.
 //
 //	make interop
 //
