@@ -371,7 +371,9 @@ export class MCPOAuth {
           await hints.next(pause); // the host or its store is away for a moment
         } else if (now) {
           if (ended(now)) break;
-          since = now.version ?? "";
+          const { version = "" } = now;
+          if (version === since) await hints.next(pause); // the time is over
+          since = version;
           confirming = now.attempt?.status === "succeeded" ? confirming || 1 : 0;
         } else if (!hinted) {
           if (confirming && ++confirming > CONFIRM_POLLS) break;
@@ -543,8 +545,9 @@ export class MCPOAuth {
     for (let problem; ; ) {
       const inputs = await onInput(requests, { signal, problem });
       try {
-        await this.send("POST", "tool/input", { sessionId, inputId, inputs }, { signal });
-        return;
+        const { required } = await this.send("POST", "tool/input", { sessionId, inputId, inputs }, { signal });
+        if (!required) return;
+        throw new AuthorizationError("authorization_failed", "The server asks for authorization again.", sessionId, required.authUrl);
       } catch (error) {
         if (!(error instanceof MCPOAuthError)) throw error;
         if (error.code === "input_closed") return; // too late: the call goes on without an answer

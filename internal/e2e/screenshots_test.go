@@ -78,14 +78,14 @@ func TestScreenshots(t *testing.T) {
 			p.see("Open asks")
 			p.click("Vegan menu")
 			p.script("named('form', 'Open asks').scrollIntoView({ block: 'center' })")
-			c.shoot(w, p, "question")
+			c.look(w, p, "question")
 			p.click("Decline")
 			p.see("Nothing was booked")
 			p.click("Show the balance")
 			p.click("Run")
 			p.see("Open asks")
 			p.script("named('form', 'Open asks').scrollIntoView({ block: 'center' })")
-			c.shoot(w, p, "question-url")
+			c.look(w, p, "question-url")
 			p.click("Decline")
 			p.see("The bank was not asked")
 			p.click("Prompts")
@@ -95,17 +95,17 @@ func TestScreenshots(t *testing.T) {
 			p.click("Get prompt")
 			p.see("Here is the translation:")
 			p.until("!named('button', 'Cancel')")
-			c.shoot(w, p, "prompt")
+			c.look(w, p, "prompt")
 			p.click("Resources")
 			p.click("A chapter")
 			p.fill("chapter", "safety")
 			p.click("Read")
 			p.see("<b>this is not bold</b>")
 			p.until("!named('button', 'Cancel')")
-			c.shoot(w, p, "resource")
+			c.look(w, p, "resource")
 			p.click("About")
 			p.script("named('h2', 'Open').scrollIntoView()")
-			c.shoot(w, p, "about")
+			c.look(w, p, "about")
 
 			w.callbackPages(p, func(tab *page, name string) {
 				t.Helper()
@@ -146,13 +146,20 @@ func (c camera) point(p *page) {
 		}))
 }
 
+// shoot takes a picture for the docs.
 func (c camera) shoot(w *world, p *page, name string) {
+	p.t.Helper()
+	keepImage(p.t, name+"-"+c.name+".png", c.look(w, p, name))
+}
+
+// look takes a picture.
+func (c camera) look(w *world, p *page, name string) (picture []byte) {
 	p.t.Helper()
 	p.script(tidy)
 	require.LessOrEqual(p.t, eval[int64](p, "return document.documentElement.scrollWidth"), c.width, "%s is wider than the screen", name)
-	picture := get(p, chromedp.CaptureScreenshot())
+	picture = get(p, chromedp.CaptureScreenshot())
 	w.keep(name, picture)
-	keepImage(p.t, name+"-"+c.name+".png", picture)
+	return picture
 }
 
 // keepImage writes a picture for the docs, with 256 colours so that it is small.
