@@ -24,6 +24,7 @@ type asker struct {
 	ask        []string // the parameters of the questions of a call, one after the other
 	standalone bool     // asks on the standalone stream
 	patient    bool     // goes on when it gets no answer to a question
+	burst      bool     // asks all at once, and waits for the last answer
 
 	mu       sync.Mutex
 	next     int
@@ -110,7 +111,7 @@ func (a *asker) call(w http.ResponseWriter, r scriptedRequest) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	_ = http.NewResponseController(w).Flush()
 	replies := []json.RawMessage{}
-	for _, params := range a.ask {
+	for i, params := range a.ask {
 		a.mu.Lock()
 		a.next++
 		id := a.next
@@ -127,7 +128,7 @@ func (a *asker) call(w http.ResponseWriter, r scriptedRequest) {
 		a.mu.Lock()
 		a.sent++
 		a.mu.Unlock()
-		if a.patient {
+		if a.patient || a.burst && i < len(a.ask)-1 {
 			continue
 		}
 		select {

@@ -119,7 +119,7 @@ func TestQuestionsEnd(t *testing.T) {
 			func(t *testing.T, call *running, _ *asker) {
 				require.Equal(t, `[{"action":"cancel"}]`, call.answers(t))
 			}},
-		"the call's time": {func(c *session.Config) { c.Client.CallTimeout = 3 * time.Second }, func(*testing.T, *session.Manager, func()) {},
+		"the call's time": {func(c *session.Config) { c.Client.CallTimeout = 6 * time.Second }, func(*testing.T, *session.Manager, func()) {},
 			func(t *testing.T, call *running, server *asker) {
 				var temporary *oauthclient.TemporaryError
 				require.ErrorAs(t, call.end(t), &temporary)
@@ -167,19 +167,15 @@ func TestQuestionsEndWithTheResult(t *testing.T) {
 // A server that asks without end is asked back no more: its call fails.
 func TestServersThatAskAThousandTimes(t *testing.T) {
 	t.Parallel()
-	for name, patient := range map[string]bool{"one after the other": false, "all at once": true} {
+	for name, burst := range map[string]bool{"one after the other": false, "all at once": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			questions := make([]string, 1000)
 			for i := range questions {
 				questions[i] = form
 			}
-			server := newAsker(t, &asker{ask: questions, patient: patient})
+			server := newAsker(t, &asker{ask: questions, burst: burst})
 			w, a, b, id := scriptedWorld(t, server.scripted, asks, func(c *session.Config) { c.MaxInputsPerCall = 5 })
-			if patient {
-				server.ask = append(server.ask, form)
-				server.patient = false // all but the last
-			}
 			call := startAsking(t.Context(), a, id)
 			for range 5 {
 				require.NoError(t, b.AnswerInput(t.Context(), alice, id, call.input(t).ID, inputs(`{"action":"decline"}`)))
