@@ -19,6 +19,11 @@ var (
 	// outage: another replica may have the record, too.
 	errReadOnly = errors.New("hybridstore: Redis is away, and records from before the outage are read-only")
 
+	// errMaybeCreated is the outcome of a creation that Redis may have got. Other
+	// replicas may have seen the record and removed it by the time this one could
+	// tell Redis of it.
+	errMaybeCreated = errors.New("hybridstore: Redis has gone away during a creation")
+
 	// errBack says that Redis has come back, so that an operation is not done in
 	// memory.
 	errBack = errors.New("redis is back")
@@ -76,6 +81,9 @@ func (s *Store) getAway(key string, now time.Time) (value []byte, expiry time.Ti
 
 // swapAway is Swap while Redis is away. w.Sent says that Redis may have got it.
 func (s *Store) swapAway(key string, w redis.Write, now time.Time) error {
+	if w.Old == nil && w.Sent && !s.cfg.OnlyReplica {
+		return errMaybeCreated
+	}
 	e := s.known(key, now)
 	if e == nil {
 		switch {

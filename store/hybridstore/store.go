@@ -155,8 +155,9 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.
 
 // Swap implements [store.SessionStore]. While Redis is away, a record from before
 // the outage cannot be changed, except by the holder of its lock or with
-// [Config].OnlyReplica. A Swap during which Redis goes away is done in memory,
-// where Redis recognizes its first attempt later, or is an error.
+// [Config].OnlyReplica. A Swap that Redis may or may not have got before it went
+// away is an error, except by the same two: then it is done in memory, and Redis
+// recognizes it later.
 func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry time.Time) error {
 	argument := store.CheckSwap(key, new, expiry)
 	if argument == nil {
@@ -172,7 +173,7 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 	return s.change(ctx, key, func(l *link) error {
 		b := s.begin(key, true)
 		err := l.redis.Swap(ctx, key, w)
-		w.Sent = true
+		w.Sent = w.Sent || !redis.IsNotSent(err)
 		if err != nil || new == nil || !time.Now().Before(expiry) {
 			s.endWrite(b, nil)
 			return err

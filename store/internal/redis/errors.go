@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -29,6 +30,15 @@ var (
 
 	errConnectionLost = errors.New("the connection was lost")
 )
+
+// notSent is the error of an operation that certainly has not reached Redis.
+type notSent struct{ error }
+
+func (e notSent) Unwrap() error { return e.error }
+
+// IsNotSent reports whether err is that of an operation that certainly has not
+// reached Redis, or that Redis has not executed.
+func IsNotSent(err error) bool { return errors.As(err, new(notSent)) }
 
 // IsOutage reports whether err, from any method or from [New], means that Redis
 // could not be reached or did not answer properly in time. It is false if the
@@ -122,7 +132,8 @@ func mayPass(err error) (again, unsure bool) {
 	case errors.Is(err, ErrClosed), errors.Is(err, errUnknownOutcome), errors.Is(err, errForeign):
 		return false, false
 	}
-	return true, true
+	dial := (*net.OpError)(nil)
+	return true, !errors.As(err, &dial) || dial.Op != "dial"
 }
 
 // failure is the error of an operation that was given up. ctx is the caller's,

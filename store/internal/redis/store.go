@@ -283,7 +283,10 @@ func (s *Store) try(ctx context.Context, op string, attempt func(ctx context.Con
 		again, maybe := mayPass(err)
 		unsure = unsure || maybe
 		if !again || !sleep(opCtx, backoff(n, 5*time.Millisecond, 200*time.Millisecond)) {
-			return s.failure(ctx, opCtx, op, err)
+			if err = s.failure(ctx, opCtx, op, err); !unsure {
+				err = notSent{err}
+			}
+			return err
 		}
 	}
 }
