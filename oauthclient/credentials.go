@@ -39,6 +39,10 @@ type Credentials struct {
 	Expiry time.Time
 	// RefreshAfter is when a refresh is due, somewhat ahead of Expiry.
 	RefreshAfter time.Time
+	// RefreshExpiry is the absolute end of the refresh token, which a refresh
+	// moves; zero when the server did not say. A refresh token is tried after it
+	// all the same.
+	RefreshExpiry time.Time
 
 	// Scopes are those granted, or those requested when the server did not
 	// say (RFC 6749 section 5.1).
@@ -76,6 +80,18 @@ func (c Credentials) usable(now time.Time) bool {
 	return !c.AccessToken.IsZero() && (c.Expiry.IsZero() || now.Before(c.Expiry))
 }
 
+// Issued returns when the access token was issued, and with it the present refresh
+// token was issued or used; zero when unknown.
+func (c Credentials) Issued() time.Time { return c.standing.Issued }
+
+// Lost reports whether the authorization server has refused to renew the
+// authorization, and either no access token is left or no refresh token: the user
+// must authorize again, now or when the access token ends. A refresh token that
+// was kept may still succeed later.
+func (c Credentials) Lost() bool {
+	return c.standing.Refusal != "" && (c.AccessToken.IsZero() || c.RefreshToken.IsZero())
+}
+
 // refreshDue reports whether it is time to replace the access token.
 func (c Credentials) refreshDue(now time.Time) bool {
 	return !c.RefreshAfter.IsZero() && !now.Before(c.RefreshAfter)
@@ -110,7 +126,7 @@ func (c Credentials) MarshalBinary() ([]byte, error) {
 	}
 	data, err := json.Marshal(credentialsWire{
 		AccessToken: c.AccessToken.Reveal(), RefreshToken: c.RefreshToken.Reveal(), Replaced: revealAll(c.Replaced), TokenType: c.TokenType, DPoPKey: c.DPoPKey.Reveal(),
-		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, Scopes: c.Scopes, StepUp: c.StepUp,
+		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, RefreshExpiry: c.RefreshExpiry, Scopes: c.Scopes, StepUp: c.StepUp,
 		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
 		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: registration, Connection: connection,
 		Standing: c.standing,
@@ -131,7 +147,7 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 	}
 	*c = Credentials{
 		AccessToken: NewSecret(w.AccessToken), RefreshToken: NewSecret(w.RefreshToken), Replaced: secrets(w.Replaced), TokenType: w.TokenType, DPoPKey: NewSecret(w.DPoPKey),
-		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, Scopes: w.Scopes, StepUp: w.StepUp,
+		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, RefreshExpiry: w.RefreshExpiry, Scopes: w.Scopes, StepUp: w.StepUp,
 		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: registration,
 		standing: w.Standing, unknown: members.Unknown(data, credentialsMembers),
@@ -168,6 +184,7 @@ type credentialsWire struct {
 	DPoPKey             string          `json:"dpop_key,omitempty"`
 	Expiry              time.Time       `json:"expiry,omitzero"`
 	RefreshAfter        time.Time       `json:"refresh_after,omitzero"`
+	RefreshExpiry       time.Time       `json:"refresh_expiry,omitzero"`
 	Scopes              []string        `json:"scopes,omitempty"`
 	StepUp              []string        `json:"step_up,omitempty"`
 	Issuer              string          `json:"issuer,omitempty"`

@@ -102,6 +102,27 @@ func (p *OAuthProvider) refresh(ctx context.Context, stale Credentials, force bo
 	}
 }
 
+// errNothingToRefresh is returned for credentials without a refresh token.
+var errNothingToRefresh = errors.New("oauthclient: there is no refresh token")
+
+// Refresh replaces the tokens although they may not be due, once among all
+// processes, unless the access token is no longer the one in seen. It asks no
+// user. A host calls it for a connection that is not in use, so that its refresh
+// token does not end. Errors: [*TemporaryError], the authorization server's
+// refusal, which [Credentials.Lost] explains, and those of the CredentialStore.
+func (p *OAuthProvider) Refresh(ctx context.Context, seen Credentials) error {
+	if !p.grant.renewable(seen) {
+		return errNothingToRefresh
+	}
+	if err := p.backingOff(seen); err != nil {
+		return err
+	}
+	_, err := p.detached(ctx, "refreshing the access token", seen.AccessToken.fingerprint(), 4, func(ctx context.Context) (any, error) {
+		return p.refreshOnce(ctx, seen, false)
+	})
+	return err
+}
+
 // refreshOnce is the part of refresh that runs once for all callers in this
 // process. A token endpoint that seems to have moved is looked up again.
 func (p *OAuthProvider) refreshOnce(ctx context.Context, stale Credentials, force bool) (Credentials, error) {
@@ -194,7 +215,7 @@ func (p *OAuthProvider) noteFailure(ctx context.Context, c *Credentials, failure
 		c.AccessToken, c.Expiry, c.RefreshAfter = Secret{}, time.Time{}, time.Time{}
 	}
 	if slices.Contains(deadTokenCodes, code) {
-		c.RefreshToken = Secret{}
+		c.RefreshToken, c.RefreshExpiry = Secret{}, time.Time{}
 	}
 	return &refusedError{failure}
 }

@@ -56,7 +56,7 @@ func sampleCredentials() oauthclient.Credentials {
 	now := time.Date(2026, 8, 1, 12, 0, 0, 123456789, time.UTC)
 	return oauthclient.Credentials{
 		AccessToken: oauthclient.NewSecret("access-canary"), RefreshToken: oauthclient.NewSecret("refresh-canary"), Replaced: []oauthclient.Secret{oauthclient.NewSecret("replaced-canary")}, TokenType: "Bearer", DPoPKey: oauthclient.NewSecret("dpop-key-canary"),
-		Expiry: now, RefreshAfter: now.Add(-time.Minute), Scopes: []string{"a", "b"}, StepUp: []string{"", "b"},
+		Expiry: now, RefreshAfter: now.Add(-time.Minute), RefreshExpiry: now.Add(time.Hour), Scopes: []string{"a", "b"}, StepUp: []string{"", "b"},
 		Issuer: "https://as.example", TokenEndpoint: "https://as.example/token", RevocationEndpoint: "https://as.example/revoke",
 		Resource: "https://mcp.example/mcp", ResourceMetadataURL: "https://mcp.example/meta", Registration: sampleRegistration(),
 		Connection: sampleConnection,

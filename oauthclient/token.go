@@ -32,6 +32,7 @@ type tokenResponse struct {
 	accessToken, refreshToken Secret
 	tokenType                 string
 	lifetime                  time.Duration // 0 when unknown
+	refreshLifetime           time.Duration // of the refresh token, 0 when unknown
 	scopes                    []string      // nil when not stated
 }
 
@@ -179,10 +180,25 @@ func parseTokenResponse(body []byte, inner string, proved bool) (*tokenResponse,
 		return nil, errors.New("the token type is not Bearer")
 	}
 	out := &tokenResponse{accessToken: NewSecret(access), refreshToken: NewSecret(r.text("refresh_token")), tokenType: tokenType, scopes: r.scopes("scope")}
-	if seconds := r.number("expires_in"); seconds > 0 {
-		out.lifetime = time.Duration(min(seconds, maxLifetime.Seconds()) * float64(time.Second))
-	}
+	out.lifetime = lifetime(r, "expires_in")
+	out.refreshLifetime = lifetime(r, refreshLifetimeMembers...)
 	return out, nil
+}
+
+// refreshLifetimeMembers hold the seconds that a refresh token lives. No RFC
+// names such a member: the first is that of GitHub, Microsoft and most others, the
+// second that of Keycloak, the third that of Intuit.
+var refreshLifetimeMembers = []string{"refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in"}
+
+// lifetime returns the first of several members that holds a number of seconds,
+// or 0.
+func lifetime(r document, names ...string) time.Duration {
+	for _, name := range names {
+		if seconds := r.number(name); seconds > 0 {
+			return time.Duration(min(seconds, maxLifetime.Seconds()) * float64(time.Second))
+		}
+	}
+	return 0
 }
 
 // check reports whether a token is longer than [Shared.MaxTokenBytes].
@@ -198,7 +214,10 @@ func (t *tokenResponse) check(maxBytes int) error {
 func (t *tokenResponse) apply(c *Credentials, now time.Time, ahead time.Duration, requested []string) {
 	c.AccessToken, c.TokenType = t.accessToken, t.tokenType
 	if !t.refreshToken.IsZero() {
-		c.RefreshToken = t.refreshToken
+		c.RefreshToken, c.RefreshExpiry = t.refreshToken, time.Time{}
+	}
+	if !c.RefreshToken.IsZero() && t.refreshLifetime > 0 {
+		c.RefreshExpiry = now.Add(t.refreshLifetime)
 	}
 	c.Expiry, c.RefreshAfter = time.Time{}, time.Time{}
 	if t.lifetime > 0 {

@@ -68,6 +68,11 @@ type Options struct {
 	ExpiresIn ExpiresInMode
 	// NoRefreshTokens issues access tokens only.
 	NoRefreshTokens bool
+	// RefreshTokenTTL is how long a refresh token lives that is not used; each
+	// token answer states it as refresh_token_expires_in. Defaults to no limit.
+	RefreshTokenTTL time.Duration
+	// OmitRefreshExpiresIn leaves it out of token answers.
+	OmitRefreshExpiresIn bool
 	// NoRotation keeps a refresh token valid after use and leaves
 	// refresh_token out of the answer to a refresh.
 	NoRotation bool

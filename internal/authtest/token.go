@@ -50,6 +50,9 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.writeRefusal(w, refusal)
 		return
 	}
+	if s.opts.RefreshTokenTTL > 0 && !s.opts.OmitRefreshExpiresIn {
+		answer["refresh_token_expires_in"] = int64(s.opts.RefreshTokenTTL / time.Second)
+	}
 	s.bind(answer, client, thumbprint)
 	if s.opts.EditToken != nil {
 		s.opts.EditToken(answer)
@@ -138,6 +141,8 @@ func (s *Server) refreshTokens(client Client, form url.Values) (map[string]any, 
 		return nil, refuse("invalid_grant", "refresh token used before")
 	case t.grant.revoked:
 		return nil, refuse("invalid_grant", "refresh token revoked")
+	case !t.expires.IsZero() && !s.opts.Now().Before(t.expires):
+		return nil, refuse("invalid_grant", "refresh token expired")
 	case resource != "" && t.grant.resource != "" && resource != t.grant.resource:
 		return nil, refuse("invalid_target", "resource differs from the grant")
 	}
@@ -155,6 +160,7 @@ func (s *Server) refreshTokens(client Client, form url.Values) (map[string]any, 
 	}
 	s.counts.Refreshes++
 	t.used = true
+	s.prolong(t)
 	answer := s.issueAccess(t.grant, scopes)
 	if !s.opts.NoRotation {
 		t.rotated = true

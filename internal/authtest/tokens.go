@@ -59,6 +59,7 @@ type accessToken struct {
 
 type refreshToken struct {
 	grant   *grant
+	expires time.Time // zero for never
 	used    bool
 	rotated bool
 	// thumbprint is that of the key that the token is bound to; may be empty.
@@ -82,7 +83,15 @@ func (s *Server) issueAccess(g *grant, scopes []string) map[string]any {
 func (s *Server) issueRefresh(g *grant) string {
 	value := "rt-" + rand.Text()
 	s.refresh[value] = &refreshToken{grant: g}
+	s.prolong(s.refresh[value])
 	return value
+}
+
+// prolong gives a refresh token its whole life. The caller holds the mutex.
+func (s *Server) prolong(t *refreshToken) {
+	if s.opts.RefreshTokenTTL > 0 {
+		t.expires = s.opts.Now().Add(s.opts.RefreshTokenTTL)
+	}
 }
 
 // Verify tells a resource server about an access token, as introspection
@@ -121,7 +130,7 @@ func (s *Server) RefreshTokenValid(token string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.refresh[token]
-	return t != nil && !t.rotated && !t.grant.revoked
+	return t != nil && !t.rotated && !t.grant.revoked && (t.expires.IsZero() || s.opts.Now().Before(t.expires))
 }
 
 // Revoke ends an access token, or, given a refresh token, its whole family.
