@@ -11,7 +11,7 @@ MODULES  = $(EXAMPLES) internal/openapi internal/e2e internal/sqltest internal/i
 export GOWORK = off
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt tidy vuln chaos conformance interop types openapi sql e2e screenshots bench fuzz quickstart readme clean
+.PHONY: help test check fmt tidy vuln chaos keepalive conformance interop types openapi sql e2e screenshots bench fuzz quickstart readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,10 @@ vuln: ## known vulnerabilities in what the library uses
 chaos: ## the long form of the chaos suite (the short form is in `test`); CHAOS=flags
 	@scripts/need cc redis-server
 	MCPOAUTH_CHAOS=long go test -race -count=1 -timeout 20m -v $(CHAOS) ./internal/chaos/...
+
+keepalive: ## a week of 100,000 sessions that are not in use, on ten replicas and Redis; SESSIONS=n
+	@scripts/need redis-server
+	MCPOAUTH_KEEPALIVE=$(or $(SESSIONS),100000) go test -count=1 -timeout 60m -v -run TestCostOfKeepingAlive ./session
 
 conformance: ## the official MCP conformance suite, through two replicas
 	@scripts/conformance

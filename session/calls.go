@@ -88,7 +88,10 @@ func (m *Manager) SetClient(ctx context.Context, caller Caller, sessionID string
 	if !r.creds.Connection.IsZero() {
 		r.Status = StatusConnected
 	}
-	_, err = m.create(ctx, key, r)
+	s, err := m.create(ctx, key, r)
+	if err == nil && m.keepable(s) {
+		m.list(ctx, s)
+	}
 	return err
 }
 
@@ -140,8 +143,11 @@ func (m *Manager) delete(ctx context.Context, s stored) error {
 	err := m.deleteRecord(ctx, s.key, s.Owner)
 	if err != nil {
 		if _, readErr := m.read(ctx, s.key); errors.Is(readErr, ErrNotFound) {
-			return nil
+			err = nil
 		}
+	}
+	if err == nil {
+		m.unlist(ctx, s)
 	}
 	return err
 }
@@ -222,6 +228,9 @@ func (m *Manager) run(ctx context.Context, caller Caller, s stored, fn func(cont
 	defer end()
 	client, err := m.client(caller, s)
 	if err != nil {
+		return err
+	}
+	if s, err = m.withinGrant(ctx, s); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

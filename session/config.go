@@ -35,6 +35,14 @@ type Config struct {
 
 	// TTL is the life of a session after its last use. Defaults to 24 hours.
 	TTL time.Duration
+	// GrantTTL is the life of a user's grant, from the authorization on, whether
+	// the session is in use or not. When it is over, the tokens are revoked, and
+	// the user must authorize again. It does not end grants without a user.
+	// Defaults to no limit but the authorization server's.
+	GrantTTL time.Duration
+	// KeepAlive is for sessions that must outlast a time without use; see
+	// [Manager.KeepAlive].
+	KeepAlive KeepAlive
 	// TouchInterval is the minimum time between two extensions of a session
 	// that is in use. Defaults to 5 minutes, at most a quarter of TTL.
 	TouchInterval time.Duration
@@ -86,6 +94,17 @@ type Config struct {
 	// once per attempt, on the replica that noticed. It must return soon.
 	OnAuthorizationRequired func(ctx context.Context, info Info, required *oauthclient.AuthorizationRequiredError)
 
+	// OnRefreshed, if set, is called after the tokens of a session were replaced
+	// without its user and are stored, on the replica that did that: once per
+	// refresh, or not at all if the replica ends in that moment. It must return
+	// soon.
+	OnRefreshed func(ctx context.Context, info Info)
+	// OnConnectionLost, if set, is called when a connection can no longer go on
+	// without its user, also of a session that is not in use, on the replica that
+	// recorded it: once per loss, or not at all if the replica ends in that moment.
+	// OnRefreshed after it means that the connection is back. It must return soon.
+	OnConnectionLost func(ctx context.Context, info Info, reason LostReason)
+
 	// Logger gets records without secrets. Defaults to none.
 	Logger *slog.Logger
 	// Now is the clock. Defaults to time.Now.
@@ -107,6 +126,9 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.InputWait, 3*time.Minute)
 	setDefault(&c.MaxInputsPerCall, 20)
 	setDefault(&c.MaxInputBytes, 64<<10)
+	setDefault(&c.KeepAlive.RefreshTokenLife, 7*24*time.Hour)
+	setDefault(&c.KeepAlive.RefreshesPerMinute, 600)
+	setDefault(&c.KeepAlive.MaxParallel, 16)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -164,6 +186,10 @@ func (c Config) validate() error {
 		{"MaxAttemptsPerSession", int64(c.MaxAttemptsPerSession)},
 		{"InputTTL", int64(c.InputTTL)}, {"InputWait", int64(c.InputWait)},
 		{"MaxInputsPerCall", int64(c.MaxInputsPerCall)}, {"MaxInputBytes", int64(c.MaxInputBytes)},
+		{"GrantTTL", int64(c.GrantTTL)},
+		{"KeepAlive.RefreshTokenLife", int64(c.KeepAlive.RefreshTokenLife)},
+		{"KeepAlive.RefreshesPerMinute", int64(c.KeepAlive.RefreshesPerMinute)},
+		{"KeepAlive.MaxParallel", int64(c.KeepAlive.MaxParallel)},
 	} {
 		if field.value < 0 {
 			bad(field.name, "must not be negative")

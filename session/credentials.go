@@ -17,12 +17,16 @@ type credentialStore struct {
 	m         *Manager
 	key       string
 	serverURL string
+	idle      bool // an Update is no use of the session
 }
 
 // Load asks the store every time, so that what another replica did counts at
 // once; while the answer is the same bytes, nothing is decrypted.
 func (c credentialStore) Load(ctx context.Context) (oauthclient.Credentials, error) {
 	s, err := c.read(ctx)
+	if err == nil {
+		s, err = c.m.withinGrant(ctx, s)
+	}
 	if err != nil {
 		return oauthclient.Credentials{}, err
 	}
@@ -54,30 +58,39 @@ func (c credentialStore) Update(ctx context.Context, fn func(*oauthclient.Creden
 		return err
 	}
 	defer end()
+	before, after, err := c.update(ctx, fn)
+	if err == nil {
+		c.m.tell(ctx, before, after) // without the lock: the host may remove the session
+	}
+	return err
+}
+
+// update is Update under the lock. It returns the session before and after.
+func (c credentialStore) update(ctx context.Context, fn func(*oauthclient.Credentials) error) (base, after stored, err error) {
 	unlock, err := c.m.lock(ctx, sessionStoreKey(c.key))
 	if err != nil {
-		return err
+		return base, after, err
 	}
 	defer unlock()
-	base, err := c.readClosing(ctx)
-	if err != nil {
-		return err
+	if base, err = c.readClosing(ctx); err != nil {
+		return base, after, err
 	}
 	next := copyCredentials(base.creds)
 	if err := fn(&next); err != nil {
-		return err
+		return base, after, err
 	}
 	// fn may have used up a refresh token: the caller's context must not keep
 	// its result from being saved.
 	ctx, cancel := c.m.detach(ctx)
 	defer cancel()
-	return c.m.retry(ctx, "saving credentials", func() error {
+	err = c.m.retry(ctx, "saving credentials", func() error {
 		now, err := c.readClosing(ctx)
 		if err != nil {
 			return err
 		}
 		if sameCredentials(now.creds, next) {
-			return nil // an earlier try, whose answer was lost
+			after = now // an earlier try, whose answer was lost
+			return nil
 		}
 		if !sameTokens(now.creds, base.creds) {
 			return &StoreError{Op: "saving credentials", Err: errReplaced}
@@ -87,9 +100,11 @@ func (c credentialStore) Update(ctx context.Context, fn func(*oauthclient.Creden
 		if next.Connection.Equal(base.creds.Connection) {
 			changed.creds.Connection = now.creds.Connection
 		}
-		_, err = c.m.write(ctx, now, &changed)
+		c.m.renewed(c.key, &changed, base.creds, c.idle)
+		after, err = c.m.writeUntil(ctx, now, &changed, c.m.lifeAfter(now, !c.idle))
 		return err
 	})
+	return base, after, err
 }
 
 // errReplaced is the failure to save credentials over those of another grant or
@@ -102,20 +117,25 @@ func (c credentialStore) Replace(ctx context.Context, creds oauthclient.Credenti
 	ctx, cancel := c.m.detach(ctx)
 	defer cancel()
 	name := rand.Text()
-	return c.m.retry(ctx, "saving credentials", func() error {
+	var saved stored
+	err := c.m.retry(ctx, "saving credentials", func() error {
 		now, err := c.readClosing(ctx)
 		if err != nil {
 			return err
 		}
-		if now.Grant == name {
+		if saved = now; now.Grant == name {
 			return nil // an earlier try, whose answer was lost; the tokens may have been refreshed since
 		}
 		changed := *now.record
 		changed.creds = creds
-		changed.granted(name)
-		_, err = c.m.write(ctx, now, &changed)
+		changed.granted(name, c.m.cfg.Now().UTC().Round(0))
+		saved, err = c.m.write(ctx, now, &changed)
 		return err
 	})
+	if err == nil && c.m.keepable(saved) {
+		c.m.list(ctx, saved)
+	}
+	return err
 }
 
 // SetConnection changes nothing but the connection data.

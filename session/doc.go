@@ -83,6 +83,10 @@
 // replicas. The new tokens are stored before they are used. An outage of the
 // authorization server, the MCP server or the store costs no credentials.
 //
+// A session that must outlast more than Config.TTL's 24 hours without use needs a
+// longer TTL, and [Config].KeepAlive with [Manager.KeepAlive], so that its refresh
+// token does not end in the meantime.
+//
 // # Concurrency
 //
 // A [Manager] is safe for concurrent use, and so is any number of Managers on

@@ -26,8 +26,10 @@ type Manager struct {
 	life context.Context // ends with Close
 	end  context.CancelFunc
 
-	mu     sync.Mutex // orders work.Add before work.Wait
-	owners turns      // to change an owner's list
+	mu    sync.Mutex // orders work.Add before work.Wait
+	lists turns      // to change a list of sessions
+
+	waiting waiting // for keeping sessions alive
 
 	closed bool
 	work   sync.WaitGroup // what Close waits for
@@ -41,7 +43,8 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, sealer: newSealer(keys), inputs: newInputSealer(keys), cache: newCache(cfg.CacheSize), owners: turns{held: make(map[string]chan struct{})}}
+	m := &Manager{cfg: cfg, sealer: newSealer(keys), inputs: newInputSealer(keys), cache: newCache(cfg.CacheSize), lists: turns{held: make(map[string]chan struct{})}}
+	m.waiting.issuers = make(map[string]time.Time)
 	m.life, m.end = context.WithCancel(context.Background())
 	return m, nil
 }
@@ -103,20 +106,29 @@ func (m *Manager) lookup(ctx context.Context, caller Caller, sessionID string) (
 func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, error) {
 	client := m.cache.client(s.key, s.record)
 	if client == nil {
-		key := s.key // all that the client keeps of s
-		made, err := oauthclient.New(oauthclient.Config{
-			ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
-			Credentials: credentialStore{m, key, s.ServerURL}, Registrations: registrations{m}, Attempts: attempts{m, key},
-			OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
-				m.begun(ctx, key, required)
-			},
-		})
+		made, err := m.newClient(s.key, s.record, false)
 		if err != nil {
-			return nil, fmt.Errorf("session: %w", err)
+			return nil, err
 		}
 		client = m.cache.setClient(s.key, s.record, made)
 	}
 	return client.Bound(hashBinding(caller.Binding)), nil
+}
+
+// newClient makes a client of a session. If it is idle, what changes the
+// credentials is no use of the session.
+func (m *Manager) newClient(key string, r *record, idle bool) (*oauthclient.MCPOAuthClient, error) {
+	client, err := oauthclient.New(oauthclient.Config{
+		ServerURL: r.ServerURL, CallbackURL: r.CallbackURL, Owner: r.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
+		Credentials: credentialStore{m, key, r.ServerURL, idle}, Registrations: registrations{m}, Attempts: attempts{m, key},
+		OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
+			m.begun(ctx, key, required)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	return client, nil
 }
 
 // begun records a new authorization attempt, and calls the host's hook.
@@ -155,6 +167,9 @@ func (m *Manager) touch(ctx context.Context, s stored) {
 	}
 	if err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot extend a session", "session", s.key, "error", err)
+	}
+	if m.unlisted(s) {
+		m.list(ctx, s)
 	}
 }
 

@@ -107,7 +107,7 @@ func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(r *owne
 		return nil
 	}
 	storeKey := ownerStoreKey(owner)
-	end, err := m.owners.take(ctx, storeKey)
+	end, err := m.lists.take(ctx, storeKey)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,8 @@ type record struct {
 	AuthorizationReason oauthclient.Reason `json:"authorization_reason,omitempty"`
 	Grants              int                `json:"grants,omitempty"` // how often the user has authorized
 	Grant               string             `json:"grant,omitempty"`  // a random name of the last of these
+	Granted             time.Time          `json:"granted,omitzero"` // when that was
+	Slot                int64              `json:"slot,omitempty"`   // where it is listed to be kept alive
 
 	Attempts []attemptMark `json:"attempts,omitempty"` // begun since the last grant
 
@@ -104,9 +106,9 @@ func (r *record) sameOwner(owner string) int {
 }
 
 // granted notes that the user has authorized.
-func (r *record) granted(name string) {
+func (r *record) granted(name string, now time.Time) {
 	r.Grants++
-	r.Grant, r.Attempts = name, nil
+	r.Grant, r.Granted, r.Attempts = name, now, nil
 }
 
 // standing is where a session stands.
@@ -180,6 +182,11 @@ var errUnchanged = errors.New("session: nothing to write")
 // after each lost race, and must touch no credentials: those change under a
 // lock, see credentialStore. It returns the record as it now stands.
 func (m *Manager) update(ctx context.Context, key string, fn func(*record) error) (stored, error) {
+	return m.change(ctx, key, true, fn)
+}
+
+// change is update, which counts as use only if used is set.
+func (m *Manager) change(ctx context.Context, key string, used bool, fn func(*record) error) (stored, error) {
 	for {
 		s, err := m.read(ctx, key)
 		if err != nil {
@@ -191,7 +198,7 @@ func (m *Manager) update(ctx context.Context, key string, fn func(*record) error
 		} else if err != nil {
 			return stored{}, err
 		}
-		switch now, err := m.write(ctx, s, &next); {
+		switch now, err := m.writeUntil(ctx, s, &next, m.lifeAfter(s, used)); {
 		case err == nil:
 			return now, nil
 		case !errors.Is(err, store.ErrConflict):
@@ -202,11 +209,25 @@ func (m *Manager) update(ctx context.Context, key string, fn func(*record) error
 
 // write swaps a record in, and remembers it. A write counts as use.
 func (m *Manager) write(ctx context.Context, old stored, r *record) (stored, error) {
+	return m.writeUntil(ctx, old, r, m.lifeAfter(old, true))
+}
+
+// lifeAfter is the expiry of a session after a write. One that is no use keeps
+// what was there: an extension at the same moment may be lost, and is made by the
+// next use.
+func (m *Manager) lifeAfter(old stored, used bool) time.Time {
+	if !used {
+		return old.expiry
+	}
+	return m.cfg.Now().Add(m.cfg.TTL).UTC().Round(0)
+}
+
+// writeUntil is write with an expiry.
+func (m *Manager) writeUntil(ctx context.Context, old stored, r *record, expiry time.Time) (stored, error) {
 	value, err := m.sealer.encode(sessionStoreKey(old.key), r)
 	if err != nil {
 		return stored{}, err
 	}
-	expiry := m.cfg.Now().Add(m.cfg.TTL).UTC().Round(0)
 	if err := m.cfg.Store.Swap(ctx, sessionStoreKey(old.key), old.value, value, expiry); err != nil {
 		return stored{}, err
 	}

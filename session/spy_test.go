@@ -22,12 +22,15 @@ type spy struct {
 	mu     sync.Mutex
 	counts map[string]int // by operation and kind of key, as in "swap session"
 	keys   []string
+	known  map[string]bool // of keys
 	values [][]byte
 	before func(op, key string) error // called before each operation, may block
 	after  func(op, key string) error // called after each successful one
 }
 
-func newSpy(s store.SessionStore) *spy { return &spy{SessionStore: s, counts: make(map[string]int)} }
+func newSpy(s store.SessionStore) *spy {
+	return &spy{SessionStore: s, counts: make(map[string]int), known: make(map[string]bool)}
+}
 
 // set replaces the hooks; nil for none.
 func (s *spy) set(before, after func(op, key string) error) {
@@ -63,8 +66,8 @@ func kindOf(key string) string {
 func (s *spy) enter(op, key string) error {
 	s.mu.Lock()
 	s.counts[op+" "+kindOf(key)]++
-	if !slices.Contains(s.keys, key) {
-		s.keys = append(s.keys, key)
+	if !s.known[key] {
+		s.known[key], s.keys = true, append(s.keys, key)
 	}
 	before := s.before
 	s.mu.Unlock()
