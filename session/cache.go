@@ -31,6 +31,8 @@ type cached struct {
 	status *standing // that could not be written to the record
 
 	extending time.Time // when a call began to extend the session
+
+	described map[string]description // of tools that were called, for Config.ToolFilter
 }
 
 func newCache(limit int) *cache {

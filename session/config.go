@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,6 +72,22 @@ type Config struct {
 	// store for a while. A larger question is refused to the server. Defaults to
 	// 64 KiB.
 	MaxInputBytes int
+
+	// AllowServer, if set, decides whether a caller may use an MCP server: at
+	// connect, before the callback's code is sent, and at each use. serverURL is
+	// spelled as [oauthclient.NormalizeServerURL] does. An error refuses, as a
+	// [*RefusedError]. Sessions can be seen and removed all the same.
+	AllowServer func(ctx context.Context, caller Caller, serverURL string) error
+	// ToolFilter, if set, reports whether a session has a tool. Other tools are
+	// in no list, and calling one is a [*RefusedError], also if the server does
+	// not list it. At a call, the server's description of the tool may be a
+	// minute old, and is listed first if it is older.
+	ToolFilter func(ctx context.Context, info Info, tool *oauthclient.Tool) bool
+	// BeforeCall, if set, is asked before each tool call, with the arguments as
+	// they are sent: an object in which no name occurs twice. An error refuses
+	// the call, as a [*RefusedError]. It may wait for a person to agree, in the
+	// time that the call has.
+	BeforeCall func(ctx context.Context, info Info, tool string, args json.RawMessage) error
 
 	// OnAuthorized, if set, is called after a user has authorized and the
 	// tokens are stored, on the replica that got the callback. A chat back end

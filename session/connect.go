@@ -15,7 +15,7 @@ import (
 // valid, and the user must be sent to the error's AuthURL; every other error
 // leaves no session behind.
 //
-// Other errors: [*InputError], [*LimitError], [*StoreError] and those of
+// Other errors: [*InputError], [*RefusedError], [*LimitError], [*StoreError] and those of
 // [oauthclient.MCPOAuthClient.Connect].
 func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (Info, error) {
 	end, err := m.begin()
@@ -25,6 +25,9 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 	defer end()
 	r, err := m.newRecord(caller, p)
 	if err != nil {
+		return Info{}, err
+	}
+	if err := m.allow(ctx, caller, r.ServerURL); err != nil {
 		return Info{}, err
 	}
 	key, secret, _ := splitID(GenerateSessionID())
@@ -234,7 +237,7 @@ func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionI
 			return stored{}, oauthclient.ErrInvalidCallback
 		}
 	}
-	return s, nil
+	return s, m.allow(ctx, caller, s.ServerURL)
 }
 
 // confirm makes the MCP server answer once with the new tokens, so that
