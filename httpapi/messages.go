@@ -7,8 +7,12 @@ import (
 
 // ConnectRequest is the body of POST auth/connect.
 type ConnectRequest struct {
-	// ServerURL is the MCP endpoint to connect to. Required.
-	ServerURL string `json:"serverUrl"`
+	// SessionID is the session to connect again: members that are left out stay
+	// as they are. Defaults to a new session.
+	SessionID string `json:"sessionId,omitempty"`
+	// ServerURL is the MCP endpoint to connect to. Required for a new session,
+	// and unchangeable then.
+	ServerURL string `json:"serverUrl,omitempty"`
 	// CallbackURL is one of those that Config allows. Defaults to
 	// [Handler.CallbackURL].
 	CallbackURL string `json:"callbackUrl,omitempty"`

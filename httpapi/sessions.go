@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -18,13 +19,13 @@ func (c *call) connect() error {
 	if err := c.decode(&req); err != nil {
 		return err
 	}
-	if err := require("serverUrl", req.ServerURL); err != nil {
-		return err
+	if req.SessionID == "" {
+		if err := require("serverUrl", req.ServerURL); err != nil {
+			return err
+		}
+		req.CallbackURL = cmp.Or(req.CallbackURL, c.h.callbackURL)
 	}
-	if req.CallbackURL == "" {
-		req.CallbackURL = c.h.callbackURL
-	}
-	if req.CallbackURL != c.h.callbackURL && !slices.Contains(c.h.cfg.AllowedCallbackURLs, req.CallbackURL) {
+	if req.CallbackURL != "" && req.CallbackURL != c.h.callbackURL && !slices.Contains(c.h.cfg.AllowedCallbackURLs, req.CallbackURL) {
 		return invalid("callbackUrl is not one that this application allows.")
 	}
 	caller, err := c.caller()
@@ -33,7 +34,7 @@ func (c *call) connect() error {
 	}
 	c.setBinding()
 	info, err := c.h.manager.Connect(c.r.Context(), caller, session.ConnectParams{
-		ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL, FreshRegistration: req.Fresh,
+		SessionID: req.SessionID, ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL, FreshRegistration: req.Fresh,
 	})
 	c.sessionID = info.ID.Reveal()
 	if err != nil {

@@ -5,7 +5,9 @@
  */
 
 export interface ConnectRequest {
-  serverUrl: string;
+  /** A session to connect again; serverUrl may be left out then. */
+  sessionId?: string;
+  serverUrl?: string;
   callbackUrl?: string;
   serverName?: string;
   /** Makes a new client registration, for a user who says that the sign-in page shows an error. */

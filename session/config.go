@@ -34,7 +34,8 @@ type Config struct {
 	// the transport, time limits.
 	Client oauthclient.Shared
 
-	// TTL is the life of a session after its last use. Defaults to 24 hours.
+	// TTL is the life of a session after its last use. A session that was never
+	// connected ends a minute after its last attempt. Defaults to 24 hours.
 	TTL time.Duration
 	// TouchInterval is the minimum time between two extensions of a session
 	// that is in use. Defaults to 5 minutes, at most a quarter of TTL.

@@ -13,7 +13,14 @@ import (
 // Connect creates a session with an MCP server and connects it. With
 // [*oauthclient.AuthorizationRequiredError] the session exists, the Info is
 // valid, and the user must be sent to the error's AuthURL; every other error
-// leaves no session behind.
+// leaves no session behind. A session that its user never authorizes ends a
+// minute after its last attempt.
+//
+// With p.SessionID, Connect connects that session again: it makes the server
+// answer once more, and begins a new authorization if that needs one. Calls in
+// progress go on. The session stays whatever the error is, and the Info is valid
+// unless the error is [ErrNotFound], [*InputError], [*RefusedError] or
+// [*StoreError].
 //
 // Other errors: [*InputError], [*RefusedError], [*LimitError], [*StoreError] and those of
 // [oauthclient.MCPOAuthClient.Connect].
@@ -23,6 +30,9 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 		return Info{}, err
 	}
 	defer end()
+	if p.SessionID != "" {
+		return m.connectAgain(ctx, caller, p)
+	}
 	r, err := m.newRecord(caller, p)
 	if err != nil {
 		return Info{}, err

@@ -138,7 +138,7 @@ func (m *Manager) begun(ctx context.Context, key string, required *oauthclient.A
 // do with it.
 func (m *Manager) touch(ctx context.Context, s stored) {
 	now := m.cfg.Now()
-	if s.expiry.Sub(now) > m.cfg.TTL-m.cfg.TouchInterval {
+	if s.expiry.Sub(now) > m.cfg.TTL-m.cfg.TouchInterval || s.unfinished() {
 		return
 	}
 	if !m.cache.beginExtending(s.key, now) {

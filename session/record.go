@@ -142,7 +142,7 @@ func (m *Manager) info(s stored) Info {
 	return Info{
 		ID: oauthclient.NewSecret(s.key + s.Secret), Key: s.key, ServerURL: s.ServerURL, ServerName: s.ServerName, CallbackURL: s.CallbackURL,
 		Owner: s.Owner, Status: status.status, Reason: status.reason, AuthorizationReason: status.authorization,
-		CreatedAt: s.Created, LastUsed: s.expiry.Add(-m.cfg.TTL).UTC(), ExpiresAt: s.expiry.UTC(),
+		CreatedAt: s.Created, LastUsed: m.lastUsed(s), ExpiresAt: s.expiry.UTC(),
 	}
 }
 
@@ -206,7 +206,7 @@ func (m *Manager) write(ctx context.Context, old stored, r *record) (stored, err
 	if err != nil {
 		return stored{}, err
 	}
-	expiry := m.cfg.Now().Add(m.cfg.TTL).UTC().Round(0)
+	expiry := m.expiry(r)
 	if err := m.cfg.Store.Swap(ctx, sessionStoreKey(old.key), old.value, value, expiry); err != nil {
 		return stored{}, err
 	}
