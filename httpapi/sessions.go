@@ -8,6 +8,7 @@ import (
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
+	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
@@ -35,12 +36,25 @@ func (c *call) connect() error {
 	c.setBinding()
 	info, err := c.h.manager.Connect(c.r.Context(), caller, session.ConnectParams{
 		SessionID: req.SessionID, ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL, FreshRegistration: req.Fresh,
+		Headers: secretHeaders(req.Headers),
 	})
 	c.sessionID = info.ID.Reveal()
 	if err != nil {
 		return err
 	}
 	return c.writeJSON(http.StatusOK, ConnectSuccess{Success: true, SessionID: c.sessionID})
+}
+
+// secretHeaders keeps the difference between no headers and none at all.
+func secretHeaders(headers map[string]string) map[string]oauthclient.Secret {
+	if headers == nil {
+		return nil
+	}
+	secret := make(map[string]oauthclient.Secret, len(headers))
+	for name, value := range headers {
+		secret[name] = oauthclient.NewSecret(value)
+	}
+	return secret
 }
 
 // disconnect ends a session for good. Ending one that is gone already is a 404,

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -22,6 +23,10 @@ func (m *Manager) connectAgain(ctx context.Context, caller Caller, p ConnectPara
 	if p.CallbackURL == "" {
 		p.CallbackURL = s.CallbackURL
 	}
+	keep := p.Headers == nil
+	if keep {
+		p.Headers = m.allowed(s.record)
+	}
 	given, err := m.newRecord(caller, p) // validates
 	if err != nil {
 		return Info{}, err
@@ -30,10 +35,13 @@ func (m *Manager) connectAgain(ctx context.Context, caller Caller, p ConnectPara
 		return Info{}, &InputError{Field: "ServerURL", Reason: "is not the one of this session"}
 	}
 	s, err = m.update(ctx, s.key, func(r *record) error {
-		if r.ServerName == given.ServerName && r.CallbackURL == given.CallbackURL {
+		if keep {
+			given.Headers = r.Headers
+		}
+		if r.ServerName == given.ServerName && r.CallbackURL == given.CallbackURL && maps.Equal(r.Headers, given.Headers) {
 			return errUnchanged
 		}
-		r.ServerName, r.CallbackURL = given.ServerName, given.CallbackURL
+		r.ServerName, r.CallbackURL, r.Headers = given.ServerName, given.CallbackURL, given.Headers
 		return nil
 	})
 	if err != nil {
@@ -41,7 +49,7 @@ func (m *Manager) connectAgain(ctx context.Context, caller Caller, p ConnectPara
 	}
 	m.touch(ctx, s)
 	err = m.use(ctx, caller, s, func(ctx context.Context, client *oauthclient.MCPOAuthClient) error {
-		if p.FreshRegistration {
+		if p.FreshRegistration && !m.keyed(s.record) {
 			if err := client.Provider().Reauthorize(ctx, true); err != nil {
 				return err
 			}

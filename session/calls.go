@@ -231,11 +231,17 @@ func (m *Manager) run(ctx context.Context, caller Caller, s stored, fn func(cont
 		return nil
 	}
 	required, isRequired := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
+	rejected, isRejected := errors.AsType[*oauthclient.CredentialsRejectedError](err)
 	switch {
 	case m.isClosed():
 		return ErrClosed
 	case errors.Is(err, ErrNotFound), errors.Is(err, oauthclient.ErrNotConnected):
 		m.cache.drop(s.key) // removed, or disconnected by the host for good
+	case isRejected:
+		ctx, cancel := m.detach(ctx)
+		defer cancel()
+		m.setStatus(ctx, s, standing{status: StatusFailed, reason: "The server does not accept the key of this connection. Connect again with another one."})
+		return rejected
 	case isRequired:
 		ctx, cancel := m.detach(ctx)
 		defer cancel()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -74,6 +75,22 @@ type Config struct {
 	// 64 KiB.
 	MaxInputBytes int
 
+	// AllowHeaders are the names that ConnectParams.Headers may have, of headers
+	// that are sent beside a token. [oauthclient.CheckHeader] says which cannot be
+	// allowed. Defaults to none.
+	AllowHeaders []string
+	// AllowKeyHeaders are the same for headers that take the place of OAuth, such
+	// as X-Api-Key or Authorization. A session with one of them asks no user to
+	// authorize, and a server that refuses it is an
+	// [*oauthclient.CredentialsRejectedError]. Defaults to none.
+	AllowKeyHeaders []string
+	// HeaderProvider, if set, returns further headers for each request to a
+	// session's server, such as a signed identity of its owner. They replace
+	// headers of ConnectParams that have the same name. Status, Reason and times of
+	// info may be old. It must return soon. An error fails the request, as an
+	// [*oauthclient.HeadersError]. Defaults to none.
+	HeaderProvider func(ctx context.Context, info Info) (http.Header, error)
+
 	// AllowServer, if set, decides whether a caller may use an MCP server: at
 	// connect, before the callback's code is sent, and at each use. serverURL is
 	// spelled as [oauthclient.NormalizeServerURL] does. An error refuses, as a
@@ -132,6 +149,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.AllowHeaders, c.AllowKeyHeaders = canonicalHeaders(c.AllowHeaders), canonicalHeaders(c.AllowKeyHeaders)
 	c.SealKeys = nil // the sealer has its own copy
 	var err error
 	c.Client, err = c.Client.Prepare()
@@ -172,6 +190,16 @@ func (c Config) validate() error {
 	}
 	if _, err := c.Client.Prepare(); err != nil {
 		bad("Client", "%w", err)
+	}
+	for i, name := range c.AllowHeaders {
+		if err := checkHeaderName(name, false); err != nil {
+			bad(fmt.Sprintf("AllowHeaders[%d]", i), "%w", err)
+		}
+	}
+	for i, name := range c.AllowKeyHeaders {
+		if err := checkHeaderName(name, true); err != nil {
+			bad(fmt.Sprintf("AllowKeyHeaders[%d]", i), "%w", err)
+		}
 	}
 	for _, field := range []struct {
 		name  string

@@ -47,7 +47,7 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 		return Info{}, err
 	}
 	err = m.use(ctx, caller, created, func(ctx context.Context, client *oauthclient.MCPOAuthClient) error {
-		if p.FreshRegistration {
+		if p.FreshRegistration && !m.keyed(created.record) {
 			if err := client.Provider().Reauthorize(ctx, true); err != nil {
 				return err
 			}
@@ -101,7 +101,12 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 		return nil, &InputError{Field: "ServerURL", Reason: err.Error()}
 	}
 	p.ServerURL = serverURL
-	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil && (p.CallbackURL != "" || m.cfg.Client.NeedsUser(serverURL)) {
+	headers, err := m.checkHeaders(p.Headers)
+	if err != nil {
+		return nil, err
+	}
+	keyed := m.keyed(&record{Headers: headers})
+	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil && (p.CallbackURL != "" || m.cfg.Client.NeedsUser(serverURL) && !keyed) {
 		return nil, &InputError{Field: "CallbackURL", Reason: err.Error()}
 	}
 	if len(p.ServerURL) > maxURLBytes || len(p.CallbackURL) > maxURLBytes || len(p.ServerName) > maxServerNameBytes {
@@ -112,7 +117,7 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 		p.ServerName = u.Host
 	}
 	return &record{
-		Format: recordFormat, Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL,
+		Format: recordFormat, Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL, Headers: headers,
 		Created: m.cfg.Now().UTC().Round(0), Status: StatusAuthorizing,
 	}, nil
 }

@@ -106,6 +106,7 @@ func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, 
 		key := s.key // all that the client keeps of s
 		made, err := oauthclient.New(oauthclient.Config{
 			ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
+			Headers: m.headers(s), HeadersAuthenticate: m.keyed(s.record),
 			Credentials: credentialStore{m, key, s.ServerURL}, Registrations: registrations{m}, Attempts: attempts{m, key},
 			OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
 				m.begun(ctx, key, required)

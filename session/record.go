@@ -32,15 +32,17 @@ func hash(purpose, value string) string {
 // changes are made to a copy. Its life is the store's: use extends it there, and
 // does not change the record.
 type record struct {
-	Format      int       `json:"format"`
-	Secret      string    `json:"secret"`
-	Owner       string    `json:"owner,omitempty"`
-	ServerURL   string    `json:"server_url"`
-	ServerName  string    `json:"server_name"`
-	CallbackURL string    `json:"callback_url"`
-	Created     time.Time `json:"created"`
-	Status      Status    `json:"status"`
-	Reason      string    `json:"reason,omitempty"`
+	Format      int    `json:"format"`
+	Secret      string `json:"secret"`
+	Owner       string `json:"owner,omitempty"`
+	ServerURL   string `json:"server_url"`
+	ServerName  string `json:"server_name"`
+	CallbackURL string `json:"callback_url"`
+	// Headers are those of the connection, by canonical name.
+	Headers map[string]string `json:"headers,omitempty"`
+	Created time.Time         `json:"created"`
+	Status  Status            `json:"status"`
+	Reason  string            `json:"reason,omitempty"`
 	// AuthorizationReason is why the user must authorize, while the status says
 	// so.
 	AuthorizationReason oauthclient.Reason `json:"authorization_reason,omitempty"`

@@ -64,6 +64,12 @@ type ConnectParams struct {
 	// configuration, never from a request unchecked. Required where a user
 	// authorizes ([oauthclient.Shared.NeedsUser]).
 	CallbackURL string
+	// Headers go to the MCP server with each request: API keys, the ID of a tenant.
+	// Their names are among Config.AllowHeaders and Config.AllowKeyHeaders, and
+	// they have at most 8 KiB. They are stored sealed and returned nowhere. Of a
+	// session that is connected again they replace all headers; nil leaves them as
+	// they are. Defaults to none.
+	Headers map[string]oauthclient.Secret
 	// FreshRegistration asks the user to authorize with a new dynamic client
 	// registration, for a user whose sign-in page shows an error; see
 	// [oauthclient.OAuthProvider.Reauthorize].
