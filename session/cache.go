@@ -35,6 +35,7 @@ type cached struct {
 	extending time.Time // when a call began to extend the session
 
 	described map[string]description // of tools that were called, for Config.ToolFilter
+	renamed   map[string]string      // tools by the name that models have for them
 }
 
 func newCache(limit int) *cache {

@@ -106,6 +106,11 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 	if err != nil {
 		return err
 	}
+	return m.remove(ctx, caller, s)
+}
+
+// remove is RemoveClient for a session that was found.
+func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	client, err := m.client(caller, s)
 	if err != nil {
 		return err

@@ -75,6 +75,10 @@ type Config struct {
 	// 64 KiB.
 	MaxInputBytes int
 
+	// ToolsTimeout bounds [Manager.Tools]. Sessions that have not answered by then
+	// have failed. Defaults to 10 seconds.
+	ToolsTimeout time.Duration
+
 	// AllowHeaders are the names that ConnectParams.Headers may have, of headers
 	// that are sent beside a token. [oauthclient.CheckHeader] says which cannot be
 	// allowed. Defaults to none.
@@ -142,6 +146,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.InputWait, 3*time.Minute)
 	setDefault(&c.MaxInputsPerCall, 20)
 	setDefault(&c.MaxInputBytes, 64<<10)
+	setDefault(&c.ToolsTimeout, 10*time.Second)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -210,6 +215,7 @@ func (c Config) validate() error {
 		{"MaxAttemptsPerSession", int64(c.MaxAttemptsPerSession)},
 		{"InputTTL", int64(c.InputTTL)}, {"InputWait", int64(c.InputWait)},
 		{"MaxInputsPerCall", int64(c.MaxInputsPerCall)}, {"MaxInputBytes", int64(c.MaxInputBytes)},
+		{"ToolsTimeout", int64(c.ToolsTimeout)},
 	} {
 		if field.value < 0 {
 			bad(field.name, "must not be negative")

@@ -10,3 +10,6 @@ func (s sealer) Seal(storeKey string, plaintext []byte) ([]byte, error) {
 
 // Open is open.
 func (s sealer) Open(storeKey string, value []byte) ([]byte, error) { return s.open(storeKey, value) }
+
+// ToolName returns the name that models have for a session's tool.
+func ToolName(key, tool string) string { return toolName(key, tool) }
