@@ -87,7 +87,7 @@ func (p *OAuthProvider) addHeaders(req *http.Request) (values []string, err erro
 	for name, given := range headers {
 		canonical := http.CanonicalHeaderKey(name)
 		if canonical == headerAuthorization && !p.cfg.HeadersAuthenticate {
-			return nil, &HeadersError{Err: errors.New("Authorization needs HeadersAuthenticate")}
+			return nil, &HeadersError{Err: errors.New("the header Authorization needs HeadersAuthenticate")}
 		}
 		for _, value := range given {
 			if err := CheckHeader(name, value); err != nil {
