@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 )
@@ -339,7 +339,7 @@ func TestHeaderProvider(t *testing.T) {
 func TestHeadersAreNotShown(t *testing.T) {
 	t.Parallel()
 	w, g := newWorld(t, authtest.Options{}, mcptest.Options{}), newGate(t, "Authorization", "Bearer "+apiKey)
-	var log lockedBuffer
+	var log testlog.Buffer
 	m := w.manager(t, allowKeys, func(c *session.Config) {
 		c.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
@@ -370,22 +370,4 @@ func TestHeadersAreNotShown(t *testing.T) {
 	require.NotContains(t, strings.Join(shown, "\n"), apiKey)
 	require.NotContains(t, log.String(), apiKey)
 	require.Contains(t, log.String(), "[redacted]")
-}
-
-// lockedBuffer is a log that several goroutines write to.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
