@@ -36,8 +36,10 @@ type Config struct {
 	AllowedCallbackURLs []string
 
 	// TrustedOrigins are origins, such as "https://www.example.com", whose
-	// pages may send POSTs, beside the host's own and PublicURL's. They also
-	// hear the callback page's message to its opener. Defaults to none.
+	// pages may send requests with credentials and read the answers, beside the
+	// host's own and PublicURL's: the Handler answers preflights and sets the
+	// headers of CORS for them, and for no other origin. They also hear the
+	// callback page's message to its opener. Defaults to none.
 	TrustedOrigins []string
 
 	// Identify returns the host's ID of the signed-in user, which owns the

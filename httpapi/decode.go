@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -209,10 +210,14 @@ func toolArgs(raw json.RawMessage) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// querySession takes the session ID from the query. In a GET that changes
-// nothing it is as safe there as the host's access log is private; see
-// "Security" in the package documentation.
+// querySession takes the session ID from the header Mcpoauth-Session, or from the
+// query. In a GET that changes nothing it is as safe there as the host's access
+// log is private; see "Security" in the package documentation.
 func (c *call) querySession() error {
-	c.sessionID = c.r.URL.Query().Get("sessionId")
+	inQuery, inHeader := c.r.URL.Query().Get("sessionId"), c.r.Header.Get(sessionHeader)
+	if inQuery != "" && inHeader != "" && inQuery != inHeader {
+		return invalid("sessionId and the header " + sessionHeader + " name two sessions.")
+	}
+	c.sessionID = cmp.Or(inHeader, inQuery)
 	return require("sessionId", c.sessionID)
 }

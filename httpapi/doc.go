@@ -85,10 +85,9 @@
 // site.
 //
 // The host's other middleware applies as always; only two things need a
-// thought. Compression must flush with the events. And a CORS policy is needed
-// where the front end has another origin than PublicURL, together with
-// Config.TrustedOrigins and credentials allowed, so that the browser keeps the
-// binding cookie.
+// thought. Compression must flush with the events. And a front end at another
+// origin than PublicURL belongs into Config.TrustedOrigins: the Handler sets the
+// headers of CORS for it, and the host's middleware must not set them again.
 //
 // # Concurrency
 //
@@ -134,9 +133,8 @@
 // Another owner's session is answered exactly like one that does not exist, byte
 // for byte, and whatever is wrong with a callback has one answer too.
 // Without Identify a session ID is a bearer secret: keep it as you would keep
-// a login. Two routes have it in their query, as the front ends that this API
-// is made for expect; no query is ever logged here, and a host should not log
-// these either.
+// a login. GETs take it in the header Mcpoauth-Session, or in their query; no
+// query is ever logged here, and a host should not log these either.
 //
 // What is sent has no detail that is not the caller's to know; the log has it,
 // under the ID that the client finds in X-Request-Id. Neither has secrets.

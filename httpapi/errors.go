@@ -29,6 +29,8 @@ const (
 	CodeCrossOrigin          = "cross_origin"             // 403: sent by another site's page
 	CodeInsufficientScope    = "insufficient_scope"       // 403: the user's account lacks a permission
 	CodeServerRefused        = "server_refused"           // 403: the MCP server does not allow it
+	CodeRefusedByHost        = "refused_by_host"          // 403: this application does not allow the server or the call
+	CodeCredentialsRejected  = "credentials_rejected"     // 403: the MCP server does not accept the key of the connection
 	CodeNotFound             = "not_found"                // 404: no such route
 	CodeSessionNotFound      = "session_not_found"        // 404: no such session, or another owner's
 	CodeInputClosed          = "input_closed"             // 409: the question waits for no answer any more
@@ -133,6 +135,13 @@ const retrySoon = 5 * time.Second
 // sessionFailure maps the errors of package session and of the request's own
 // context.
 func sessionFailure(err error, _ bool) *failure {
+	if refused, ok := errors.AsType[*session.RefusedError](err); ok {
+		f := &failure{status: http.StatusForbidden, code: CodeRefusedByHost, text: "This application does not allow this."}
+		if refused.Text != "" {
+			f.text = refused.Text
+		}
+		return f
+	}
 	if input, ok := errors.AsType[*session.InputError](err); ok {
 		return invalid(jsonField(input.Field) + " " + input.Reason + ".")
 	}
@@ -182,7 +191,12 @@ func authorizationFailure(err error, onCallback bool) *failure {
 		}
 		return f
 	}
-	if _, ok := errors.AsType[*oauthclient.AssertionError](err); ok {
+	if _, ok := errors.AsType[*oauthclient.CredentialsRejectedError](err); ok {
+		return &failure{status: http.StatusForbidden, code: CodeCredentialsRejected, text: "The server does not accept the key of this connection. Connect again with another one."}
+	}
+	_, assertion := errors.AsType[*oauthclient.AssertionError](err)
+	_, headers := errors.AsType[*oauthclient.HeadersError](err)
+	if assertion || headers {
 		return &failure{status: http.StatusBadGateway, code: CodeAuthorizationFailed, text: "This application could not prove who you are. Sign in again."}
 	}
 	if _, ok := errors.AsType[*oauthclient.RegistrationRequiredError](err); ok {
@@ -331,5 +345,5 @@ func rpcText(message string) string {
 
 // jsonField names fields of [session.ConnectParams] as requests do.
 func jsonField(field string) string {
-	return strings.NewReplacer("ServerURL", "serverUrl", "CallbackURL", "callbackUrl", "ServerName", "serverName").Replace(field)
+	return strings.NewReplacer("ServerURL", "serverUrl", "CallbackURL", "callbackUrl", "ServerName", "serverName", "args", "toolArgs", "Headers", "headers").Replace(field)
 }

@@ -196,7 +196,7 @@ func newCallbackWorld(t testing.TB) *callbackWorld {
 	t.Helper()
 	w := &callbackWorld{out: new(outside)}
 	cfg := session.Config{Store: memstore.New(memstore.Config{})}
-	cfg.Client.Transport = w.out
+	cfg.Client.Transport, cfg.Client.InsecureTransport = w.out, true
 	manager, err := session.New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, manager.Close()) })

@@ -278,8 +278,13 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	header := w.Header()
 	maps.Copy(header, protections)
 	header["X-Request-Id"] = []string{c.requestID}
+	trusted := h.allowOrigin(header, r)
 	if e.caller != nothing && !h.ownHost(r) {
 		c.fail(errHost)
+		return
+	}
+	if trusted && isPreflight(r) && e.methods != nil {
+		preflight(w, r, e.methods)
 		return
 	}
 	if e.methods != nil && !slices.Contains(e.methods, r.Method) {

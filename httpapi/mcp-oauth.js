@@ -27,6 +27,8 @@
  *   2^53; JSON.parse
  * @property {string} [binding] for a page on another site than the API's, where its cookie does not arrive: a random
  *   text as newBinding makes it, the same until the authorization is finished; see finish
+ * @property {Record<string, string> | (() => Record<string, string> | Promise<Record<string, string>>)} [headers] for every
+ *   request, such as the Authorization that shows a host at another site who its user is
  * @property {boolean} [eagerPopup] open the popup before the request is sent, while the browser still knows
  *   that the user clicked; for connect and callTool called directly in a click handler
  *
@@ -151,14 +153,16 @@ export class MCPOAuth {
    * A server that has forgotten this application shows an error on its sign-in
    * page and tells nobody else. Let the user say so, give the connect up by its
    * signal, and connect again with fresh.
-   * @param {string} serverUrl
-   * @param {CallOptions & { serverName?: string, fresh?: boolean, callbackUrl?: string }} [options]
+   * With a sessionId, it connects that session again, and serverUrl may be
+   * undefined. The headers, such as an API key, are for the MCP server.
+   * @param {string | undefined} serverUrl
+   * @param {CallOptions & { serverName?: string, fresh?: boolean, callbackUrl?: string, sessionId?: string, headers?: Record<string, string> }} [options]
    * @returns {Promise<{ sessionId: string }>}
    */
   connect(serverUrl, options = {}) {
-    const { serverName, fresh, callbackUrl } = options;
+    const { serverName, fresh, callbackUrl, sessionId, headers } = options;
     return this.withPopup(options, async (popup) => {
-      const { result, required } = await this.send("POST", "auth/connect", { serverUrl, serverName, fresh, callbackUrl }, options);
+      const { result, required } = await this.send("POST", "auth/connect", { serverUrl, serverName, fresh, callbackUrl, sessionId, headers }, options);
       if (required) await this.authorize(required, popup, options);
       return { sessionId: (required ?? result).sessionId };
     });
@@ -474,9 +478,17 @@ export class MCPOAuth {
     const headers = { Accept: events ? "text/event-stream, application/json" : "application/json" };
     if (body) headers["Content-Type"] = "application/json";
     if (this.options.binding) headers["Mcpoauth-Binding"] = this.options.binding;
+    const url = new URL(this.baseUrl + path);
+    const sessionId = url.searchParams.get("sessionId");
+    if (sessionId) {
+      headers["Mcpoauth-Session"] = sessionId; // not in the URL, which access logs have
+      url.searchParams.delete("sessionId");
+    }
+    const more = this.options.headers;
+    Object.assign(headers, typeof more === "function" ? await more() : more);
     let response, stream, outcome, answer;
     try {
-      response = await fetch(this.baseUrl + path, { method, headers, body: JSON.stringify(body), signal, credentials: "include", cache: "no-store" });
+      response = await fetch(url, { method, headers, body: JSON.stringify(body), signal, credentials: "include", cache: "no-store" });
       stream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
       [outcome, answer] = stream
         ? await this.events(response, /** @type {any} */ (body).sessionId, options)

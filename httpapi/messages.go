@@ -2,22 +2,37 @@ package httpapi
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
 // ConnectRequest is the body of POST auth/connect.
 type ConnectRequest struct {
-	// ServerURL is the MCP endpoint to connect to. Required.
-	ServerURL string `json:"serverUrl"`
+	// SessionID is the session to connect again: members that are left out stay
+	// as they are. Defaults to a new session.
+	SessionID string `json:"sessionId,omitempty"`
+	// ServerURL is the MCP endpoint to connect to. Required for a new session,
+	// and unchangeable then.
+	ServerURL string `json:"serverUrl,omitempty"`
 	// CallbackURL is one of those that Config allows. Defaults to
 	// [Handler.CallbackURL].
 	CallbackURL string `json:"callbackUrl,omitempty"`
 	// ServerName is a name for people. Defaults to the host of ServerURL.
 	ServerName string `json:"serverName,omitempty"`
+	// Headers go to the MCP server with each request: API keys, the ID of a tenant.
+	// The host allows their names in session.Config. They are stored sealed and
+	// returned nowhere. Of a session that is connected again they replace all
+	// headers, and {} removes them. Defaults to none.
+	Headers map[string]string `json:"headers,omitzero"`
 	// Fresh makes a new client registration, for a user who says that the
 	// sign-in page shows an error: many authorization servers show a forgotten
 	// client only there. A registration is replaced once in 10 minutes at most.
 	Fresh bool `json:"fresh,omitempty"`
+}
+
+// Format implements [fmt.Formatter], because of Headers.
+func (r ConnectRequest) Format(f fmt.State, _ rune) {
+	_, _ = f.Write([]byte("httpapi.ConnectRequest"))
 }
 
 // ConnectSuccess says that the session is connected.

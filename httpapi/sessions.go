@@ -1,12 +1,14 @@
 package httpapi
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"slices"
 
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
 
+	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
@@ -18,13 +20,13 @@ func (c *call) connect() error {
 	if err := c.decode(&req); err != nil {
 		return err
 	}
-	if err := require("serverUrl", req.ServerURL); err != nil {
-		return err
+	if req.SessionID == "" {
+		if err := require("serverUrl", req.ServerURL); err != nil {
+			return err
+		}
+		req.CallbackURL = cmp.Or(req.CallbackURL, c.h.callbackURL)
 	}
-	if req.CallbackURL == "" {
-		req.CallbackURL = c.h.callbackURL
-	}
-	if req.CallbackURL != c.h.callbackURL && !slices.Contains(c.h.cfg.AllowedCallbackURLs, req.CallbackURL) {
+	if req.CallbackURL != "" && req.CallbackURL != c.h.callbackURL && !slices.Contains(c.h.cfg.AllowedCallbackURLs, req.CallbackURL) {
 		return invalid("callbackUrl is not one that this application allows.")
 	}
 	caller, err := c.caller()
@@ -33,13 +35,26 @@ func (c *call) connect() error {
 	}
 	c.setBinding()
 	info, err := c.h.manager.Connect(c.r.Context(), caller, session.ConnectParams{
-		ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL, FreshRegistration: req.Fresh,
+		SessionID: req.SessionID, ServerURL: req.ServerURL, ServerName: req.ServerName, CallbackURL: req.CallbackURL, FreshRegistration: req.Fresh,
+		Headers: secretHeaders(req.Headers),
 	})
 	c.sessionID = info.ID.Reveal()
 	if err != nil {
 		return err
 	}
 	return c.writeJSON(http.StatusOK, ConnectSuccess{Success: true, SessionID: c.sessionID})
+}
+
+// secretHeaders keeps the difference between no headers and none at all.
+func secretHeaders(headers map[string]string) map[string]oauthclient.Secret {
+	if headers == nil {
+		return nil
+	}
+	secret := make(map[string]oauthclient.Secret, len(headers))
+	for name, value := range headers {
+		secret[name] = oauthclient.NewSecret(value)
+	}
+	return secret
 }
 
 // disconnect ends a session for good. Ending one that is gone already is a 404,

@@ -18,11 +18,13 @@ func TestConnect(t *testing.T) {
 	f := &fake{info: session.Info{ID: oauthclient.NewSecret("ID")}}
 	h, _ := newFake(t, f, func(c *httpapi.Config) { c.AllowedCallbackURLs = []string{"https://other.example/cb"} })
 	for body, want := range map[string]session.ConnectParams{
-		`{"serverUrl":"https://m.example/mcp"}`:                                                                             {ServerURL: "https://m.example/mcp", CallbackURL: h.CallbackURL()},
-		`{"serverUrl":"u","serverName":"n","callbackUrl":"","unknown":{"a":[1]}}`:                                           {ServerURL: "u", ServerName: "n", CallbackURL: h.CallbackURL()},
-		`{"serverUrl":"u","callbackUrl":"https://app.example/api/mcp/auth/callback"}`:                                       {ServerURL: "u", CallbackURL: h.CallbackURL()},
-		` {"serverUrl":"u","callbackUrl":"https://other.example/cb"} ` + "\n":                                               {ServerURL: "u", CallbackURL: "https://other.example/cb"},
-		`{"serverUrl":"u","CallbackURL":null,"owner":"mallory","binding":"x","freshRegistration":true,"sessionId":"other"}`: {ServerURL: "u", CallbackURL: h.CallbackURL()},
+		`{"serverUrl":"https://m.example/mcp"}`:                                                                           {ServerURL: "https://m.example/mcp", CallbackURL: h.CallbackURL()},
+		`{"serverUrl":"u","serverName":"n","callbackUrl":"","unknown":{"a":[1]}}`:                                         {ServerURL: "u", ServerName: "n", CallbackURL: h.CallbackURL()},
+		`{"serverUrl":"u","callbackUrl":"https://app.example/api/mcp/auth/callback"}`:                                     {ServerURL: "u", CallbackURL: h.CallbackURL()},
+		` {"serverUrl":"u","callbackUrl":"https://other.example/cb"} ` + "\n":                                             {ServerURL: "u", CallbackURL: "https://other.example/cb"},
+		`{"serverUrl":"u","CallbackURL":null,"owner":"mallory","binding":"x","freshRegistration":true,"session":"other"}`: {ServerURL: "u", CallbackURL: h.CallbackURL()},
+		`{"sessionId":"S"}`: {SessionID: "S"},
+		`{"sessionId":"S","serverUrl":"u","callbackUrl":"https://other.example/cb","fresh":true}`: {SessionID: "S", ServerURL: "u", CallbackURL: "https://other.example/cb", FreshRegistration: true},
 	} {
 		w := request(t, h, "POST", pathConnect, body)
 		require.Equal(t, 200, w.Code, w.Body)

@@ -5,9 +5,13 @@
  */
 
 export interface ConnectRequest {
-  serverUrl: string;
+  /** A session to connect again; serverUrl may be left out then. */
+  sessionId?: string;
+  serverUrl?: string;
   callbackUrl?: string;
   serverName?: string;
+  /** For the MCP server, such as an API key: names that the host allows. With sessionId they replace all; {} removes them. */
+  headers?: Record<string, string>;
   /** Makes a new client registration, for a user who says that the sign-in page shows an error. */
   fresh?: boolean;
 }

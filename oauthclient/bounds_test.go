@@ -174,7 +174,7 @@ func TestRequestTimeoutIsForOneRequest(t *testing.T) {
 		const timeout = 4 * time.Second
 		c, err := oauthclient.New(oauthclient.Config{
 			ServerURL: "https://mcp.example/mcp", CallbackURL: callbackURL,
-			Shared: oauthclient.Shared{Transport: dripping{}, RequestTimeout: timeout},
+			Shared: oauthclient.Shared{Transport: dripping{}, InsecureTransport: true, RequestTimeout: timeout},
 		})
 		require.NoError(t, err)
 		began := time.Now()

@@ -1,7 +1,6 @@
 package oauthclient
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func (c *MCPOAuthClient) doAsking(ctx context.Context, name string, op *wire.Op,
 				continue
 			}
 		}
-		return c.answerError(ctx, name, err)
+		return c.answerError(ctx, name, err, client.HTTP.Transport.(*transport).sentValues())
 	}
 }
 
@@ -86,34 +85,33 @@ func (c *MCPOAuthClient) newAskingOp(asking Asking) *wire.Op {
 }
 
 // answerError is callError for an error of which a log should have what the
-// server said.
-func (c *MCPOAuthClient) answerError(ctx context.Context, name string, err error) error {
+// server said. sent are the values of the connection's headers.
+func (c *MCPOAuthClient) answerError(ctx context.Context, name string, err error, sent []string) error {
 	said, ok := errors.AsType[*wire.StatusError](err)
-	err = c.withoutToken(ctx, callError(ctx, name, err))
+	err = c.withoutSecrets(ctx, callError(ctx, name, err), sent)
 	if ok && said.Text != "" {
 		text := &jsonrpc.Error{Message: said.Text}
 		c.cfg.Logger.WarnContext(ctx, "mcpoauth: the MCP server refused a request",
-			"server", withoutQuery(c.cfg.ServerURL), "operation", name, "status", said.Status, "said", c.withoutToken(ctx, text).(*jsonrpc.Error).Message)
+			"server", withoutQuery(c.cfg.ServerURL), "operation", name, "status", said.Status, "said", c.withoutSecrets(ctx, text, sent).(*jsonrpc.Error).Message)
 	}
 	return err
 }
 
-// withoutToken takes the access token out of what the server says of a failure,
-// because errors are logged and shown.
-func (c *MCPOAuthClient) withoutToken(ctx context.Context, err error) error {
+// withoutSecrets takes the access token and the values of headers out of what the
+// server says of a failure.
+func (c *MCPOAuthClient) withoutSecrets(ctx context.Context, err error, sent []string) error {
 	rpc, ok := errors.AsType[*jsonrpc.Error](err)
 	if !ok {
 		return err
 	}
-	creds, loadErr := c.provider.load(context.WithoutCancel(ctx))
-	if loadErr != nil || creds.AccessToken.IsZero() {
+	secrets := secretParts(sent)
+	if creds, loadErr := c.provider.load(context.WithoutCancel(ctx)); loadErr == nil && !creds.AccessToken.IsZero() {
+		secrets = append(secrets, creds.AccessToken.Reveal())
+	}
+	if len(secrets) == 0 {
 		return err
 	}
-	token := creds.AccessToken.Reveal()
-	return &jsonrpc.Error{
-		Code: rpc.Code, Message: strings.ReplaceAll(rpc.Message, token, redacted),
-		Data: bytes.ReplaceAll(rpc.Data, []byte(token), []byte(redacted)),
-	}
+	return redactRPC(rpc, secrets)
 }
 
 // callError turns an error of the wire into one of this package, the server's
@@ -139,6 +137,8 @@ func callError(ctx context.Context, name string, err error) error {
 		return fmt.Errorf("oauthclient: %s: %w", name, ErrForbiddenAddress)
 	case errors.Is(err, ErrNotConnected):
 		return ErrNotConnected
+	case errors.Is(err, ErrNoToken):
+		return ErrNoToken
 	case errors.Is(err, context.DeadlineExceeded):
 		return &TemporaryError{Op: name, Timeout: true}
 	case errors.Is(err, wire.ErrTooLarge):
@@ -167,7 +167,7 @@ func ownError(err error) error {
 	for _, find := range []func(error) error{
 		as[*AuthorizationRequiredError], as[*TemporaryError], as[*StorageError], as[*InsufficientScopeError], as[*TokenRejectedError], as[*AssertionError],
 		as[*AuthorizationError], as[*RegistrationRequiredError], as[*DiscoveryError], as[*ServerError],
-		as[*ResponseLimitError], as[*InputRequiredError], as[*jsonrpc.Error],
+		as[*CredentialsRejectedError], as[*HeadersError], as[*ResponseLimitError], as[*InputRequiredError], as[*jsonrpc.Error],
 	} {
 		if own := find(err); own != nil {
 			return own

@@ -66,7 +66,11 @@ func (p *OAuthProvider) askChallenge(ctx context.Context) challenge {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
-	resp, err := (&http.Client{Transport: p.cfg.Transport, CheckRedirect: p.cfg.mcpRedirects}).Do(req)
+	var resp *http.Response
+	sent, err := p.addHeaders(req)
+	if err == nil {
+		resp, err = (&http.Client{Transport: p.cfg.Transport, CheckRedirect: p.cfg.mcpRedirects}).Do(req)
+	}
 	if err != nil {
 		p.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP server was not asked for its challenge", "error", errorText(err))
 		return challenge{}
@@ -75,6 +79,7 @@ func (p *OAuthProvider) askChallenge(ctx context.Context) challenge {
 	if resp.StatusCode != http.StatusUnauthorized {
 		return challenge{}
 	}
+	redactChallenge(resp.Header, sent)
 	return parseChallenge(resp.Header)
 }
 

@@ -128,6 +128,23 @@ func (c *MCPOAuthClient) Connect(ctx context.Context) error {
 	return callError(ctx, "connecting to the MCP server", err)
 }
 
+// Reconnect is Connect for a connection that may exist already: the client
+// forgets what it agreed on with the server, and agrees anew. The MCP session of
+// older revisions is not ended, because calls in progress use it.
+func (c *MCPOAuthClient) Reconnect(ctx context.Context) error {
+	creds, err := c.provider.load(ctx)
+	if err != nil {
+		return err
+	}
+	if connection := c.full(creds.Connection); !connection.IsZero() {
+		if err := c.drop(ctx, connection); err != nil {
+			return err
+		}
+		c.read.Store(nil)
+	}
+	return c.Connect(ctx)
+}
+
 // FinishAuth completes an authorization with what the authorization server
 // sent the browser back with; see [OAuthProvider.FinishAuth] for its errors.
 // It does not connect. After Disconnect it returns [ErrNotConnected].

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -18,12 +19,22 @@ type Config struct {
 
 	// CallbackURL is the redirect URI (RFC 6749 section 3.1.2): absolute,
 	// without a fragment; https, http on loopback, or a private-use scheme.
-	// Required, unless a [Grant] does without a browser.
+	// Required, unless a [Grant] or HeadersAuthenticate does without a browser.
 	CallbackURL string
 
 	// Owner names the user of the connection to [EnterpriseManaged]. Defaults to
 	// none.
 	Owner string
+
+	// Headers, if set, returns headers for each request to the MCP server, such as
+	// an API key, the ID of a tenant or a signed identity. They go to the origin of
+	// ServerURL only, and into no error or log. [CheckHeader] says which cannot be
+	// sent. It must return soon; an error fails the request as a [*HeadersError].
+	Headers func(ctx context.Context) (http.Header, error)
+	// HeadersAuthenticate says that Headers take the place of OAuth. They may then
+	// have an Authorization header, no user is asked to authorize, and a server
+	// that refuses them is a [*CredentialsRejectedError]. Defaults to false.
+	HeadersAuthenticate bool
 
 	// OnRedirect, if set, is called once per authorization attempt with the
 	// URL to open in the user's browser, before the error that carries it is
@@ -59,6 +70,8 @@ type config struct {
 	id                      string // tells the connections of one shared apart
 	ServerURL, CallbackURL  string
 	Owner                   string
+	Headers                 func(context.Context) (http.Header, error)
+	HeadersAuthenticate     bool
 	OnRedirect              func(authURL string)
 	OnAuthorizationRequired func(context.Context, *AuthorizationRequiredError)
 	Credentials             CredentialStore
@@ -78,7 +91,7 @@ func (c Config) complete() (*config, error) {
 		return nil, err
 	}
 	out := &config{
-		shared: shared, id: strconv.FormatUint(shared.connections.Add(1), 36), ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, Owner: c.Owner, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
+		shared: shared, id: strconv.FormatUint(shared.connections.Add(1), 36), ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, Owner: c.Owner, Headers: c.Headers, HeadersAuthenticate: c.HeadersAuthenticate, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
 		Credentials: c.Credentials, Registrations: c.Registrations, Attempts: c.Attempts, Logger: c.Logger, Now: c.Now,
 	}
 	if out.Now == nil {
@@ -108,7 +121,10 @@ func (c Config) validate() error {
 		}
 	}
 	bad("ServerURL", CheckServerURL(c.ServerURL))
-	if c.CallbackURL != "" || c.NeedsUser(c.ServerURL) {
+	if c.HeadersAuthenticate && c.Headers == nil {
+		bad("HeadersAuthenticate", errors.New("needs Headers"))
+	}
+	if c.CallbackURL != "" || c.NeedsUser(c.ServerURL) && !c.HeadersAuthenticate {
 		bad("CallbackURL", CheckCallbackURL(c.CallbackURL))
 	}
 	if c.GrantFor != nil && CheckServerURL(c.ServerURL) == nil {

@@ -143,7 +143,7 @@ func TestConfigIsCopied(t *testing.T) {
 func TestHTTPClientWithoutTransport(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	c := w.connected(func(cfg *oauthclient.Config) { cfg.Transport = http.DefaultTransport })
+	c := w.connected(func(cfg *oauthclient.Config) { cfg.Transport, cfg.InsecureTransport = http.DefaultTransport, true })
 	require.NoError(t, w.call(c))
 }
 

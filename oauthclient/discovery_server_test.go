@@ -271,7 +271,7 @@ func TestDiscovery_EndpointsAreHTTPS(t *testing.T) {
 			t.Run(endpoint+" "+host, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, authtest.Options{EditMetadata: func(doc map[string]any) { doc[endpoint] = "http://" + host + "/x" }}, mcptest.Options{})
-				c := w.client(func(cfg *oauthclient.Config) { cfg.Transport = http.DefaultTransport })
+				c := w.client(func(cfg *oauthclient.Config) { cfg.Transport, cfg.InsecureTransport = http.DefaultTransport, true })
 				var discovery *oauthclient.DiscoveryError
 				require.ErrorAs(t, c.Connect(t.Context()), &discovery)
 				require.Equal(t, endpoint+" is not an https URL", discovery.Reason)

@@ -66,7 +66,7 @@ func (a *answerer) provider(tb testing.TB, now time.Time) (*oauthclient.OAuthPro
 	tb.Helper()
 	creds := oauthclient.NewMemoryCredentialStore(oauthclient.Credentials{})
 	p, err := oauthclient.NewOAuthProvider(oauthclient.Config{
-		ServerURL: fuzzServer, CallbackURL: callbackURL, Shared: oauthclient.Shared{Transport: a}, Credentials: creds, Now: func() time.Time { return now },
+		ServerURL: fuzzServer, CallbackURL: callbackURL, Shared: oauthclient.Shared{Transport: a, InsecureTransport: true}, Credentials: creds, Now: func() time.Time { return now },
 	})
 	require.NoError(tb, err)
 	return p, creds

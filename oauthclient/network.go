@@ -1,8 +1,12 @@
 package oauthclient
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/internal/netguard"
@@ -19,11 +23,29 @@ type NetworkPolicy struct {
 	// for MCP servers inside a company. Https is still required, and
 	// AllowPorts still holds.
 	AllowNetworks []netip.Prefix
+	// DenyNetworks are networks that are not reached, also if they are public or
+	// allowed otherwise.
+	DenyNetworks []netip.Prefix
 	// AllowPorts are the ports to be reached, so that nobody can use the host
 	// to see which ports of other machines are open. Defaults to 443 and 8443.
 	AllowPorts []uint16
 	// AllowAnyPort allows every port. Defaults to false.
 	AllowAnyPort bool
+
+	// RootCAs verify the certificates of servers. Add to [x509.SystemCertPool] for
+	// a company's own authority. Defaults to the system's.
+	RootCAs *x509.CertPool
+	// ClientCertificate, if set, returns the certificate that shows a server who
+	// the host is (mutual TLS), or nil. It is called when a connection to a server
+	// that asks for one is made, with the host of the URL in lower case. A server
+	// learns from a certificate who the host is: return one to known servers only.
+	// An https TrustedProxy that asks for a certificate gets the server's.
+	ClientCertificate func(host string) *tls.Certificate
+	// TrustedProxy is an http or https proxy for all requests but those to
+	// loopback. The proxy is trusted to check where names lead, because only the
+	// proxy looks them up: this policy then holds for what a URL shows by itself.
+	// The proxy may be at any address. Defaults to none.
+	TrustedProxy *url.URL
 
 	// DialTimeout bounds establishing a connection, and then its TLS
 	// handshake. Zero or less: defaults to 10 seconds.
@@ -44,7 +66,8 @@ type NetworkPolicy struct {
 // on every connection it makes: the address is checked when it is dialed,
 // after name resolution and for every redirect, so neither DNS rebinding nor
 // an odd spelling of an address gets around it. Proxies from the environment
-// are not used, because behind one the address could not be checked.
+// are not used, because behind one the address could not be checked; see
+// TrustedProxy.
 //
 // A refused request fails with [ErrForbiddenAddress]. The policy also holds for
 // authorization endpoints, which only the user's browser visits, as far as a
@@ -53,7 +76,8 @@ type NetworkPolicy struct {
 // A request that got no answer for a second or more and was then given up
 // leaves its connection in doubt: later requests to that server use another.
 //
-// Share one among all clients; it keeps idle connections to many hosts.
+// Share one among all clients; it keeps idle connections to many hosts. A mistake
+// in policy is an error of [New], and of every request.
 func NewTransport(policy NetworkPolicy) http.RoundTripper {
 	return netguard.New(netguard.Policy(policy), netguard.Names{})
 }
@@ -61,3 +85,18 @@ func NewTransport(policy NetworkPolicy) http.RoundTripper {
 // ErrForbiddenAddress is in the chain of errors about a server, or a URL that a
 // server announced, which the [NetworkPolicy] does not allow to be reached.
 var ErrForbiddenAddress = netguard.ErrForbidden
+
+// errUnguarded is a transport without a network policy.
+var errUnguarded = errors.New("has no NetworkPolicy: a transport around that of NewTransport needs a method Unwrap() http.RoundTripper, and one of the host's own InsecureTransport")
+
+// checkTransport returns why a transport must not carry requests.
+func (s Shared) checkTransport() error {
+	if s.Transport == nil || s.InsecureTransport {
+		return nil
+	}
+	guarded := netguard.Find(s.Transport)
+	if guarded == nil {
+		return errUnguarded
+	}
+	return guarded.Mistakes()
+}

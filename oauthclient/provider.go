@@ -55,7 +55,7 @@ func newOAuthProvider(cfg *config) *OAuthProvider {
 	if own := cfg.PolicyFor(cfg.ServerURL).clone(); !reflect.ValueOf(own).IsZero() {
 		policy = &own
 	}
-	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: policy, grant: cfg.grantFor(cfg.ServerURL)}}
+	return &OAuthProvider{providerCore: &providerCore{cfg: cfg, policy: policy, grant: cfg.grant()}}
 }
 
 // Format implements [fmt.Formatter]. A provider in use cannot be printed field
@@ -186,6 +186,9 @@ func (p *OAuthProvider) fresh(ctx context.Context, read *Credentials) (creds Cre
 		creds = *read
 	} else if creds, err = p.load(ctx); err != nil {
 		return Credentials{}, err
+	}
+	if p.cfg.HeadersAuthenticate {
+		return creds.withoutTokens(), nil
 	}
 	now := p.cfg.Now()
 	_, lost := p.boundTo(creds) // then the user is asked: no token is sent or refreshed without a proof

@@ -53,7 +53,7 @@ func TestRefresh_WaitForTheLockDoesNotShortenTheTokenRequest(t *testing.T) {
 		})
 		p, err := oauthclient.NewOAuthProvider(oauthclient.Config{
 			ServerURL: "https://mcp.example/mcp", CallbackURL: callbackURL, Credentials: slowLock{store, 29 * time.Second},
-			Shared: oauthclient.Shared{Transport: slowTokenEndpoint{14 * time.Second}, RequestTimeout: 15 * time.Second},
+			Shared: oauthclient.Shared{Transport: slowTokenEndpoint{14 * time.Second}, InsecureTransport: true, RequestTimeout: 15 * time.Second},
 		})
 		require.NoError(t, err)
 		token, err := p.Token(t.Context())
@@ -74,7 +74,7 @@ func TestRefresh_RequestTimeoutCountsFromTheRequest(t *testing.T) {
 			Credentials: slowLock{oauthclient.NewMemoryCredentialStore(oauthclient.Credentials{
 				RefreshToken: oauthclient.NewSecret("first"), Issuer: "https://as.example", TokenEndpoint: "https://as.example/token",
 			}), 5 * time.Second},
-			Shared: oauthclient.Shared{Transport: slowTokenEndpoint{time.Hour}, RequestTimeout: 15 * time.Second},
+			Shared: oauthclient.Shared{Transport: slowTokenEndpoint{time.Hour}, InsecureTransport: true, RequestTimeout: 15 * time.Second},
 		})
 		require.NoError(t, err)
 		began := time.Now()

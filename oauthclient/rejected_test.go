@@ -67,6 +67,7 @@ func TestRejected_TokensThatOthersRenew(t *testing.T) {
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	c := w.connected(func(cfg *oauthclient.Config) {
 		left := 2
+		cfg.InsecureTransport = true
 		cfg.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
 			resp, err := w.http.Transport.RoundTrip(req)
 			if err == nil && resp.StatusCode == http.StatusUnauthorized && req.Header.Get("Authorization") != "" && left > 0 {

@@ -68,9 +68,13 @@ type Shared struct {
 	// share one share connections. Defaults to a new [NewTransport] with the
 	// zero [NetworkPolicy], which reaches public addresses over https only. A
 	// transport that a host puts around that one needs a method Unwrap()
-	// [http.RoundTripper]. Without it, the policy does not hold for the URL that
-	// the user's browser visits: the authorization endpoint.
+	// [http.RoundTripper], so that the policy also holds for what only the user's
+	// browser visits.
 	Transport http.RoundTripper
+	// InsecureTransport accepts a Transport that is not, or does not lead to, one
+	// of NewTransport: the host has its own checks of where servers of a user's
+	// choice lead. Defaults to false.
+	InsecureTransport bool
 
 	// ClientInfo is the client's name and version, for MCP servers. Defaults to
 	// the name "mcpoauth" and version "1".
@@ -240,6 +244,9 @@ func (s Shared) validate() error {
 		if u, err := url.Parse(s.ClientMetadataURL); err != nil || u.Scheme != "https" || u.Host == "" || u.Path == "" || u.Path == "/" || u.User != nil || u.Fragment != "" {
 			bad("ClientMetadataURL", "must be an https URL with a path")
 		}
+	}
+	if err := s.checkTransport(); err != nil {
+		bad("Transport", "%v", err)
 	}
 	if s.Grant != nil {
 		if err := s.Grant.validate(); err != nil {

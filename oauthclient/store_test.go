@@ -215,7 +215,7 @@ func TestMemoryAttemptsAreBounded(t *testing.T) {
 	t.Parallel()
 	now := newClock()
 	c, err := oauthclient.New(oauthclient.Config{
-		ServerURL: "https://mcp.example", CallbackURL: callbackURL, Now: now.Now, Shared: oauthclient.Shared{Transport: cannedServers{},
+		ServerURL: "https://mcp.example", CallbackURL: callbackURL, Now: now.Now, Shared: oauthclient.Shared{Transport: cannedServers{}, InsecureTransport: true,
 			PreregisteredClients: []oauthclient.PreregisteredClient{{Issuer: "https://as.example", ClientID: "c"}},
 		}})
 	require.NoError(t, err)

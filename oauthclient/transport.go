@@ -14,6 +14,15 @@ type transport struct {
 	core     *core
 	provider *OAuthProvider
 	read     atomic.Pointer[Credentials] // just read from the store, for the first request; may be nil
+	sent     atomic.Pointer[[]string]    // the values of the connection's headers, as sent last
+}
+
+// sentValues returns the values of the headers that were sent last.
+func (t *transport) sentValues() []string {
+	if sent := t.sent.Load(); sent != nil {
+		return *sent
+	}
+	return nil
 }
 
 // maxRenewals bounds how often one request is sent again with another token.
@@ -42,6 +51,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp, err := t.send(req, creds)
 		if err != nil {
 			return nil, err
+		}
+		refused := resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden
+		if refused && t.provider.cfg.HeadersAuthenticate {
+			drain(resp)
+			return nil, &CredentialsRejectedError{StatusCode: resp.StatusCode}
 		}
 		switch resp.StatusCode {
 		case http.StatusUnauthorized:
@@ -79,6 +93,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // send sends a request with a token and cookies, and once more with a nonce if
 // the server asks for one (RFC 9449 section 9): that is no refusal of the token.
 func (t *transport) send(req *http.Request, creds Credentials) (*http.Response, error) {
+	if t.provider.cfg.HeadersAuthenticate {
+		creds = creds.withoutTokens()
+	}
 	key, err := t.provider.boundTo(creds)
 	if err != nil {
 		return nil, err
@@ -122,12 +139,20 @@ func (t *transport) sendOnce(req *http.Request, creds Credentials, key *proofKey
 	if err := t.provider.authorizeRequest(out, creds.AccessToken, key, nonce); err != nil {
 		return nil, err
 	}
+	sent, err := t.provider.addHeaders(out)
+	if err != nil {
+		return nil, err
+	}
+	if len(sent) > 0 {
+		t.sent.Store(&sent)
+	}
 	connection := t.core.full(creds.Connection)
 	t.core.cookies.send(out, connection)
 	resp, err := t.provider.cfg.Transport.RoundTrip(out)
 	if err != nil {
 		return nil, networkError("reaching the MCP server", err)
 	}
+	redactChallenge(resp.Header, sent)
 	t.core.cookies.receive(resp, connection, t.provider.cfg.Now())
 	return resp, nil
 }

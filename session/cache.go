@@ -3,6 +3,7 @@ package session
 import (
 	"container/list"
 	"hash/maphash"
+	"maps"
 	"sync"
 	"time"
 
@@ -28,9 +29,13 @@ type cached struct {
 	value  uint64  // the hash of the stored bytes of record
 	record *record // as last seen; nil if only status is known
 	client *oauthclient.MCPOAuthClient
-	status *standing // that could not be written to the record
+	sends  map[string]string // the headers that client sends
+	status *standing         // that could not be written to the record
 
 	extending time.Time // when a call began to extend the session
+
+	described map[string]description // of tools that were called, for Config.ToolFilter
+	renamed   map[string]string      // tools by the name that models have for them
 }
 
 func newCache(limit int) *cache {
@@ -82,7 +87,7 @@ func (c *cache) saw(key string, value []byte, r *record) {
 // client returns the client of a session, if it serves the record.
 func (c *cache) client(key string, r *record) (client *oauthclient.MCPOAuthClient) {
 	c.with(key, false, func(entry *cached) {
-		if entry.client != nil && entry.client.ServerURL() == r.ServerURL && entry.client.CallbackURL() == r.CallbackURL {
+		if entry.client != nil && entry.client.ServerURL() == r.ServerURL && entry.client.CallbackURL() == r.CallbackURL && maps.Equal(entry.sends, r.Headers) {
 			client = entry.client
 		}
 	})
@@ -95,7 +100,7 @@ func (c *cache) setClient(key string, r *record, made *oauthclient.MCPOAuthClien
 	if other := c.client(key, r); other != nil {
 		return other
 	}
-	c.with(key, true, func(entry *cached) { entry.client = made })
+	c.with(key, true, func(entry *cached) { entry.client, entry.sends = made, r.Headers })
 	return made
 }
 

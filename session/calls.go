@@ -20,24 +20,23 @@ func (m *Manager) ListTools(ctx context.Context, caller Caller, sessionID string
 		tools, err = client.ListTools(ctx)
 		return err
 	})
-	return tools, err
+	if err != nil {
+		return nil, err
+	}
+	return m.filter(ctx, caller, sessionID, tools)
 }
 
 // CallTool calls a tool of the session's server; see
 // [oauthclient.MCPOAuthClient.CallTool]. Errors beside those: [ErrNotFound],
-// [*StoreError].
+// [*RefusedError], [*StoreError].
 func (m *Manager) CallTool(ctx context.Context, caller Caller, sessionID, name string, args any) (*oauthclient.CallToolResult, error) {
 	return m.CallToolProgress(ctx, caller, sessionID, name, args, nil)
 }
 
 // CallToolProgress is CallTool with progress; see
 // [oauthclient.MCPOAuthClient.CallToolProgress].
-func (m *Manager) CallToolProgress(ctx context.Context, caller Caller, sessionID, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (result *oauthclient.CallToolResult, err error) {
-	err = m.with(ctx, caller, sessionID, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
-		result, err = client.CallToolProgress(ctx, name, args, onProgress)
-		return err
-	})
-	return result, err
+func (m *Manager) CallToolProgress(ctx context.Context, caller Caller, sessionID, name string, args any, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error) {
+	return m.CallToolAsking(ctx, caller, sessionID, name, args, Ask{}, onProgress)
 }
 
 // Status describes a session without touching its server.
@@ -51,10 +50,11 @@ func (m *Manager) Status(ctx context.Context, caller Caller, sessionID string) (
 
 // GetClient returns the client of a session, for what the Manager has no method
 // for. It works at once, on every replica and after a restart, and shares
-// credentials and connection data with all replicas. To end a session use
-// [Manager.RemoveClient], not the client's Disconnect.
+// credentials and connection data with all replicas. Of the host's policy it is
+// under AllowServer, as of now. To end a session use [Manager.RemoveClient], not
+// the client's Disconnect.
 func (m *Manager) GetClient(ctx context.Context, caller Caller, sessionID string) (*oauthclient.MCPOAuthClient, error) {
-	s, err := m.lookup(ctx, caller, sessionID)
+	s, err := m.usable(ctx, caller, sessionID)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +109,11 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 	if err != nil {
 		return err
 	}
+	return m.remove(ctx, caller, s)
+}
+
+// remove is RemoveClient for a session that was found.
+func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	client, err := m.client(caller, s)
 	if err != nil {
 		return err
@@ -159,7 +164,7 @@ func (m *Manager) delete(ctx context.Context, s stored) error {
 // with [oauthclient.ErrTokenBound] where tokens are bound to a key. ctx bounds all
 // its calls.
 func (m *Manager) TokenSource(ctx context.Context, caller Caller, sessionID string) (oauth2.TokenSource, error) {
-	if _, err := m.lookup(ctx, caller, sessionID); err != nil {
+	if _, err := m.usable(ctx, caller, sessionID); err != nil {
 		return nil, err
 	}
 	return tokenSource{m, ctx, caller, sessionID}, nil
@@ -173,7 +178,7 @@ type tokenSource struct {
 }
 
 func (t tokenSource) Token() (token *oauth2.Token, err error) {
-	s, err := t.m.lookup(t.ctx, t.caller, t.sessionID)
+	s, err := t.m.usable(t.ctx, t.caller, t.sessionID)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +203,7 @@ func renewable(reason oauthclient.Reason) bool {
 
 // with runs fn on a caller's session.
 func (m *Manager) with(ctx context.Context, caller Caller, sessionID string, fn func(context.Context, *oauthclient.MCPOAuthClient) error) error {
-	s, err := m.lookup(ctx, caller, sessionID)
+	s, err := m.usable(ctx, caller, sessionID)
 	if err != nil {
 		return err
 	}
@@ -240,11 +245,17 @@ func (m *Manager) run(ctx context.Context, caller Caller, s stored, fn func(cont
 		return nil
 	}
 	required, isRequired := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
+	rejected, isRejected := errors.AsType[*oauthclient.CredentialsRejectedError](err)
 	switch {
 	case m.isClosed():
 		return ErrClosed
 	case errors.Is(err, ErrNotFound), errors.Is(err, oauthclient.ErrNotConnected):
 		m.cache.drop(s.key) // removed, or disconnected by the host for good
+	case isRejected:
+		ctx, cancel := m.detach(ctx)
+		defer cancel()
+		m.setStatus(ctx, s, standing{status: StatusFailed, reason: "The server does not accept the key of this connection. Connect again with another one."})
+		return rejected
 	case isRequired:
 		ctx, cancel := m.detach(ctx)
 		defer cancel()

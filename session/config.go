@@ -2,9 +2,11 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -33,7 +35,8 @@ type Config struct {
 	// the transport, time limits.
 	Client oauthclient.Shared
 
-	// TTL is the life of a session after its last use. Defaults to 24 hours.
+	// TTL is the life of a session after its last use. A session that was never
+	// connected ends a minute after its last attempt. Defaults to 24 hours.
 	TTL time.Duration
 	// GrantTTL is the life of a user's grant, from the authorization on, whether
 	// the session is in use or not. When it is over, the tokens are revoked, and
@@ -79,6 +82,42 @@ type Config struct {
 	// store for a while. A larger question is refused to the server. Defaults to
 	// 64 KiB.
 	MaxInputBytes int
+
+	// ToolsTimeout bounds [Manager.Tools]. Sessions that have not answered by then
+	// have failed. Defaults to 10 seconds.
+	ToolsTimeout time.Duration
+
+	// AllowHeaders are the names that ConnectParams.Headers may have, of headers
+	// that are sent beside a token. [oauthclient.CheckHeader] says which cannot be
+	// allowed. Defaults to none.
+	AllowHeaders []string
+	// AllowKeyHeaders are the same for headers that take the place of OAuth, such
+	// as X-Api-Key or Authorization. A session with one of them asks no user to
+	// authorize, and a server that refuses it is an
+	// [*oauthclient.CredentialsRejectedError]. Defaults to none.
+	AllowKeyHeaders []string
+	// HeaderProvider, if set, returns further headers for each request to a
+	// session's server, such as a signed identity of its owner. They replace
+	// headers of ConnectParams that have the same name. Status, Reason and times of
+	// info may be old. It must return soon. An error fails the request, as an
+	// [*oauthclient.HeadersError]. Defaults to none.
+	HeaderProvider func(ctx context.Context, info Info) (http.Header, error)
+
+	// AllowServer, if set, decides whether a caller may use an MCP server: at
+	// connect, before the callback's code is sent, and at each use. serverURL is
+	// spelled as [oauthclient.NormalizeServerURL] does. An error refuses, as a
+	// [*RefusedError]. Sessions can be seen and removed all the same.
+	AllowServer func(ctx context.Context, caller Caller, serverURL string) error
+	// ToolFilter, if set, reports whether a session has a tool. Other tools are
+	// in no list, and calling one is a [*RefusedError], also if the server does
+	// not list it. At a call, the server's description of the tool may be a
+	// minute old, and is listed first if it is older.
+	ToolFilter func(ctx context.Context, info Info, tool *oauthclient.Tool) bool
+	// BeforeCall, if set, is asked before each tool call, with the arguments as
+	// they are sent: an object in which no name occurs twice. An error refuses
+	// the call, as a [*RefusedError]. It may wait for a person to agree, in the
+	// time that the call has.
+	BeforeCall func(ctx context.Context, info Info, tool string, args json.RawMessage) error
 
 	// OnAuthorized, if set, is called after a user has authorized and the
 	// tokens are stored, on the replica that got the callback. A chat back end
@@ -129,6 +168,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.KeepAlive.RefreshTokenLife, 7*24*time.Hour)
 	setDefault(&c.KeepAlive.RefreshesPerMinute, 600)
 	setDefault(&c.KeepAlive.MaxParallel, 16)
+	setDefault(&c.ToolsTimeout, 10*time.Second)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -136,6 +176,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.AllowHeaders, c.AllowKeyHeaders = canonicalHeaders(c.AllowHeaders), canonicalHeaders(c.AllowKeyHeaders)
 	c.SealKeys = nil // the sealer has its own copy
 	var err error
 	c.Client, err = c.Client.Prepare()
@@ -177,6 +218,16 @@ func (c Config) validate() error {
 	if _, err := c.Client.Prepare(); err != nil {
 		bad("Client", "%w", err)
 	}
+	for i, name := range c.AllowHeaders {
+		if err := checkHeaderName(name, false); err != nil {
+			bad(fmt.Sprintf("AllowHeaders[%d]", i), "%w", err)
+		}
+	}
+	for i, name := range c.AllowKeyHeaders {
+		if err := checkHeaderName(name, true); err != nil {
+			bad(fmt.Sprintf("AllowKeyHeaders[%d]", i), "%w", err)
+		}
+	}
 	for _, field := range []struct {
 		name  string
 		value int64
@@ -190,6 +241,7 @@ func (c Config) validate() error {
 		{"KeepAlive.RefreshTokenLife", int64(c.KeepAlive.RefreshTokenLife)},
 		{"KeepAlive.RefreshesPerMinute", int64(c.KeepAlive.RefreshesPerMinute)},
 		{"KeepAlive.MaxParallel", int64(c.KeepAlive.MaxParallel)},
+		{"ToolsTimeout", int64(c.ToolsTimeout)},
 	} {
 		if field.value < 0 {
 			bad(field.name, "must not be negative")

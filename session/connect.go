@@ -13,9 +13,16 @@ import (
 // Connect creates a session with an MCP server and connects it. With
 // [*oauthclient.AuthorizationRequiredError] the session exists, the Info is
 // valid, and the user must be sent to the error's AuthURL; every other error
-// leaves no session behind.
+// leaves no session behind. A session that its user never authorizes ends a
+// minute after its last attempt.
 //
-// Other errors: [*InputError], [*LimitError], [*StoreError] and those of
+// With p.SessionID, Connect connects that session again: it makes the server
+// answer once more, and begins a new authorization if that needs one. Calls in
+// progress go on. The session stays whatever the error is, and the Info is valid
+// unless the error is [ErrNotFound], [*InputError], [*RefusedError] or
+// [*StoreError].
+//
+// Other errors: [*InputError], [*RefusedError], [*LimitError], [*StoreError] and those of
 // [oauthclient.MCPOAuthClient.Connect].
 func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (Info, error) {
 	end, err := m.begin()
@@ -23,8 +30,14 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 		return Info{}, err
 	}
 	defer end()
+	if p.SessionID != "" {
+		return m.connectAgain(ctx, caller, p)
+	}
 	r, err := m.newRecord(caller, p)
 	if err != nil {
+		return Info{}, err
+	}
+	if err := m.allow(ctx, caller, r.ServerURL); err != nil {
 		return Info{}, err
 	}
 	key, secret, _ := splitID(GenerateSessionID())
@@ -34,7 +47,7 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 		return Info{}, err
 	}
 	err = m.use(ctx, caller, created, func(ctx context.Context, client *oauthclient.MCPOAuthClient) error {
-		if p.FreshRegistration {
+		if p.FreshRegistration && !m.keyed(created.record) {
 			if err := client.Provider().Reauthorize(ctx, true); err != nil {
 				return err
 			}
@@ -88,7 +101,12 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 		return nil, &InputError{Field: "ServerURL", Reason: err.Error()}
 	}
 	p.ServerURL = serverURL
-	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil && (p.CallbackURL != "" || m.cfg.Client.NeedsUser(serverURL)) {
+	headers, err := m.checkHeaders(p.Headers)
+	if err != nil {
+		return nil, err
+	}
+	keyed := m.keyed(&record{Headers: headers})
+	if err := oauthclient.CheckCallbackURL(p.CallbackURL); err != nil && (p.CallbackURL != "" || m.cfg.Client.NeedsUser(serverURL) && !keyed) {
 		return nil, &InputError{Field: "CallbackURL", Reason: err.Error()}
 	}
 	if len(p.ServerURL) > maxURLBytes || len(p.CallbackURL) > maxURLBytes || len(p.ServerName) > maxServerNameBytes {
@@ -99,7 +117,7 @@ func (m *Manager) newRecord(caller Caller, p ConnectParams) (*record, error) {
 		p.ServerName = u.Host
 	}
 	return &record{
-		Format: recordFormat, Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL,
+		Format: recordFormat, Owner: caller.Owner, ServerURL: p.ServerURL, ServerName: p.ServerName, CallbackURL: p.CallbackURL, Headers: headers,
 		Created: m.cfg.Now().UTC().Round(0), Status: StatusAuthorizing,
 	}, nil
 }
@@ -234,7 +252,7 @@ func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionI
 			return stored{}, oauthclient.ErrInvalidCallback
 		}
 	}
-	return s, nil
+	return s, m.allow(ctx, caller, s.ServerURL)
 }
 
 // confirm makes the MCP server answer once with the new tokens, so that

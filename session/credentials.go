@@ -101,7 +101,7 @@ func (c credentialStore) update(ctx context.Context, fn func(*oauthclient.Creden
 			changed.creds.Connection = now.creds.Connection
 		}
 		c.m.renewed(c.key, &changed, base.creds, c.idle)
-		after, err = c.m.writeUntil(ctx, now, &changed, c.m.lifeAfter(now, !c.idle))
+		after, err = c.m.writeUntil(ctx, now, &changed, c.m.lifeAfter(now, &changed, !c.idle))
 		return err
 	})
 	return base, after, err

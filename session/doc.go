@@ -87,6 +87,14 @@
 // longer TTL, and [Config].KeepAlive with [Manager.KeepAlive], so that its refresh
 // token does not end in the meantime.
 //
+// # What the host decides
+//
+// [Config].AllowServer, ToolFilter and BeforeCall say which servers and tools a
+// user has, and hold at the call. AllowHeaders and AllowKeyHeaders let users give
+// API keys with [ConnectParams].Headers; HeaderProvider adds the host's own.
+// [Manager.Tools] lists the tools of all of a user's sessions for a model, and
+// [Manager.RemoveOwner] ends everything of a user.
+//
 // # Concurrency
 //
 // A [Manager] is safe for concurrent use, and so is any number of Managers on

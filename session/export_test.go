@@ -22,3 +22,6 @@ func (m *Manager) BucketSize(storeKey string, value []byte) (int, error) {
 	err := m.sealer.decode(storeKey, value, &b)
 	return len(b.Sessions), err
 }
+
+// ToolName returns the name that models have for a session's tool.
+func ToolName(key, tool string) string { return toolName(key, tool) }

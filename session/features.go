@@ -27,9 +27,13 @@ func (m *Manager) ListResourceTemplates(ctx context.Context, caller Caller, sess
 
 // ListPage returns one page of a list; an empty cursor asks for the first.
 func (m *Manager) ListPage(ctx context.Context, caller Caller, sessionID string, list oauthclient.List, cursor string) (oauthclient.Page, error) {
-	return ask(ctx, m, caller, sessionID, func(client *oauthclient.MCPOAuthClient, ctx context.Context) (oauthclient.Page, error) {
+	page, err := ask(ctx, m, caller, sessionID, func(client *oauthclient.MCPOAuthClient, ctx context.Context) (oauthclient.Page, error) {
 		return client.ListPage(ctx, list, cursor)
 	})
+	if err != nil || list != oauthclient.ListTools {
+		return page, err
+	}
+	return m.filterPage(ctx, caller, sessionID, page)
 }
 
 // GetPrompt returns a prompt with its arguments filled in.
@@ -57,7 +61,7 @@ func (m *Manager) Complete(ctx context.Context, caller Caller, sessionID string,
 // Server returns what the session's server said of itself. It asks the server
 // only if there is no connection yet.
 func (m *Manager) Server(ctx context.Context, caller Caller, sessionID string) (d oauthclient.ServerDescription, err error) {
-	s, err := m.lookup(ctx, caller, sessionID)
+	s, err := m.usable(ctx, caller, sessionID)
 	if err != nil {
 		return d, err
 	}

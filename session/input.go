@@ -192,6 +192,10 @@ func inputPlace(key string) string { return "input " + key }
 // before the call can succeed.
 func (m *Manager) CallToolAsking(ctx context.Context, caller Caller, sessionID, name string, args any, ask Ask, onProgress func(mcp.ProgressNotificationParams)) (*oauthclient.CallToolResult, error) {
 	return asking(ctx, m, caller, sessionID, "tools/call", name, args, ask, func(ctx context.Context, client *oauthclient.MCPOAuthClient, a oauthclient.Asking) (*oauthclient.CallToolResult, error) {
+		args, err := m.mayCall(ctx, sessionID, client, name, args)
+		if err != nil {
+			return nil, err
+		}
 		return client.CallToolAsking(ctx, name, args, a, onProgress)
 	})
 }

@@ -179,6 +179,12 @@ func (w *keeper) renew(ctx context.Context, s stored) error {
 	if !over && m.waiting.failing(s.creds.Issuer, m.cfg.Now()) {
 		return nil
 	}
+	if !over {
+		if err := m.allow(ctx, Caller{Owner: s.Owner}, s.ServerURL); err != nil {
+			m.cfg.Logger.InfoContext(ctx, "mcpoauth: a session is not kept alive: the host refuses its server", "session", s.key, "error", err)
+			return nil
+		}
+	}
 	select {
 	case <-w.pace.C:
 	case <-time.After(time.Until(w.deadline)):
@@ -192,7 +198,7 @@ func (w *keeper) renew(ctx context.Context, s stored) error {
 		}
 		return nil
 	}
-	client, err := m.newClient(s.key, s.record, true)
+	client, err := m.newClient(s, true)
 	if err == nil {
 		// Two requests are over before the lease is; what takes longer is saved
 		// all the same.

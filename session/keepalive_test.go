@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,6 +98,30 @@ func TestKeepAliveEndsWithTheSession(t *testing.T) {
 	w.pass(t, 24*time.Hour, m)
 	require.Equal(t, refreshes, w.as.Counts().Refreshes)
 	require.Zero(t, w.listed())
+}
+
+// A server that the host refuses gets no refreshes, until the host allows it again.
+func TestKeepAliveOfARefusedServer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{RefreshTokenTTL: 48 * time.Hour}, mcptest.Options{})
+	var refused atomic.Bool
+	m := w.manager(t, keptAlive, func(c *session.Config) {
+		c.AllowServer = func(_ context.Context, caller session.Caller, _ string) error {
+			require.Equal(t, alice.Owner, caller.Owner)
+			if refused.Load() {
+				return &session.RefusedError{Text: "Not here."}
+			}
+			return nil
+		}
+	})
+	id := w.connected(t, m)
+	refused.Store(true)
+	w.pass(t, 40*time.Hour, m)
+	require.Zero(t, w.as.Counts().Refreshes)
+	refused.Store(false)
+	w.pass(t, 24*time.Hour, m)
+	require.Positive(t, w.as.Counts().Refreshes)
+	requireWorks(t, m, alice, id)
 }
 
 // A session in use is refreshed by its use. Its place in the index moves when it

@@ -292,7 +292,7 @@ func TestConnectDescribesTheSession(t *testing.T) {
 	require.Equal(t, callbackURL, info.CallbackURL)
 	require.Equal(t, "alice", info.Owner)
 	require.Equal(t, info.ID.Reveal()[:26], info.Key)
-	require.True(t, info.CreatedAt.Equal(now) && info.LastUsed.Equal(now) && info.ExpiresAt.Equal(now.Add(24*time.Hour)))
+	require.True(t, info.CreatedAt.Equal(now) && info.LastUsed.Equal(now) && info.ExpiresAt.Equal(now.Add(11*time.Minute)), "until the user has authorized")
 	params := w.params()
 	params.ServerName = "Tools"
 	info, err := m.Connect(t.Context(), alice, params)

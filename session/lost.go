@@ -134,7 +134,7 @@ func (m *Manager) endGrant(ctx context.Context, s stored) (stored, error) {
 	if err != nil || !ended.Authorized() {
 		return now, err
 	}
-	if client, err := m.newClient(s.key, now.record, true); err == nil {
+	if client, err := m.newClient(now, true); err == nil {
 		client.Revoke(ctx, ended)
 	}
 	m.connectionLost(ctx, now, LostGrantEnded)

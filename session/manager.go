@@ -106,7 +106,7 @@ func (m *Manager) lookup(ctx context.Context, caller Caller, sessionID string) (
 func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, error) {
 	client := m.cache.client(s.key, s.record)
 	if client == nil {
-		made, err := m.newClient(s.key, s.record, false)
+		made, err := m.newClient(s, false)
 		if err != nil {
 			return nil, err
 		}
@@ -117,10 +117,12 @@ func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, 
 
 // newClient makes a client of a session. If it is idle, what changes the
 // credentials is no use of the session.
-func (m *Manager) newClient(key string, r *record, idle bool) (*oauthclient.MCPOAuthClient, error) {
+func (m *Manager) newClient(s stored, idle bool) (*oauthclient.MCPOAuthClient, error) {
+	key := s.key // all that the client keeps of s
 	client, err := oauthclient.New(oauthclient.Config{
-		ServerURL: r.ServerURL, CallbackURL: r.CallbackURL, Owner: r.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
-		Credentials: credentialStore{m, key, r.ServerURL, idle}, Registrations: registrations{m}, Attempts: attempts{m, key},
+		ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
+		Headers: m.headers(s), HeadersAuthenticate: m.keyed(s.record),
+		Credentials: credentialStore{m, key, s.ServerURL, idle}, Registrations: registrations{m}, Attempts: attempts{m, key},
 		OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
 			m.begun(ctx, key, required)
 		},
@@ -150,7 +152,7 @@ func (m *Manager) begun(ctx context.Context, key string, required *oauthclient.A
 // do with it.
 func (m *Manager) touch(ctx context.Context, s stored) {
 	now := m.cfg.Now()
-	if s.expiry.Sub(now) > m.cfg.TTL-m.cfg.TouchInterval {
+	if s.expiry.Sub(now) > m.cfg.TTL-m.cfg.TouchInterval || s.unfinished() {
 		return
 	}
 	if !m.cache.beginExtending(s.key, now) {

@@ -34,27 +34,27 @@ const maxParallelReads = 16
 // ID that works. The empty owner has none: its sessions belong to everyone who
 // holds their ID.
 func (m *Manager) Sessions(ctx context.Context, caller Caller) ([]Info, error) {
-	if m.isClosed() {
-		return nil, ErrClosed
-	}
-	if caller.Owner == "" {
-		return []Info{}, nil
-	}
-	index, _, err := m.readOwner(ctx, caller.Owner)
-	if errors.Is(err, errNoList) {
-		return []Info{}, nil
-	}
+	sessions, err := m.ownersSessions(ctx, caller.Owner)
 	if err != nil {
 		return nil, err
 	}
-	found := make([]*Info, len(index.Sessions))
+	infos := make([]Info, 0, len(sessions))
+	for _, s := range sessions {
+		infos = append(infos, m.info(s))
+	}
+	return infos, nil
+}
+
+// readAll reads those of an owner's sessions that exist, oldest first.
+func (m *Manager) readAll(ctx context.Context, owner string, keys []string) ([]stored, error) {
+	found := make([]stored, len(keys))
 	var group errgroup.Group
 	group.SetLimit(maxParallelReads)
-	for i, key := range index.Sessions {
+	for i, key := range keys {
 		group.Go(func() error {
 			s, err := m.read(ctx, key)
-			if err == nil && s.sameOwner(caller.Owner) == 1 {
-				found[i] = new(m.info(s))
+			if err == nil && s.sameOwner(owner) == 1 {
+				found[i] = s
 			}
 			if errors.Is(err, ErrNotFound) {
 				return nil
@@ -65,14 +65,9 @@ func (m *Manager) Sessions(ctx context.Context, caller Caller) ([]Info, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	infos := []Info{}
-	for _, info := range found {
-		if info != nil {
-			infos = append(infos, *info)
-		}
-	}
-	slices.SortStableFunc(infos, func(a, b Info) int { return a.CreatedAt.Compare(b.CreatedAt) })
-	return infos, nil
+	found = slices.DeleteFunc(found, func(s stored) bool { return s.record == nil })
+	slices.SortStableFunc(found, byAge)
+	return found, nil
 }
 
 // errNoList is returned for an owner whose list does not exist.

@@ -32,15 +32,17 @@ func hash(purpose, value string) string {
 // changes are made to a copy. Its life is the store's: use extends it there, and
 // does not change the record.
 type record struct {
-	Format      int       `json:"format"`
-	Secret      string    `json:"secret"`
-	Owner       string    `json:"owner,omitempty"`
-	ServerURL   string    `json:"server_url"`
-	ServerName  string    `json:"server_name"`
-	CallbackURL string    `json:"callback_url"`
-	Created     time.Time `json:"created"`
-	Status      Status    `json:"status"`
-	Reason      string    `json:"reason,omitempty"`
+	Format      int    `json:"format"`
+	Secret      string `json:"secret"`
+	Owner       string `json:"owner,omitempty"`
+	ServerURL   string `json:"server_url"`
+	ServerName  string `json:"server_name"`
+	CallbackURL string `json:"callback_url"`
+	// Headers are those of the connection, by canonical name.
+	Headers map[string]string `json:"headers,omitempty"`
+	Created time.Time         `json:"created"`
+	Status  Status            `json:"status"`
+	Reason  string            `json:"reason,omitempty"`
 	// AuthorizationReason is why the user must authorize, while the status says
 	// so.
 	AuthorizationReason oauthclient.Reason `json:"authorization_reason,omitempty"`
@@ -144,7 +146,7 @@ func (m *Manager) info(s stored) Info {
 	return Info{
 		ID: oauthclient.NewSecret(s.key + s.Secret), Key: s.key, ServerURL: s.ServerURL, ServerName: s.ServerName, CallbackURL: s.CallbackURL,
 		Owner: s.Owner, Status: status.status, Reason: status.reason, AuthorizationReason: status.authorization,
-		CreatedAt: s.Created, LastUsed: s.expiry.Add(-m.cfg.TTL).UTC(), ExpiresAt: s.expiry.UTC(),
+		CreatedAt: s.Created, LastUsed: m.lastUsed(s), ExpiresAt: s.expiry.UTC(),
 	}
 }
 
@@ -198,7 +200,7 @@ func (m *Manager) change(ctx context.Context, key string, used bool, fn func(*re
 		} else if err != nil {
 			return stored{}, err
 		}
-		switch now, err := m.writeUntil(ctx, s, &next, m.lifeAfter(s, used)); {
+		switch now, err := m.writeUntil(ctx, s, &next, m.lifeAfter(s, &next, used)); {
 		case err == nil:
 			return now, nil
 		case !errors.Is(err, store.ErrConflict):
@@ -209,17 +211,17 @@ func (m *Manager) change(ctx context.Context, key string, used bool, fn func(*re
 
 // write swaps a record in, and remembers it. A write counts as use.
 func (m *Manager) write(ctx context.Context, old stored, r *record) (stored, error) {
-	return m.writeUntil(ctx, old, r, m.lifeAfter(old, true))
+	return m.writeUntil(ctx, old, r, m.lifeAfter(old, r, true))
 }
 
 // lifeAfter is the expiry of a session after a write. One that is no use keeps
 // what was there: an extension at the same moment may be lost, and is made by the
 // next use.
-func (m *Manager) lifeAfter(old stored, used bool) time.Time {
+func (m *Manager) lifeAfter(old stored, r *record, used bool) time.Time {
 	if !used {
 		return old.expiry
 	}
-	return m.cfg.Now().Add(m.cfg.TTL).UTC().Round(0)
+	return m.expiry(r)
 }
 
 // writeUntil is write with an expiry.

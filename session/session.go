@@ -26,7 +26,8 @@ const (
 	// Info.Reason says why. Using the session, or connecting again, starts over.
 	StatusFailed Status = "failed"
 	// StatusExpired means that the user was sent to authorize and did not come
-	// back in time. Using the session, or connecting again, starts over.
+	// back in time. Using the session, or connecting again, starts over. A session
+	// that was never connected is gone a minute later.
 	StatusExpired Status = "expired"
 )
 
@@ -51,6 +52,9 @@ func (c Caller) LogValue() slog.Value { return slog.GroupValue(slog.String("owne
 
 // ConnectParams are the arguments of [Manager.Connect].
 type ConnectParams struct {
+	// SessionID is the session to connect again. Fields that are left out then
+	// stay as they are, and ServerURL must not change. Defaults to a new session.
+	SessionID string
 	// ServerURL is the MCP endpoint, kept as [oauthclient.NormalizeServerURL]
 	// spells it. Required.
 	ServerURL string
@@ -60,6 +64,12 @@ type ConnectParams struct {
 	// configuration, never from a request unchecked. Required where a user
 	// authorizes ([oauthclient.Shared.NeedsUser]).
 	CallbackURL string
+	// Headers go to the MCP server with each request: API keys, the ID of a tenant.
+	// Their names are among Config.AllowHeaders and Config.AllowKeyHeaders, and
+	// they have at most 8 KiB. They are stored sealed and returned nowhere. Of a
+	// session that is connected again they replace all headers; nil leaves them as
+	// they are. Defaults to none.
+	Headers map[string]oauthclient.Secret
 	// FreshRegistration asks the user to authorize with a new dynamic client
 	// registration, for a user whose sign-in page shows an error; see
 	// [oauthclient.OAuthProvider.Reauthorize].
@@ -88,8 +98,8 @@ type Info struct {
 	// result of [Manager.FinishAuth] is about; see [Manager.Attempt]. Empty
 	// elsewhere.
 	AttemptID string
-	// CreatedAt and ExpiresAt bound the session's life; use moves ExpiresAt.
-	// LastUsed is exact to Config.TouchInterval.
+	// CreatedAt and ExpiresAt bound the session's life; use moves ExpiresAt once
+	// the session has connected. LastUsed is exact to Config.TouchInterval.
 	CreatedAt, LastUsed, ExpiresAt time.Time
 }
 

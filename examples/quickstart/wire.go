@@ -91,6 +91,9 @@ type tap struct {
 	base http.RoundTripper
 }
 
+// Unwrap leads to the transport that has the network policy.
+func (t *tap) Unwrap() http.RoundTripper { return t.base }
+
 // RoundTrip implements [http.RoundTripper].
 func (t *tap) RoundTrip(req *http.Request) (*http.Response, error) {
 	x := &exchange{from: t.from, req: req.Clone(req.Context())}

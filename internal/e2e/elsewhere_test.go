@@ -60,7 +60,7 @@ func elsewhere(t *testing.T, own bool) (w *world, app string) {
 	w.url, app = "http://"+host.Listener.Addr().String(), front.URL
 	api, err := httpapi.New(manager, httpapi.Config{PublicURL: w.url, TrustedOrigins: []string{app}, AllowedCallbackURLs: []string{app + "/callback"}})
 	require.NoError(t, err)
-	host.Config.Handler = allow(app, api)
+	host.Config.Handler = api
 	host.Start()
 	t.Cleanup(host.Close)
 	fill := strings.NewReplacer("$API", w.url+"/api/mcp", "$MCP", w.mcp.URL(), "$OWN", map[bool]string{true: "true", false: "false"}[own])
@@ -71,20 +71,6 @@ func elsewhere(t *testing.T, own bool) (w *world, app string) {
 		})
 	}
 	return w, app
-}
-
-// allow lets pages of an origin use an API (the Fetch standard's CORS protocol),
-// as a host does that has its front end elsewhere.
-func allow(origin string, api http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Access-Control-Allow-Origin", origin)
-		header.Set("Access-Control-Allow-Credentials", "true")
-		header.Set("Access-Control-Allow-Headers", "Content-Type, Mcpoauth-Binding")
-		if r.Method != http.MethodOptions {
-			api.ServeHTTP(w, r)
-		}
-	})
 }
 
 // TestFailureIsNoticedElsewhere: no message of the callback page arrives on

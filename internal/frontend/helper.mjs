@@ -431,3 +431,31 @@ test("cancel reaches the MCP server", async () => {
   await assert.rejects(mcp.callTool(sessionId, "slow", { count: 1000, intervalMs: 20 }, { onProgress: () => stop.abort(), signal: stop.signal }), { name: "AbortError" });
   assert.equal(await control("cancelled"), "1");
 });
+
+test("no URL has a session ID, and a page's own headers go along", async () => {
+  await answering([[200, "application/json", "{}"]], async (calls) => {
+    let token = 0;
+    const mcp = client({ headers: async () => ({ Authorization: `Bearer ${++token}` }) });
+    await mcp.status("S", { attemptId: "A" });
+    await mcp.listTools("S");
+    await mcp.connect("u", { headers: { "X-Api-Key": "k" } });
+    await mcp.connect(undefined, { sessionId: "S" });
+    await client({ headers: { "X-Csrf": "c" } }).disconnect("S");
+    for (const call of calls) assert.ok(!call.url.includes("sessionId"), call.url);
+    assert.ok(calls[0].url.includes("attemptId=A"), calls[0].url);
+    assert.deepEqual(calls.map((call) => call.headers["Mcpoauth-Session"]), ["S", "S", undefined, undefined, undefined]);
+    assert.deepEqual(calls.map((call) => call.headers.Authorization), ["Bearer 1", "Bearer 2", "Bearer 3", "Bearer 4", undefined]);
+    assert.equal(calls[4].headers["X-Csrf"], "c");
+    assert.deepEqual(JSON.parse(calls[2].body), { serverUrl: "u", headers: { "X-Api-Key": "k" } });
+    assert.deepEqual(JSON.parse(calls[3].body), { sessionId: "S" });
+  });
+});
+
+test("a session is connected again", async () => {
+  const mcp = client();
+  const { sessionId } = await mcp.connect(MCP);
+  assert.equal((await mcp.connect(undefined, { sessionId })).sessionId, sessionId);
+  await control("revoke");
+  assert.equal((await mcp.connect(MCP, { sessionId })).sessionId, sessionId, "the user authorizes anew");
+  assert.ok((await mcp.listTools(sessionId)).length > 0);
+});

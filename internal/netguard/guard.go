@@ -4,6 +4,8 @@
 package netguard
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -25,19 +27,26 @@ var ErrForbidden = errors.New("the network policy does not allow this address")
 // Policy says which servers may be reached; oauthclient.NetworkPolicy documents
 // its fields.
 type Policy struct {
-	AllowLoopback  bool
-	AllowNetworks  []netip.Prefix
-	AllowPorts     []uint16
-	AllowAnyPort   bool
-	DialTimeout    time.Duration
-	MaxHeaderBytes int64
-	PingAfter      time.Duration
-	PingTimeout    time.Duration
+	AllowLoopback     bool
+	AllowNetworks     []netip.Prefix
+	DenyNetworks      []netip.Prefix
+	AllowPorts        []uint16
+	AllowAnyPort      bool
+	RootCAs           *x509.CertPool
+	ClientCertificate func(host string) *tls.Certificate
+	TrustedProxy      *url.URL
+	DialTimeout       time.Duration
+	MaxHeaderBytes    int64
+	PingAfter         time.Duration
+	PingTimeout       time.Duration
 }
 
 // withDefaults returns the policy with its limits completed.
 func (p Policy) withDefaults() Policy {
-	p.AllowPorts = slices.Clone(p.AllowPorts)
+	p.AllowPorts, p.DenyNetworks = slices.Clone(p.AllowPorts), slices.Clone(p.DenyNetworks)
+	if p.TrustedProxy != nil {
+		p.TrustedProxy = new(*p.TrustedProxy)
+	}
 	if len(p.AllowPorts) == 0 {
 		p.AllowPorts = []uint16{443, 8443}
 	}
@@ -57,6 +66,7 @@ func (p Policy) withDefaults() Policy {
 // Transport enforces a [Policy].
 type Transport struct {
 	policy    Policy
+	mistakes  error // in policy
 	addresses *ssrf.Guardian
 
 	secure *pool // for https
@@ -75,6 +85,7 @@ func New(policy Policy, names Names) *Transport {
 	}
 	t := &Transport{
 		policy:    policy.withDefaults(),
+		mistakes:  policy.validate(),
 		addresses: ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...)),
 	}
 	t.secure = newPool(t.policy, names, t.checkAddress)
@@ -82,15 +93,21 @@ func New(policy Policy, names Names) *Transport {
 		if !t.loopback(addr.Addr()) {
 			return forbidden("https is required")
 		}
-		return nil
+		return t.checkAddress(addr)
 	})
 	return t
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.mistakes != nil {
+		return nil, t.mistakes
+	}
 	if err := t.CheckURL(req.URL); err != nil {
 		return nil, err
+	}
+	if t.policy.ClientCertificate != nil {
+		req = req.WithContext(withServer(req.Context(), req.URL))
 	}
 	if req.URL.Scheme == "http" {
 		return t.plain.RoundTrip(req)
@@ -136,29 +153,46 @@ func (t *Transport) CheckURL(u *url.URL) error {
 	return t.checkAddress(netip.AddrPortFrom(addr, uint16(port)))
 }
 
-// CheckBrowserURL applies the policy of a transport to a URL that the user's
-// browser is to visit. What a host put around the transport is looked through,
-// as [http.ResponseController] does with ResponseWriters. Another transport is
-// the host's own, and so is its policy then.
-func CheckBrowserURL(transport http.RoundTripper, raw string) error {
-	for {
+// maxWrapped bounds what hosts put around a transport.
+const maxWrapped = 100
+
+// Find returns the transport with a policy that a host has put something around,
+// as [http.ResponseController] looks through ResponseWriters; nil if there is none.
+func Find(transport http.RoundTripper) *Transport {
+	for range maxWrapped {
 		switch t := transport.(type) {
 		case *Transport:
-			u, err := url.Parse(raw)
-			if err != nil {
-				return forbidden("it is no URL")
-			}
-			return t.CheckURL(u)
+			return t
 		case interface{ Unwrap() http.RoundTripper }:
 			transport = t.Unwrap()
 		default:
 			return nil
 		}
 	}
+	return nil
+}
+
+// CheckBrowserURL applies the policy of a transport to a URL that the user's
+// browser is to visit. Without a policy the transport is the host's own, and so
+// are its checks.
+func CheckBrowserURL(transport http.RoundTripper, raw string) error {
+	t := Find(transport)
+	if t == nil {
+		return nil
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return forbidden("it is no URL")
+	}
+	return t.CheckURL(u)
 }
 
 // checkAddress decides about an address and port.
 func (t *Transport) checkAddress(addr netip.AddrPort) error {
+	plain := addr.Addr().Unmap().WithZone("")
+	if slices.ContainsFunc(t.policy.DenyNetworks, func(p netip.Prefix) bool { return p.Contains(plain) }) {
+		return forbidden("the network is among NetworkPolicy.DenyNetworks")
+	}
 	if t.loopback(addr.Addr()) {
 		return nil
 	}

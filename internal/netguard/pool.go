@@ -46,10 +46,12 @@ func newPool(policy Policy, names Names, check func(netip.AddrPort) error) *pool
 		}
 		return check(addr)
 	}
+	proxy, dial := policy.proxy(dialer)
 	p := &pool{seed: maphash.MakeSeed(), make: func() *http.Transport {
 		return &http.Transport{
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        names.TLS.Clone(),
+			Proxy:                  proxy,
+			DialContext:            dial,
+			TLSClientConfig:        policy.tls(names.TLS),
 			ForceAttemptHTTP2:      true,
 			HTTP2:                  &http.HTTP2Config{SendPingTimeout: policy.PingAfter, PingTimeout: policy.PingTimeout},
 			MaxIdleConns:           100,
