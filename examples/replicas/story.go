@@ -125,9 +125,11 @@ func (s *story) disconnect(ctx context.Context) error {
 	return nil
 }
 
-// waitUntilGone waits for what takes milliseconds: that a host hears of it.
+// waitUntilGone waits until a host has heard of it. That takes milliseconds, unless
+// the host that the user left through is still without Redis: it tells the other one
+// when it is back, after 3 s at most.
 func (s *story) waitUntilGone(ctx context.Context, u *user, base string) error {
-	deadline := time.Now().Add(time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		a, err := u.call(ctx, base)
 		if err != nil || a.status == http.StatusNotFound {
