@@ -75,7 +75,7 @@ func (l *logins) middleware(next http.Handler) http.Handler {
 func signedIn(r *http.Request) (owner string, err error) {
 	user, _ := r.Context().Value(userKey{}).(string)
 	if user == "" {
-		return "", errors.New("nobody is signed in")
+		return "", errors.New("the user is not signed in")
 	}
 	return user, nil
 }
