@@ -1,6 +1,7 @@
 package docscheck_test
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -59,7 +60,7 @@ func goProse(t *testing.T, path, source string) (texts []string) {
 // TestPlainEnglish reads all comments, documents and messages of the repository.
 func TestPlainEnglish(t *testing.T) {
 	t.Parallel()
-	read, skipped := 0, []string{".git", "node_modules", "results", "testdata"}
+	read, skipped := 0, []string{".git", ".tools", "node_modules", "results", "testdata"}
 	require.NoError(t, filepath.WalkDir(repository, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -70,11 +71,11 @@ func TestPlainEnglish(t *testing.T) {
 			}
 			return nil
 		}
-		if !entry.Type().IsRegular() || slices.Contains([]string{".png", ".sum"}, filepath.Ext(path)) {
+		if !entry.Type().IsRegular() {
 			return nil
 		}
 		source, err := os.ReadFile(path)
-		if err != nil {
+		if err != nil || bytes.IndexByte(source, 0) >= 0 { // a picture or a program
 			return err
 		}
 		relative, err := filepath.Rel(repository, path)
