@@ -63,7 +63,7 @@ func with(params url.Values, name, value string) url.Values {
 	return params
 }
 
-// withCookie is a browser that has a binding of somebody's choice.
+// withCookie is a browser that has a binding that the attacker chose.
 func (s attackScene) withCookie(user, value string) *browser {
 	b := s.w.browser(s.t, user)
 	host, err := url.Parse(s.w.url)

@@ -23,8 +23,8 @@ var callbackPage = template.Must(template.New("callback").Parse(callbackHTML))
 // 6749 sections 4.1.2 and 4.1.2.1, RFC 9207).
 var callbackParameters = []string{"code", "state", "iss", "error", "error_description"}
 
-// callback ends an authorization. Whatever goes wrong, a browser is told: there
-// is nobody else to tell.
+// callback ends an authorization. A browser gets every failure as a page, because
+// no front end reads this answer.
 func (c *call) callback() error {
 	browser := accepts(c.r, htmlType)
 	if browser && c.r.Method == http.MethodPost && mediaType(c.r) == formType {
@@ -195,7 +195,7 @@ func nextStep(code string) string {
 	case CodeShuttingDown, CodeUpstreamUnavailable, CodeUpstreamTimeout:
 		return "Go back to the application and connect again in a moment."
 	}
-	return "Go back to the application and connect again. If it happens again, tell whoever runs it."
+	return "Go back to the application and connect again. If it happens again, tell the people who run it."
 }
 
 // tellBrowser shows how the authorization ended, or sends the browser on to

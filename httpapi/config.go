@@ -46,7 +46,7 @@ type Config struct {
 	// sessions. An error, or an empty owner, refuses the request with 401,
 	// the callback included: so the cookie that it looks at must be
 	// SameSite=Lax, because the callback arrives from another site. Defaults
-	// to hosts without users, where whoever has a session ID has the session.
+	// to hosts without users, where a session ID alone gives the session.
 	Identify func(*http.Request) (owner string, err error)
 
 	// AfterCallback is where a browser is sent after the callback instead of
@@ -63,7 +63,7 @@ type Config struct {
 
 	// ConnectsPerMinute bounds the connect requests of one caller, each of
 	// which makes this host talk to servers of the caller's choice. A caller is
-	// an owner or, where nobody is signed in, a client address (of IPv6, its
+	// an owner or, without a login, a client address (of IPv6, its
 	// /64). At a limit the answer is 429, with Retry-After and X-RateLimit
 	// headers. Replicas share the limits if the store counts (see
 	// [store.Counter]), and together never exceed them. Negative means no limit.
@@ -77,9 +77,9 @@ type Config struct {
 	// metadata document is not counted. Defaults to 600.
 	RequestsPerMinute int
 	// TrustedProxies are the networks of the reverse proxies before this host.
-	// From them, and from nobody else, X-Forwarded-For is believed. Behind a
+	// Only from them X-Forwarded-For is believed. Behind a
 	// proxy that is missing here all clients count as one address. Defaults to
-	// none: the client is whoever opened the connection.
+	// none: the client is the peer of the connection.
 	TrustedProxies []netip.Prefix
 	// MaxRequestsInFlight bounds the requests of one caller that a replica serves
 	// at the same time. Further requests are answered 429. Negative means no
@@ -270,7 +270,7 @@ func checkAfterCallback(raw string) error {
 	return nil
 }
 
-// isLoopbackHost tells whether a URL's host name is the machine itself.
+// isLoopbackHost reports whether a URL's host name is the machine itself.
 func isLoopbackHost(host string) bool {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return true

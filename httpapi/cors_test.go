@@ -129,7 +129,7 @@ func TestUntrustedOriginReadsNothing(t *testing.T) {
 	}
 }
 
-// A session ID in a header is as good as in the query, where access logs have it.
+// A session ID in a header works like one in the query, which access logs have.
 func TestSessionInAHeader(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

@@ -37,9 +37,8 @@ func mediaType(r *http.Request) string {
 	return t
 }
 
-// accepts tells whether the client names want among what it accepts. A
-// wildcard is not enough: it is what every program sends, also those that
-// want JSON.
+// accepts reports whether the client's Accept header names want. A wildcard is
+// not enough: programs that want JSON send one, too.
 func accepts(r *http.Request, want string) bool {
 	for _, header := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(header, ",") {
@@ -120,7 +119,7 @@ func (c *call) decode(into any) error {
 	return decodeObject(buf.Bytes(), into)
 }
 
-// deeperThan tells whether brackets in JSON are nested more than most levels,
+// deeperThan reports whether brackets in JSON are nested more than most levels,
 // before anything that calls itself looks at it, here or further on. In what is
 // no JSON, it may be wrong about what a bracket is.
 func deeperThan(data []byte, most int) bool {

@@ -9,8 +9,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 )
 
-// A body of nothing but brackets costs whoever looks at it with a function that
-// calls itself its stack.
+// A body of nothing but brackets uses up the stack of a recursive reader.
 func TestDeeplyNestedBodies(t *testing.T) {
 	t.Parallel()
 	nest := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }

@@ -106,7 +106,7 @@
 // streams; those have Config.WriteTimeout.
 //
 // Each caller has three budgets a minute, for connects, callbacks and all the
-// rest: an owner, or the address of a client that nobody is signed in at, and so
+// rest: an owner, or the address of a client without a login, and so
 // a flood without a login uses up no user's budget. Requests are counted after
 // Identify and before their body is read. If the store counts (see
 // [session.Manager.Counter]), replicas share the budgets: each reserves a portion

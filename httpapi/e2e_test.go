@@ -184,7 +184,7 @@ func TestCallbackFromAnotherBrowserIsRefused(t *testing.T) {
 }
 
 // Pain 8: state and browser are looked at before error is; a stranger cannot
-// end somebody's attempt.
+// end a user's attempt.
 func TestForgedCallbacks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

@@ -136,10 +136,10 @@ func retryAfter(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
-// clientGone tells whether nobody is there any more to be told anything.
+// clientGone reports whether the client has gone, so that no answer reaches it.
 func (c *call) clientGone() bool { return errors.Is(c.r.Context().Err(), context.Canceled) }
 
-// logGone notes what nobody was told.
+// logGone notes an error that the client did not wait for.
 func (c *call) logGone(err error) {
 	c.h.cfg.Logger.LogAttrs(c.r.Context(), slog.LevelDebug, "mcpoauth: the client did not wait",
 		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", statusClientGone), logError(err))

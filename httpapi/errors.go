@@ -25,7 +25,7 @@ const (
 	CodeAccessDenied         = "access_denied"            // 400: the user said no
 	CodeAuthorizationFailed  = "authorization_failed"     // 400 on the callback, else 502: the authorization server refused
 	CodeForbiddenServerURL   = "forbidden_server_url"     // 400: the network policy excludes the server
-	CodeUnauthenticated      = "unauthenticated"          // 401: nobody is signed in to the host
+	CodeUnauthenticated      = "unauthenticated"          // 401: the user is not signed in to the host
 	CodeCrossOrigin          = "cross_origin"             // 403: sent by another site's page
 	CodeInsufficientScope    = "insufficient_scope"       // 403: the user's account lacks a permission
 	CodeServerRefused        = "server_refused"           // 403: the MCP server does not allow it
@@ -55,7 +55,7 @@ const (
 	CodeInternal             = "internal"                 // 500: a bug; see the log
 )
 
-// statusClientGone is nginx's status for a client that did not wait. Nobody
+// statusClientGone is nginx's status for a client that did not wait. No client
 // gets it; it is for the host's access log.
 const statusClientGone = 499
 
@@ -148,7 +148,7 @@ func sessionFailure(err error, _ bool) *failure {
 	if limit, ok := errors.AsType[*session.LimitError](err); ok {
 		f := &failure{status: http.StatusTooManyRequests, code: CodeLimitReached, text: "There are too many sessions. Disconnect one, or try again later.", retryAfter: time.Minute}
 		if limit.Limit == "MaxAttemptsPerSession" {
-			f.text = "There are too many authorizations of this session that nobody has finished. Finish one, or try again later."
+			f.text = "There are too many unfinished authorizations of this session. Finish one, or try again later."
 		}
 		return f
 	}

@@ -131,8 +131,8 @@ func ExampleNew_mistakes() {
 	// httpapi: Config.AfterCallback: must be an absolute http or https URL, or a path that starts with one slash
 }
 
-// With users of its own, a host says who is asking; nobody gets at another's
-// sessions then, not even with their ID.
+// A host with users says who is asking. Then no user reaches another user's
+// sessions, not even with their ID.
 func ExampleConfig_identify() {
 	manager, err := session.New(session.Config{Store: memstore.New(memstore.Config{})})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 // A flood of connects from everywhere, none of which is ever finished, finds an
 // end: the store takes no more, live clients make room for each other, and
-// whoever has a session keeps it.
+// existing sessions stay.
 func TestFloodOfConnects(t *testing.T) {
 	t.Parallel()
 	const most = 200

@@ -39,7 +39,7 @@
  * @property {boolean} [eagerPopup]
  * @property {(requests: Requests, about: { signal: AbortSignal, problem?: MCPOAuthError }) => Inputs | Promise<Inputs>} [onInput]
  *   asks the user what the MCP server wants to know in the middle of callTool, getPrompt or readResource. May be called
- *   several times, also at once. When signal aborts, nobody waits for the answer any more: take the question away.
+ *   several times, also at once. When signal aborts, the call no longer waits for the answer: take the question away.
  *   With problem it is the same question again, because the last answer was no valid one. Show the whole URL of a
  *   question in URL mode, ask before it is opened, and open it with noopener
  * @property {import("./types").AskMode[]} [ask] what onInput can show; form
@@ -151,7 +151,7 @@ export class MCPOAuth {
   /**
    * Connects to an MCP server, with the user's authorization where it is needed.
    * A server that has forgotten this application shows an error on its sign-in
-   * page and tells nobody else. Let the user say so, give the connect up by its
+   * page and tells only the user. Let the user say so, give the connect up by its
    * signal, and connect again with fresh.
    * With a sessionId, it connects that session again, and serverUrl may be
    * undefined. The headers, such as an API key, are for the MCP server.

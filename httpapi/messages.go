@@ -14,7 +14,7 @@ type ConnectRequest struct {
 	// ServerURL is the MCP endpoint to connect to. Required for a new session,
 	// and unchangeable then.
 	ServerURL string `json:"serverUrl,omitempty"`
-	// CallbackURL is one of those that Config allows. Defaults to
+	// CallbackURL is one of the URLs that Config allows. Defaults to
 	// [Handler.CallbackURL].
 	CallbackURL string `json:"callbackUrl,omitempty"`
 	// ServerName is a name for people. Defaults to the host of ServerURL.
@@ -40,7 +40,7 @@ type ConnectSuccess struct {
 	// Success is true.
 	Success bool `json:"success"`
 	// SessionID is the key to the session, for every further request.
-	// Whoever has it can use the session, unless the host has Identify.
+	// It alone gives the session, unless the host has Identify.
 	SessionID string `json:"sessionId"`
 }
 

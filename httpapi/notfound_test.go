@@ -69,7 +69,7 @@ func (s *watched) Lock(ctx context.Context, key string, ttl time.Duration) (func
 	return s.SessionStore.Lock(ctx, key, ttl)
 }
 
-// Pain 7: on every route a session of somebody else, one that never was, one
+// Pain 7: on every route a session of another user, one that never was, one
 // that has ended and one that cannot be are one answer, byte for byte, and the
 // same work: the store is asked the same, once.
 func TestPain07OneAnswerForEverySessionThatIsNotYours(t *testing.T) {
@@ -119,7 +119,7 @@ func TestPain07OneAnswerForEverySessionThatIsNotYours(t *testing.T) {
 			"removed":                       {removed, 1},
 			"one's own with a wrong secret": {mine[:26] + foreign[26:], 1},
 			"another's with one's secret":   {foreign[:26] + mine[26:], 1},
-			"malformed":                     {"x", 0}, // whoever sends it knows
+			"malformed":                     {"x", 0}, // the sender knows
 			"too long":                      {mine + "A", 0},
 			"in small letters":              {strings.ToLower(mine), 0},
 		} {

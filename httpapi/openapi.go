@@ -40,8 +40,8 @@ func openAPIFor(baseURL string) (file, error) {
 func (c *call) openAPI() error { return c.file(c.h.openAPI) }
 
 // OpenAPI serves GET openapi.json, the OpenAPI 3.1 description of all routes,
-// where they are under Config.PublicURL and Config.Prefix. There is nobody to
-// identify.
+// where they are under Config.PublicURL and Config.Prefix. It needs no
+// login.
 func (h *Handler) OpenAPI(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, endpoint{name: "openapi", methods: getOrHead, run: (*call).openAPI})
 }

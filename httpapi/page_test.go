@@ -19,8 +19,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// Whatever becomes of a callback, its URL has a code in it and its page is the
-// host's: nobody keeps it, hears of it, guesses at it or frames it.
+// A callback's URL has a code in it, and its page is the host's, however the
+// callback ends: it is not cached, referred, sniffed or framed.
 func TestCallbackHeadersOnEveryPath(t *testing.T) {
 	t.Parallel()
 	query := "?code=c&state=s"

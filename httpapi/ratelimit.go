@@ -13,7 +13,7 @@ import (
 )
 
 // The headers that an answer says a budget with. They come with every answer
-// that was counted, except with those that must be the same for everybody.
+// that was counted, except with answers that must be the same for every caller.
 var rateHeaders = []string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
 
 const (
@@ -65,9 +65,9 @@ func newLimiter(name string, perMinute int, shared store.Counter) *limiter {
 var errRateLimited = &failure{status: http.StatusTooManyRequests, code: CodeRateLimited, text: "There are too many requests. Try again later."}
 
 // limit counts the request, or refuses it. It only looks at the header, and at
-// what Identify said: a request over the limit is not read, and one that nobody
-// is signed in for counts for its address, so that neither a flood of those
-// uses up an owner's budget nor one owner that of others at the same address.
+// what Identify said: a request over the limit is not read. A request
+// without a login counts for its address. So a flood of them uses up no owner's
+// budget, and one owner does not use up the budget of others at the same address.
 func (c *call) limit(l *limiter) error {
 	if l == nil {
 		return nil

@@ -78,7 +78,7 @@ func TestRateLimitAnswers(t *testing.T) {
 	})
 }
 
-// Whoever waits as long as Retry-After says gets in, and not much earlier.
+// A caller that waits as long as Retry-After says gets in, and not much earlier.
 func TestRetryAfterIsTrue(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []int{1, 2, 5, 30, 600} {
@@ -223,7 +223,7 @@ func TestRateLimitsOff(t *testing.T) {
 	}
 }
 
-// A proxy that nobody configured makes all clients one: the log says so, once.
+// A proxy that is not configured makes all clients one: the log says so, once.
 func TestUnknownProxyIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	h, log := newFake(t, &fake{})

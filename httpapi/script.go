@@ -43,8 +43,8 @@ func (c *call) script() error { return c.file(scriptFile) }
 
 // Script serves GET mcp-oauth.js: a JavaScript module without dependencies that
 // connects, opens the authorization in a popup, waits for it, and repeats the
-// call that asked for it. Its comments say how to use it. There is nobody to
-// identify.
+// call that asked for it. Its comments say how to use it. It needs no
+// login.
 func (h *Handler) Script(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r, endpoint{name: "script", methods: getOrHead, run: (*call).script})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 )
 
-// What a page loads before anybody is signed in needs nobody, is a module that
+// What a page loads before the user signs in needs no login, is a module that
 // a browser takes with nosniff, and is asked for again after an upgrade.
 func TestScript(t *testing.T) {
 	t.Parallel()

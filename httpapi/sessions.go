@@ -104,7 +104,7 @@ func sessionStatus(info session.Info) SessionStatus {
 // owners it would give anybody everybody's.
 func (c *call) sessions() error {
 	if c.h.cfg.Identify == nil {
-		return errNoRoute // nobody to list for
+		return errNoRoute // no owner to list for
 	}
 	caller, err := c.caller()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 )
 
-// insideHost is an address inside the host's network that nobody may reach, nor
-// be told of.
+// insideHost is an address inside the host's network. Users may neither reach it
+// nor learn of it.
 const insideHost = "169.254.169.254"
 
 // requireForbidden says that the caller is told that the server cannot be used,

@@ -92,7 +92,7 @@ func (s *stream) push(p mcp.ProgressNotificationParams) {
 }
 
 // writeProgress writes progress and heartbeats until the call has returned and
-// what it reported is written. When nobody reads any more it gives the call up.
+// what it reported is written. When the client has gone, it gives the call up.
 func (s *stream) writeProgress(returned <-chan struct{}, giveUp context.CancelFunc) {
 	heartbeat := time.NewTicker(s.c.h.cfg.HeartbeatInterval)
 	defer heartbeat.Stop()

@@ -77,7 +77,7 @@ func TestCallsWhenTheServerMisbehaves(t *testing.T) {
 	}
 }
 
-// requireUpstreamsFault requires an answer that blames nobody here, shows
+// requireUpstreamsFault requires an answer that does not blame the host or the client, shows
 // nothing of what the upstream sent, and is logged.
 func requireUpstreamsFault(t *testing.T, w *world, a answer) {
 	t.Helper()

@@ -15,7 +15,7 @@ import (
 
 // newAuthHTTPClient returns the client for requests to authorization servers.
 // It follows redirects only of GET requests, whose URL is all they carry: a
-// redirected POST would hand a code or a token to a host that nobody checked.
+// redirected POST would hand a code or a token to an unchecked host.
 func newAuthHTTPClient(transport http.RoundTripper, maxRedirects int) *http.Client {
 	return &http.Client{
 		Transport: transport,

@@ -26,8 +26,8 @@ type NetworkPolicy struct {
 	// DenyNetworks are networks that are not reached, also if they are public or
 	// allowed otherwise.
 	DenyNetworks []netip.Prefix
-	// AllowPorts are the ports to be reached, so that nobody can use the host
-	// to see which ports of other machines are open. Defaults to 443 and 8443.
+	// AllowPorts are the ports to be reached, so that users cannot find open
+	// ports of other machines through the host. Defaults to 443 and 8443.
 	AllowPorts []uint16
 	// AllowAnyPort allows every port. Defaults to false.
 	AllowAnyPort bool

@@ -99,8 +99,8 @@ func abs(n int) int {
 	return n
 }
 
-// What is in the store is read without harm whatever it is, lets nobody in who
-// does not have its secret and its owner.
+// Whatever is in the store, reading it does no harm, and only a caller with the
+// record's secret and owner gets in.
 func FuzzStoredSession(f *testing.F) {
 	const key, secret = "KKKKKKKKKKKKKKKKKKKKKKKKKK", "SSSSSSSSSSSSSSSSSSSSSSSSSS"
 	m, err := session.New(session.Config{Store: memstore.New(memstore.Config{})})

@@ -118,7 +118,7 @@ func TestKeyOfAConnection(t *testing.T) {
 			_, err = client.Provider().Token(t.Context())
 			require.ErrorIs(t, err, oauthclient.ErrNoToken)
 
-			// The server takes the next key only. Nothing is lost, nobody is asked.
+			// The server takes the next key only. Nothing is lost, no user is asked.
 			g.change("another "+apiKey, nil)
 			var rejected *oauthclient.CredentialsRejectedError
 			require.ErrorAs(t, call(t, first, id), &rejected)

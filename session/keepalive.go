@@ -230,8 +230,8 @@ func (w *keeper) walk(ctx context.Context, at slot, path string) (done bool, err
 	return done && err == nil, errors.Join(failure, err)
 }
 
-// all works on sessions until the deadline, and returns those that need no more
-// work in this slot.
+// all works on sessions until the deadline, and returns the keys of the sessions
+// that need no more work in this slot.
 func (w *keeper) all(ctx context.Context, keys []string) (handled []string, err error) {
 	var mu sync.Mutex
 	var group errgroup.Group

@@ -112,7 +112,7 @@ func TestKeepAliveWithoutASealKey(t *testing.T) {
 	require.Equal(t, 2, refreshes())
 	requireWorks(t, ahead, alice, unreadable)
 
-	// The sessions only: those that can be read go on.
+	// The sessions only: readable ones go on.
 	require.NoError(t, w.mem.Delete(t.Context(), "alive:progress"))
 	w.pass(t, 25*time.Hour, w.manager(t, keptAlive, withKeys(key(3), newKey, oldKey)))
 	require.GreaterOrEqual(t, refreshes(), 4)

@@ -14,7 +14,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// Whoever knows a session can call with ever another browser, each of which
+// A caller who knows a session can call with ever another browser, and each
 // gets an authorization of its own. The store does not fill up with them, and
 // the session is none the worse when it is over.
 func TestFloodOfAttemptsOfOneSession(t *testing.T) {
@@ -40,7 +40,7 @@ func TestFloodOfAttemptsOfOneSession(t *testing.T) {
 	}
 	require.Equal(t, before+20, w.mem.Len())
 
-	// Those that exist can be finished, which makes room.
+	// The existing ones can be finished, which makes room.
 	_, err := m.FinishAuth(t.Context(), session.Caller{Binding: "browser 19"}, id, w.approve(t, last.AuthURL))
 	require.NoError(t, err)
 	requireWorks(t, peer, session.Caller{Binding: "desk"}, id)

@@ -191,8 +191,8 @@ func TestStoreOutageAtCallback(t *testing.T) {
 	}
 }
 
-// A store that grants no locks does not keep anybody from authorizing: no token
-// is spent that somebody else may spend, at worst there are two registrations.
+// Without locks of the store, users can still authorize: no token is spent twice,
+// and at worst there are two registrations.
 func TestAuthorizingNeedsNoLock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
@@ -227,7 +227,7 @@ func TestAuthorizingNeedsNoLock(t *testing.T) {
 }
 
 // A refresh is in progress, somewhere, when its user has authorized anew: the
-// new authorization counts, whoever is first to save.
+// new authorization counts, whichever is saved first.
 func TestCallbackMeetsARefresh(t *testing.T) {
 	t.Parallel()
 	for name, refreshFirst := range map[string]bool{"the refresh saves first": true, "the callback saves first": false} {
@@ -241,7 +241,7 @@ func TestCallbackMeetsARefresh(t *testing.T) {
 			required := requireAuthorization(t, err)
 			w.as.ExpireAccessTokens()
 
-			// Whoever is meant to be second is held up with what it has obtained.
+			// The second one is held up with what it has obtained.
 			var held atomic.Bool
 			resp := w.approve(t, required.AuthURL)
 			first := func() error { _, err := b.FinishAuth(t.Context(), alice, id, resp); return err }

@@ -62,7 +62,7 @@ func TestPain07OwnersAreApart(t *testing.T) {
 	requireWorks(t, m, alice, live)
 }
 
-// A list that names a session of somebody else, as one may when its own session
+// A list that names another owner's session, as one may when its own session
 // ended during an outage and the ID was used again, gives nothing away.
 func TestPain07ListNamesAForeignSession(t *testing.T) {
 	t.Parallel()

@@ -56,7 +56,7 @@ func TestPain02RefreshAheadAfterRestart(t *testing.T) {
 }
 
 // A lease that runs out while its holder waits for the authorization server
-// lets a second refresh in. Whoever saves last must not overwrite the winner.
+// lets a second refresh in. The last to save must not overwrite the winner.
 func TestPain01LeaseThatRanOutOverwritesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{NoRotation: true}, mcptest.Options{})
@@ -88,7 +88,7 @@ func TestPain01LeaseThatRanOutOverwritesNothing(t *testing.T) {
 	require.Len(t, w.mcp.Tokens(), 2, "the first and the winner's; the loser's is never used")
 }
 
-// A store whose leases keep nobody out gives wasted work, no lost update.
+// A store whose leases exclude no holder gives wasted work, no lost update.
 func TestPain01LeasesThatExcludeNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{NoRotation: true}, mcptest.Options{})

@@ -162,7 +162,7 @@ func TestCloseWaitsForARemoval(t *testing.T) {
 }
 
 // A refresh in progress is let finish first, so that its new tokens are among
-// those that are revoked; and it brings nothing back.
+// the revoked ones; and it brings nothing back.
 func TestPain22RemovalDuringARefresh(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

@@ -89,8 +89,8 @@ func TestPain25NothingReadableInTheStore(t *testing.T) {
 	}
 }
 
-// A stored value that was meddled with is as good as none: never an error that
-// looks like an outage, never another session's data.
+// A changed stored value counts as missing: never an error that looks like an
+// outage, never another session's data.
 func TestTamperedRecords(t *testing.T) {
 	t.Parallel()
 	for name, meddle := range map[string]func(value, other []byte) []byte{
@@ -130,7 +130,7 @@ func flip(i int) func(value, other []byte) []byte {
 	}
 }
 
-// The same for an attempt: it cannot be finished, whoever asks.
+// The same for an attempt: no caller can finish it.
 func TestTamperedAttempt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

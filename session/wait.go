@@ -79,8 +79,8 @@ func (m *Manager) watch(storeKeys []string) (changed [2]<-chan struct{}, interva
 // another replica, and returns when until reports true. Other errors than those of
 // Status and Attempt: that of ctx, and [ErrClosed].
 //
-// Where the store is a [store.Watcher], waiting costs no reads; elsewhere it is one
-// a second.
+// Where the store is a [store.Watcher], waiting costs a read with each change, and one
+// in 5 seconds; elsewhere it is one a second.
 func (m *Manager) WaitStatus(ctx context.Context, caller Caller, sessionID, attemptID string, until func(Info, AttemptInfo) bool) error {
 	keys := make([]string, 0, 2)
 	if key, _, ok := splitID(sessionID); ok {

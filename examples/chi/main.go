@@ -5,8 +5,7 @@
 //
 // It is a module of its own, so that the library does not depend on chi. Other
 // routers are mounted the same way, with whatever they have for an http.Handler
-// and a path that ends in anything: engine.Any("/api/mcp/*path", gin.WrapH(api))
-// in gin, e.Any("/api/mcp/*", echo.WrapHandler(api)) in echo.
+// and a path that ends in anything; docs/howto.md has gin and echo.
 //
 // Three things are worth copying: the whole path reaches the handler (no
 // StripPrefix), Identify reads what the login middleware has found out, and the
@@ -75,7 +74,7 @@ func (l *logins) middleware(next http.Handler) http.Handler {
 func signedIn(r *http.Request) (owner string, err error) {
 	user, _ := r.Context().Value(userKey{}).(string)
 	if user == "" {
-		return "", errors.New("nobody is signed in")
+		return "", errors.New("the user is not signed in")
 	}
 	return user, nil
 }

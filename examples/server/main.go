@@ -102,7 +102,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 		PublicURL: cmp.Or(os.Getenv("PUBLIC_URL"), "http://"+addr),
 		Logger:    logger,
 		// Identify: who is signed in? A host with users of its own sets it;
-		// without it a session belongs to whoever has its ID.
+		// without it a session ID alone gives the session.
 	}
 	if err := setLimits(&cfg); err != nil {
 		return err

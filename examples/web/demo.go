@@ -16,8 +16,8 @@ type preset struct {
 	Hint string `json:"hint"`
 }
 
-// demo is what in real life is somebody else's: an authorization server with a
-// consent page, and MCP servers.
+// demo is what other organizations run in real life: an authorization server
+// with a consent page, and MCP servers.
 type demo struct {
 	presets []preset
 	closers []func()

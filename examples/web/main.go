@@ -9,7 +9,8 @@
 // Servers elsewhere can be entered as well.
 //
 // A front-end developer reads page/app.js first, a Go developer host.go; the
-// demo servers in demo.go, tools.go, ask.go and offer.go are in real life somebody else's.
+// demo servers are in demo.go, tools.go, ask.go and offer.go; in real life, other
+// organizations run them.
 package main
 
 import (

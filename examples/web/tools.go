@@ -116,7 +116,7 @@ var readManual = tool{
 	},
 }
 
-// publish needs a scope that nobody has been asked for yet.
+// publish needs a scope that no user has granted yet.
 var publish = tool{
 	Tool: mcp.Tool{
 		Name: "publish", Title: "Publish", Description: "Publishes a note. Needs a permission that you will be asked for.",

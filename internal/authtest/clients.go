@@ -92,8 +92,8 @@ func (c *Client) mayUse(grantType string) bool {
 	return c.GrantTypes == nil || slices.Contains(c.GrantTypes, grantType)
 }
 
-// client finds a client by its ID. redirectURI is what a client that is known
-// by a metadata document nobody fetched is taken to have registered.
+// client finds a client by its ID. A client with a metadata document that
+// was not fetched is taken to have registered redirectURI.
 func (s *Server) client(ctx context.Context, id, redirectURI string) (Client, error) {
 	s.mu.Lock()
 	c := s.clients[id]

@@ -58,7 +58,7 @@ func (s *Server) RotateNonce() {
 	s.nonce = rand.Text()
 }
 
-// DropNonce makes proofs need no nonce. Those that have one are refused.
+// DropNonce makes proofs need no nonce. Proofs with a nonce are refused.
 func (s *Server) DropNonce() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -105,7 +105,7 @@ func (s *Server) VerifyProof(r *http.Request, target, token string) (thumbprint 
 	case !s.firstUse(c.ID):
 		return "", errors.New("authtest: the proof was used before")
 	case c.Nonce != "" && !s.usesNonces():
-		return "", errors.New("authtest: the proof has a nonce that nobody asked for")
+		return "", errors.New("authtest: the proof has a nonce that the server did not ask for")
 	case !s.takeNonce(c.Nonce):
 		return "", ErrNonce
 	}

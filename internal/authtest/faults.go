@@ -32,7 +32,7 @@ func (s *Server) DropNext(endpoint string, n int) { s.faults.Drop(endpoint, n) }
 func (s *Server) SetDelay(endpoint string, d time.Duration) { s.faults.Delay(endpoint, d) }
 
 // Block holds the requests to an endpoint until release is called, which
-// serves those that wait. release may be called more than once.
+// serves the waiting requests. release may be called more than once.
 func (s *Server) Block(endpoint string) (release func()) { return s.faults.Block(endpoint) }
 
 // Held tells how many requests are held by Block. One whose client has gone is

@@ -79,7 +79,7 @@ func TestPain12OpenerCut(t *testing.T) {
 	p.alone(1)
 }
 
-// TestPain12AnsweredLate: somebody who went back to the page is told that the
+// TestPain12AnsweredLate: a user who went back to the page is told that the
 // popup was closed, and answers it after all.
 func TestPain12AnsweredLate(t *testing.T) {
 	w := newWorld(t)

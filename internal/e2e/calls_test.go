@@ -30,7 +30,7 @@ func TestProgressAndCancel(t *testing.T) {
 	p.see("Cancelled.")
 	require.Eventually(t, func() bool { return w.mcp.Cancelled() == 1 }, patience, interval, "the server goes on")
 
-	// The session is as good as before.
+	// The session works as before.
 	p.click("whoami")
 	p.click("Run")
 	p.see(`"user": "alice"`)

@@ -98,7 +98,7 @@ func newWorld(t *testing.T, options ...func(*authtest.Options, *mcptest.Options)
 }
 
 // isolate puts a page in front of the authorization endpoint which cuts itself
-// off from whoever opened it.
+// off from its opener.
 func (w *world) isolate() {
 	w.t.Helper()
 	behind, err := url.Parse(w.auth.URL())

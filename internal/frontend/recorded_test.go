@@ -23,7 +23,7 @@ type answer struct {
 	Body string   `json:"body"`
 }
 
-// allGuards are those that guards.mjs knows; the first five are the original's.
+// allGuards are the guards that guards.mjs knows; the first five are the original's.
 var allGuards = []string{"connect", "auth", "error", "list", "call", "done", "status", "sessions", "progress",
 	"prompts", "resources", "templates", "prompt", "resource", "completion", "server", "input", "asked", "answered"}
 

@@ -149,8 +149,8 @@ func (w *wire) seen(keep func(*exchange) bool) []exchange {
 	return out
 }
 
-// grants returns the token requests of a grant type, but for those that are
-// repeated with a nonce.
+// grants returns the token requests of a grant type, without
+// repetitions with a nonce.
 func (w *wire) grants(grantType string) []exchange {
 	return w.seen(func(e *exchange) bool {
 		return e.method == http.MethodPost && e.form.Get("grant_type") == grantType && e.text("error") != "use_dpop_nonce"

@@ -106,8 +106,8 @@ func newConnectProxy(t *testing.T, to string) *connectProxy {
 	return p
 }
 
-// A proxy that is trusted to check gets the requests, and their names, but those
-// that a URL alone shows to be forbidden.
+// A proxy that is trusted to check gets all requests, and their host names, unless
+// the URL alone shows that the address is forbidden.
 func TestTrustedProxy(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

@@ -28,7 +28,7 @@ type exchange struct {
 	foreign  int   // responses with another ID; result and err are of the last
 	pooled   bool  // what is read is in a buffer that others will use
 	replies  int   // requests of the server that were answered
-	asked    asked // those that are answered beside
+	asked    asked // requests of the server that are answered beside
 	// standalone says that what is read is the stream of no request.
 	standalone bool
 }

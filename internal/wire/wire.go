@@ -28,7 +28,7 @@ type Client struct {
 	Info *mcp.Implementation
 	// Capabilities are the client's capabilities, a JSON object.
 	Capabilities json.RawMessage
-	// Handshake are those that initialize declares, for all requests of an MCP
+	// Handshake are the capabilities that initialize declares, for all requests of an MCP
 	// session. Nil: Capabilities.
 	Handshake json.RawMessage
 	// DiscoverTimeout bounds how long the server may take to answer

@@ -22,7 +22,7 @@ function submit(event) {
 }
 
 // connect connects to the server of the form. A server that has forgotten this
-// application shows an error on its sign-in page and tells nobody but the user:
+// application shows an error on its sign-in page and tells only the user:
 // fresh asks for a new client registration.
 async function connect(fresh = false) {
   const attempt = (connecting = new AbortController());
@@ -138,7 +138,7 @@ try {
   notice.say(explain(error), "bad");
 }
 
-// Something may have changed: the callback page says that somebody has answered,
+// Something may have changed: the callback page says that the user has answered,
 // or the user comes back from another tab. A connect of this page waits itself.
 const sync = () => connecting || refresh().catch(() => {}); // the next action says more
 new BroadcastChannel("mcpoauth").addEventListener("message", sync);

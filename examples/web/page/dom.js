@@ -1,5 +1,5 @@
-// el makes an element. Attributes that start with "on" are listeners; those
-// that are false or undefined are left out. Strings among the children become
+// el makes an element. Attributes that start with "on" are listeners.
+// Attributes that are false or undefined are left out. Strings among the children become
 // text, never markup.
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);

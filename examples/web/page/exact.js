@@ -17,5 +17,5 @@ export const format = (value) => JSON.stringify(value, null, 2);
 // number reads the text of a number field.
 export const number = (text) => (exact && rounds(text) ? JSON.rawJSON(text) : Number(text));
 
-// isNumber tells whether parse may have made a value of a JSON number.
+// isNumber reports whether parse may have made a value of a JSON number.
 export const isNumber = (value) => typeof value === "number" || (exact && JSON.isRawJSON(value));

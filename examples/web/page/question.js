@@ -32,14 +32,14 @@ export class Questions {
       this.given.set(requests, inputs);
       return inputs;
     } finally {
-      gone.catch(() => {}); // nobody may be waiting any more
+      gone.catch(() => {}); // the caller may not wait any more
       for (const element of elements) element.remove();
       this.session.asks(-1);
     }
   }
 
-  // focus goes to a question that the user is waiting for, and disturbs nobody
-  // elsewhere.
+  // focus scrolls to the question, and moves the keyboard focus only if the user
+  // is not at work elsewhere.
   focus(card) {
     card?.element.scrollIntoView({ block: "nearest" });
     const { activeElement } = document;

@@ -1,4 +1,4 @@
-// What a server returned, shown by kind. All of it comes from somebody else: it
+// What a server returned, shown by kind. All of it is the server's: it
 // becomes text, or a picture or a sound from a data URL, and nothing that runs.
 
 import { el } from "./dom.js";

@@ -14,7 +14,7 @@ const parts = (list) => list.split(",").map((part) => /^([^:*]*)(?::(\d+))?/.exe
 // variables returns the names in a template, each once.
 export const variables = (template) => [...new Set([...template.matchAll(expression)].flatMap(([, , list]) => parts(list).map(([, name]) => name)))];
 
-// expand puts values into a template. Those that are missing are left out.
+// expand puts values into a template. Missing values are left out.
 export function expand(template, values) {
   return template.replace(expression, (_, operator, list) => {
     const [first, between, named] = operators[operator];

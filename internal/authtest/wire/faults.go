@@ -50,7 +50,7 @@ func (f *Faults) Delay(key string, d time.Duration) {
 }
 
 // Block holds every request for key until release is called, which serves
-// those that are waiting. It may be called more than once.
+// the waiting ones. It may be called more than once.
 func (f *Faults) Block(key string) (release func()) {
 	gate := make(chan struct{})
 	f.edit(key, func(ft *fault) { ft.block = gate })
