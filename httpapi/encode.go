@@ -141,6 +141,7 @@ func (c *call) clientGone() bool { return errors.Is(c.r.Context().Err(), context
 
 // logGone notes what nobody was told.
 func (c *call) logGone(err error) {
+	c.answered = answer{status: statusClientGone, code: "client_gone"}
 	c.h.cfg.Logger.LogAttrs(c.r.Context(), slog.LevelDebug, "mcpoauth: the client did not wait",
 		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", statusClientGone), logError(err))
 }
@@ -149,6 +150,7 @@ func (c *call) logGone(err error) {
 // records, the caller's mistakes info, trouble with others a warning, and a
 // bug an error.
 func (c *call) logAnswer(a answer, err error) {
+	c.answered = a
 	level := slog.LevelInfo
 	switch {
 	case a.code == "requires_auth" || a.code == "input_required" || a.code == CodeSessionNotFound || a.code == CodeNotFound:

@@ -56,6 +56,8 @@ type Config struct {
 	// Logger gets debug and warning records without secrets. Defaults to
 	// none.
 	Logger *slog.Logger
+	// Observer sees the requests, for metrics and traces. Defaults to none.
+	Observer Observer
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
 
@@ -78,6 +80,7 @@ type config struct {
 	Registrations           RegistrationStore
 	Attempts                AttemptStore
 	Logger                  *slog.Logger
+	Observer                Observer
 	Now                     func() time.Time
 }
 
@@ -93,6 +96,7 @@ func (c Config) complete() (*config, error) {
 	out := &config{
 		shared: shared, id: strconv.FormatUint(shared.connections.Add(1), 36), ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, Owner: c.Owner, Headers: c.Headers, HeadersAuthenticate: c.HeadersAuthenticate, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
 		Credentials: c.Credentials, Registrations: c.Registrations, Attempts: c.Attempts, Logger: c.Logger, Now: c.Now,
+		Observer: c.Observer,
 	}
 	if out.Now == nil {
 		out.Now = time.Now

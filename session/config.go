@@ -144,6 +144,10 @@ type Config struct {
 	// OnRefreshed after it means that the connection is back. It must return soon.
 	OnConnectionLost func(ctx context.Context, info Info, reason LostReason)
 
+	// Observer sees the work of this host: endpoints, MCP requests, token
+	// requests, the store. For OpenTelemetry use package session/otelsession.
+	// Defaults to none, which costs nothing.
+	Observer oauthclient.Observer
 	// Logger gets records without secrets. Defaults to none.
 	Logger *slog.Logger
 	// Now is the clock. Defaults to time.Now.
@@ -177,6 +181,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Now = time.Now
 	}
 	c.AllowHeaders, c.AllowKeyHeaders = canonicalHeaders(c.AllowHeaders), canonicalHeaders(c.AllowKeyHeaders)
+	c.observeStore()
 	c.SealKeys = nil // the sealer has its own copy
 	var err error
 	c.Client, err = c.Client.Prepare()

@@ -24,7 +24,9 @@ import (
 //
 // Other errors: [*InputError], [*RefusedError], [*LimitError], [*StoreError] and those of
 // [oauthclient.MCPOAuthClient.Connect].
-func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (Info, error) {
+func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (info Info, err error) {
+	ctx, observed := m.observe(ctx, "connect")
+	defer func() { observed(info, err) }()
 	end, err := m.begin()
 	if err != nil {
 		return Info{}, err
@@ -154,7 +156,9 @@ const connectAfterAuthorization = 10 * time.Second
 // [*StoreError]. The Info is valid with every error that ends the attempt. That
 // the MCP server does not answer is no error here: the authorization is
 // complete, and the Info's status says so.
-func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (Info, error) {
+func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (info Info, err error) {
+	ctx, observed := m.observe(ctx, "finish_authorization")
+	defer func() { observed(info, err) }()
 	end, err := m.begin()
 	if err != nil {
 		return Info{}, err
@@ -174,7 +178,7 @@ func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID strin
 		}
 		return m.failed(ctx, s, resp, err), err
 	}
-	info, err := m.confirm(ctx, caller, s)
+	info, err = m.confirm(ctx, caller, s)
 	if errors.Is(err, ErrNotFound) {
 		return Info{}, oauthclient.ErrInvalidCallback // removed in the meantime
 	}
