@@ -125,7 +125,7 @@ func (c *config) observeMCP() wire.Observe {
 	if c.Observer == nil {
 		return nil
 	}
-	server := serverHost(c.ServerURL)
+	server := ServerHost(c.ServerURL)
 	return func(ctx context.Context, r wire.Request, version string) (context.Context, map[string]string, func(json.RawMessage, error)) {
 		ctx, end := c.Observer.Start(ctx, Work{Kind: WorkMCP, Name: r.Method, Target: r.Name, Server: server, Version: version})
 		meta := make(map[string]string)
@@ -148,9 +148,9 @@ func isToolError(result json.RawMessage) bool {
 	return json.Unmarshal(result, &r) == nil && r.IsError
 }
 
-// serverHost returns the host of a server URL, without the path, which may hold a
-// key.
-func serverHost(serverURL string) string {
+// ServerHost returns the host of a server's URL, with the port that the URL has,
+// for logs, metrics and audits: the path and the query may hold a key.
+func ServerHost(serverURL string) string {
 	u, err := url.Parse(serverURL)
 	if err != nil {
 		return ""

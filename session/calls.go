@@ -135,6 +135,7 @@ func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	}
 	m.cache.drop(s.key)
 	m.cfg.Logger.InfoContext(ctx, "mcpoauth: session removed", "session", s.key)
+	m.auditInfo(ctx, AuditDisconnect, caller, m.info(s), nil)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*m.cfg.requestTimeout())
 	defer cancel()
 	client.Revoke(ctx, s.creds)

@@ -144,6 +144,10 @@ type Config struct {
 	// OnRefreshed after it means that the connection is back. It must return soon.
 	OnConnectionLost func(ctx context.Context, info Info, reason LostReason)
 
+	// Audit, if set, is called when a caller has connected, authorized, called a
+	// tool, been refused, or disconnected, on the replica that did it. It must
+	// return soon.
+	Audit func(ctx context.Context, event AuditEvent)
 	// Observer sees the work of this host: endpoints, MCP requests, token
 	// requests, the store. For OpenTelemetry use package session/otelsession.
 	// Defaults to none, which costs nothing.

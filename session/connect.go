@@ -26,7 +26,7 @@ import (
 // [oauthclient.MCPOAuthClient.Connect].
 func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (info Info, err error) {
 	ctx, observed := m.observe(ctx, "connect")
-	defer func() { observed(info, err) }()
+	defer func() { observed(info, err); m.auditInfo(ctx, AuditConnect, caller, info, err) }()
 	end, err := m.begin()
 	if err != nil {
 		return Info{}, err
@@ -158,7 +158,7 @@ const connectAfterAuthorization = 10 * time.Second
 // complete, and the Info's status says so.
 func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (info Info, err error) {
 	ctx, observed := m.observe(ctx, "finish_authorization")
-	defer func() { observed(info, err) }()
+	defer func() { observed(info, err); m.auditAuthorize(ctx, caller, info, err) }()
 	end, err := m.begin()
 	if err != nil {
 		return Info{}, err
@@ -242,6 +242,7 @@ func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionI
 	}
 	if !mayFinish(caller, a.Owner, attempt.Binding) {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: callback from another browser or owner refused", "session", a.SessionKey, "attempt", resp.AttemptID())
+		m.audit(ctx, AuditEvent{Action: AuditRefuse, Owner: caller.Owner, SessionOwner: a.Owner, SessionKey: a.SessionKey, ErrorType: "invalid_callback"})
 		return stored{}, oauthclient.ErrInvalidCallback
 	}
 	s, err := m.read(ctx, a.SessionKey)

@@ -96,6 +96,7 @@ func (m *Manager) lookup(ctx context.Context, caller Caller, sessionID string) (
 		return stored{}, err
 	}
 	if !s.ownedBy(caller, secret) {
+		m.auditForeign(ctx, caller, s)
 		return stored{}, ErrNotFound
 	}
 	return s, nil
