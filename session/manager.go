@@ -22,6 +22,7 @@ type Manager struct {
 	sealer sealer
 	inputs sealer // of what servers ask in the middle of a call
 	cache  *cache
+	health healthMemory
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
