@@ -71,7 +71,7 @@ func (m *Manager) audit(ctx context.Context, e AuditEvent) {
 	if e.SessionOwner == e.Owner {
 		e.SessionOwner = ""
 	}
-	m.cfg.Audit(ctx, e)
+	m.cfg.Audit(context.WithoutCancel(ctx), e) // what was done counts, also if its caller has left
 }
 
 // auditInfo tells the host what became of a caller's session.
@@ -90,6 +90,14 @@ func (m *Manager) auditInfo(ctx context.Context, action AuditAction, caller Call
 		e.SessionOwner = ""
 	}
 	m.audit(ctx, e)
+}
+
+// auditConnect is auditInfo for a connect, which has no session if it failed.
+func (m *Manager) auditConnect(ctx context.Context, caller Caller, p ConnectParams, info Info, err error) {
+	if info.ServerURL == "" {
+		info.ServerURL = p.ServerURL
+	}
+	m.auditInfo(ctx, AuditConnect, caller, info, err)
 }
 
 // auditAuthorize is auditInfo for a callback. A refused one is an event of its own.

@@ -64,6 +64,9 @@ func TestAuditOfAJourney(t *testing.T) {
 	denied, err := m.FinishAuth(t.Context(), alice, "", w.deny(t, required.AuthURL))
 	require.Error(t, err)
 
+	_, err = m.Connect(t.Context(), alice, session.ConnectParams{ServerURL: "https://u:canary@nowhere.example/", CallbackURL: callbackURL})
+	require.Error(t, err)
+
 	now, server := w.clock.Now(), oauthclient.ServerHost(w.mcp.URL())
 	event := func(action session.AuditAction, key, server, tool, failure string) session.AuditEvent {
 		return session.AuditEvent{Time: now, Action: action, Owner: "alice", SessionKey: key, Server: server, Tool: tool, ErrorType: failure}
@@ -80,6 +83,7 @@ func TestAuditOfAJourney(t *testing.T) {
 		event(session.AuditDisconnect, key, server, "", ""),
 		event(session.AuditConnect, denied.Key, server, "", "authorization_required"),
 		event(session.AuditAuthorize, denied.Key, server, "", "access_denied"),
+		event(session.AuditConnect, "", "nowhere.example", "", "invalid_input"),
 	}, told.events)
 
 	var log testlog.Buffer

@@ -145,8 +145,8 @@ type Config struct {
 	OnConnectionLost func(ctx context.Context, info Info, reason LostReason)
 
 	// Audit, if set, is called when a caller has connected, authorized, called a
-	// tool, been refused, or disconnected, on the replica that did it. It must
-	// return soon.
+	// tool, been refused, or disconnected, on the replica that did it. Its
+	// context does not end with the request. It must return soon.
 	Audit func(ctx context.Context, event AuditEvent)
 	// Observer sees the work of this host: endpoints, MCP requests, token
 	// requests, the store. For OpenTelemetry use package session/otelsession.

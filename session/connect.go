@@ -26,7 +26,7 @@ import (
 // [oauthclient.MCPOAuthClient.Connect].
 func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (info Info, err error) {
 	ctx, observed := m.observe(ctx, "connect")
-	defer func() { observed(info, err); m.auditInfo(ctx, AuditConnect, caller, info, err) }()
+	defer func() { observed(info, err); m.auditConnect(ctx, caller, p, info, err) }()
 	end, err := m.begin()
 	if err != nil {
 		return Info{}, err

@@ -23,8 +23,8 @@ type Health struct {
 	// Keys says that the replicas on this store have no seal key in common, or
 	// that some seal and others do not.
 	Keys error
-	// Clock says that another replica's clock is ahead of this one's by more
-	// than half a minute.
+	// Clock says that this replica's clock is behind that of the store, or of
+	// another replica, by more than half a minute.
 	Clock error
 }
 
@@ -69,7 +69,7 @@ type healthMemory struct {
 
 // Health checks what this replica needs to serve sessions: that the store takes,
 // gives back and deletes a record, that this replica can read what other replicas
-// have written, and that no clock of theirs is ahead. It takes 5 seconds at most,
+// have written, and that its clock is not behind. It takes 5 seconds at most,
 // and a finding is kept for a second. After [Manager.Close] Store is [ErrClosed].
 func (m *Manager) Health(ctx context.Context) Health {
 	if m.isClosed() {
@@ -85,8 +85,8 @@ func (m *Manager) Health(ctx context.Context) Health {
 		// One check serves all callers, so it must not end with the first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 		defer cancel()
-		found := Health{Store: m.checkStore(ctx)}
-		if found.Store == nil {
+		var found Health
+		if found.Store, found.Clock = m.checkStore(ctx); found.Err() == nil {
 			found.Keys, found.Clock = m.checkReplicas(ctx)
 		}
 		m.health.mu.Lock()
@@ -102,23 +102,27 @@ func (m *Manager) Health(ctx context.Context) Health {
 	}
 }
 
-// checkStore writes, reads and deletes a record of its own.
-func (m *Manager) checkStore(ctx context.Context) error {
+// checkStore writes, reads and deletes a record of its own. One that has expired at
+// once shows that the store's clock is ahead.
+func (m *Manager) checkStore(ctx context.Context) (failure, clock error) {
 	key, value := "health:"+rand.Text(), []byte(rand.Text())
-	if err := m.cfg.Store.Swap(ctx, key, nil, value, m.cfg.Now().Add(stampPause)); err != nil {
-		return &StoreError{Op: "writing a record", Err: err}
+	if err := m.cfg.Store.Swap(ctx, key, nil, value, m.cfg.Now().Add(maxClockSkew)); err != nil {
+		return &StoreError{Op: "writing a record", Err: err}, nil
 	}
 	got, _, err := m.cfg.Store.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("session: the clock of this replica is more than %v behind that of the store", maxClockSkew)
+	}
 	if err == nil && !bytes.Equal(got, value) {
 		err = errors.New("session: it is another record")
 	}
 	if err != nil {
-		return &StoreError{Op: "reading a record back", Err: err}
+		return &StoreError{Op: "reading a record back", Err: err}, nil
 	}
 	if err := m.cfg.Store.Delete(ctx, key); err != nil {
-		return &StoreError{Op: "deleting a record", Err: err}
+		return &StoreError{Op: "deleting a record", Err: err}, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // checkReplicas reads the stamp of another replica, and leaves one when the last

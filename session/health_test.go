@@ -34,8 +34,11 @@ func TestHealthOfReplicas(t *testing.T) {
 
 	late := testclock.New(w.clock.Now().Add(-2 * time.Minute))
 	behind := w.manager(t, func(c *session.Config) { c.Now = late.Now })
-	require.ErrorContains(t, behind.Health(t.Context()).Clock, "2m0s ahead")
-	require.NoError(t, one.Health(t.Context()).Err())
+	require.ErrorContains(t, behind.Health(t.Context()).Clock, "behind that of the store")
+	early := testclock.New(w.clock.Now().Add(2 * time.Minute))
+	ahead := w.manager(t, func(c *session.Config) { c.Now = early.Now })
+	require.NoError(t, ahead.Health(t.Context()).Err())
+	require.ErrorContains(t, w.manager(t).Health(t.Context()).Clock, "2m0s ahead")
 
 	require.NoError(t, one.Close())
 	require.ErrorIs(t, one.Health(t.Context()).Store, session.ErrClosed)
