@@ -54,7 +54,7 @@ type Config struct {
 	Attempts AttemptStore
 
 	// Logger gets debug and warning records without secrets. Defaults to
-	// none.
+	// slog.Default().
 	Logger *slog.Logger
 	// Observer sees the requests, for metrics and traces. Defaults to none.
 	Observer Observer
@@ -102,7 +102,7 @@ func (c Config) complete() (*config, error) {
 		out.Now = time.Now
 	}
 	if out.Logger == nil {
-		out.Logger = slog.New(slog.DiscardHandler)
+		out.Logger = slog.Default()
 	}
 	if out.Credentials == nil {
 		out.Credentials = NewMemoryCredentialStore(Credentials{})

@@ -152,7 +152,7 @@ type Config struct {
 	// requests, the store. For OpenTelemetry use package session/otelsession.
 	// Defaults to none, which costs nothing.
 	Observer oauthclient.Observer
-	// Logger gets records without secrets. Defaults to none.
+	// Logger gets records without secrets. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
@@ -179,7 +179,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ToolsTimeout, 10*time.Second)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	if c.Now == nil {
 		c.Now = time.Now
