@@ -160,9 +160,14 @@ func (c *call) logAnswer(a answer, err error) {
 	case a.status > http.StatusInternalServerError:
 		level = slog.LevelWarn
 	}
-	c.h.cfg.Logger.LogAttrs(c.r.Context(), level, "mcpoauth: request failed",
-		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint),
-		slog.Int("status", a.status), slog.String("code", a.code), logError(err))
+	key, server := c.h.manager.Describe(c.sessionID)
+	attrs := append([]slog.Attr{
+		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", a.status), slog.String("code", a.code),
+	}, c.logSession(server, key)...)
+	if required, ok := a.body.(AuthRequired); ok {
+		attrs = append(attrs, slog.String("reason", required.Reason))
+	}
+	c.h.logFailure(c.r.Context(), level, failureKind{c.endpoint, a.code, server}, append(attrs, logError(err))...)
 }
 
 // logError bounds an error's text, part of which may be a server's.

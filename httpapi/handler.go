@@ -39,6 +39,7 @@ type Handler struct {
 	callbacks   *limiter
 	requests    *limiter // all others
 	inFlight    *inFlight
+	failures    failureCount
 	host        string // the only origin to be sent to, if PublicURL is http; else empty
 	proxyNote   sync.Once
 	routes      map[string]http.HandlerFunc
@@ -71,6 +72,7 @@ type manager interface {
 	ClientKeySet() ([]byte, error)
 	Counter() store.Counter
 	Observer() oauthclient.Observer
+	Describe(sessionID string) (key, server string)
 }
 
 // New validates cfg and returns a Handler. It does no I/O. The error, if any,
@@ -264,6 +266,7 @@ type call struct {
 	others    []string // further bindings of the browser
 	asksURL   bool     // the front end can show URLs that a server asks to open
 	newCookie bool     // the browser does not have it yet
+	tool      string   // once known, for the log
 	answered  answer   // of a failure, for the observer
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -97,15 +98,20 @@ func observe(ctx context.Context, observer Observer, work Work) (context.Context
 }
 
 // observeHTTP begins the HTTP request req, and adds the trace context to its
-// header.
+// header. The returned function takes the answer.
 func (c *config) observeHTTP(req *http.Request, op string) (*http.Request, func(*http.Response, error)) {
+	log := func(*http.Response, error) {}
+	if c.Logger.Enabled(req.Context(), slog.LevelDebug) {
+		log = c.debugHTTP(req, op)
+	}
 	if c.Observer == nil {
-		return req, func(*http.Response, error) {}
+		return req, log
 	}
 	ctx, end := c.Observer.Start(req.Context(), Work{Kind: WorkHTTP, Name: req.Method, Target: op, Server: req.URL.Host})
 	req = req.WithContext(ctx)
 	c.Observer.Inject(ctx, req.Header.Set)
 	return req, func(resp *http.Response, err error) {
+		log(resp, err)
 		var out Outcome
 		switch {
 		case err != nil:

@@ -127,6 +127,17 @@ func (m *Manager) auditForeign(ctx context.Context, caller Caller, s stored) {
 	}
 }
 
+// Describe returns the key of a session ID, which names the session in logs, and
+// the host of its server, as far as this replica has that in memory. Both may be
+// empty. It does not say whether the session exists.
+func (m *Manager) Describe(sessionID string) (key, server string) {
+	key, _, ok := splitID(sessionID)
+	if !ok {
+		return "", ""
+	}
+	return key, m.serverOf(key)
+}
+
 // serverOf returns the host of a session's server, if this replica has the record
 // in memory, and "" otherwise.
 func (m *Manager) serverOf(key string) (server string) {

@@ -122,7 +122,7 @@ func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, 
 func (m *Manager) newClient(s stored, idle bool) (*oauthclient.MCPOAuthClient, error) {
 	key := s.key // all that the client keeps of s
 	client, err := oauthclient.New(oauthclient.Config{
-		ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now, Observer: m.cfg.Observer,
+		ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.logger(key, s.ServerURL), Now: m.cfg.Now, Observer: m.cfg.Observer,
 		Headers: m.headers(s), HeadersAuthenticate: m.keyed(s.record),
 		Credentials: credentialStore{m, key, s.ServerURL, idle}, Registrations: registrations{m}, Attempts: attempts{m, key},
 		OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
