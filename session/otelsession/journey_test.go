@@ -9,6 +9,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +41,8 @@ type world struct {
 	spans  *tracetest.SpanRecorder
 	host   *httptest.Server
 	client *http.Client
+
+	serving sync.WaitGroup // the requests that are observed until they end, after their answer
 }
 
 const owner = "alice-owner"
@@ -66,7 +69,11 @@ func newWorld(t *testing.T, sessions store.SessionStore, cfg otelsession.Config,
 	t.Cleanup(w.host.Close)
 	api, err := httpapi.New(manager, httpapi.Config{PublicURL: w.host.URL, ConnectsPerMinute: 1, Identify: func(*http.Request) (string, error) { return owner, nil }})
 	require.NoError(t, err)
-	mux.Handle("/api/mcp/", api)
+	mux.HandleFunc("/api/mcp/", func(rw http.ResponseWriter, r *http.Request) {
+		w.serving.Add(1)
+		defer w.serving.Done()
+		api.ServeHTTP(rw, r)
+	})
 	jar, err := cookiejar.New(nil)
 	require.NoError(t, err)
 	w.client = &http.Client{Jar: jar}
@@ -85,6 +92,7 @@ func (w *world) send(t *testing.T, method, path string, body any) (int, map[stri
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
+	w.serving.Wait()
 	var out map[string]any
 	require.NoError(t, json.Unmarshal(text, &out), string(text))
 	return resp.StatusCode, out
