@@ -104,7 +104,6 @@ func (c Config) complete() (*config, error) {
 	if out.Logger == nil {
 		out.Logger = slog.Default()
 	}
-	shared.noteTransport(out.Logger)
 	if out.Credentials == nil {
 		out.Credentials = NewMemoryCredentialStore(Credentials{})
 	}

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
 
 // logChallenge logs what a server asked for, at debug level.
@@ -37,15 +35,4 @@ func (c *config) debugHTTP(req *http.Request, op string) func(*http.Response, er
 		}
 		c.Logger.LogAttrs(req.Context(), slog.LevelDebug, "mcpoauth: sent a request", attrs...)
 	}
-}
-
-// noteTransport warns, once, of a transport that the network policy cannot be read
-// from, so that no check is dropped in silence.
-func (s *shared) noteTransport(logger *slog.Logger) {
-	if netguard.Find(s.Transport) != nil {
-		return
-	}
-	s.unchecked.Do(func() {
-		logger.Warn("mcpoauth: Config.Transport is not from NewTransport, and has no Unwrap that leads to one: no network policy holds for the URLs that browsers visit, and addresses are checked by the transport alone, if at all")
-	})
 }

@@ -229,6 +229,10 @@ func ownErrorType(err error) string {
 		return refusalType(e.Code)
 	case *jsonrpc.Error:
 		return rpcType(e.Code)
+	case *HeadersError:
+		return "invalid_headers"
+	case *CredentialsRejectedError:
+		return "credentials_rejected"
 	case *InsufficientScopeError:
 		return "insufficient_scope"
 	case *TokenRejectedError:

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -153,7 +152,6 @@ type shared struct {
 
 	// What a connection would have of its own costs memory in each idle session.
 	connections atomic.Uint64      // made so far
-	unchecked   sync.Once          // warns of a transport without the policy's checks
 	flight      singleflight.Group // of all connections, each by its id
 	strict      ServerPolicy       // the zero policy, which most connections have
 }

@@ -95,3 +95,45 @@ func TestAuditOfAJourney(t *testing.T) {
 	}
 	require.Contains(t, log.String(), "session_owner=alice")
 }
+
+func TestAuditOfPolicyAndOwners(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	var told trail
+	allowed := true
+	m := w.manager(t, func(c *session.Config) {
+		c.Audit = told.add
+		c.AllowServer = func(context.Context, session.Caller, string) error {
+			if allowed {
+				return nil
+			}
+			return errors.New("not any more")
+		}
+	})
+	id := w.connected(t, m)
+	allowed = false
+	_, err := m.CallTool(t.Context(), alice, id, "echo", nil)
+	require.Error(t, err)
+	_, err = m.Connect(t.Context(), alice, w.params())
+	require.Error(t, err)
+	allowed = true
+	require.NoError(t, m.RemoveOwner(t.Context(), "alice"))
+
+	told.events = told.events[2:] // connect, authorize
+	require.Len(t, told.events, 4)
+	for i, want := range []struct {
+		action             session.AuditAction
+		owner, whose, fail string
+	}{
+		{session.AuditCallTool, "alice", "", "refused"},
+		{session.AuditConnect, "alice", "", "refused"},
+		{session.AuditDisconnect, "alice", "", ""},
+		{session.AuditRemoveOwner, "", "alice", ""},
+	} {
+		got := told.events[i]
+		require.Equal(t, want.action, got.Action)
+		require.Equal(t, want.owner, got.Owner, got.Action)
+		require.Equal(t, want.whose, got.SessionOwner, got.Action)
+		require.Equal(t, want.fail, got.ErrorType, got.Action)
+	}
+}

@@ -59,6 +59,9 @@ func errorType(err error) string {
 	if _, ok := errors.AsType[*StoreError](err); ok {
 		return "store"
 	}
+	if _, ok := errors.AsType[*RefusedError](err); ok {
+		return "refused"
+	}
 	if _, ok := errors.AsType[*LimitError](err); ok {
 		return "limit"
 	}
