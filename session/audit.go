@@ -13,21 +13,21 @@ import (
 type AuditAction string
 
 const (
-	// AuditConnect: a caller connected a server, was sent to authorize
+	// AuditConnect means that a caller connected a server, was sent to authorize
 	// (ErrorType "authorization_required"), or was refused by the host's policy
 	// ("refused").
 	AuditConnect AuditAction = "connect"
-	// AuditAuthorize: an authorization ended, with tokens or without.
+	// AuditAuthorize means that an authorization ended, with tokens or without.
 	AuditAuthorize AuditAction = "authorize"
-	// AuditCallTool: a caller called a tool, or the host's policy refused that
+	// AuditCallTool means that a caller called a tool, or the host's policy refused that
 	// (ErrorType "refused").
 	AuditCallTool AuditAction = "call_tool"
-	// AuditRefuse: a caller asked for what is not the caller's: the session of
+	// AuditRefuse means that a caller asked for what is not the caller's: the session of
 	// another owner, or an authorization that another browser or owner began.
 	AuditRefuse AuditAction = "refuse"
-	// AuditDisconnect: a session was ended for good.
+	// AuditDisconnect means that a session was ended for good.
 	AuditDisconnect AuditAction = "disconnect"
-	// AuditRemoveOwner: the host ended all sessions of SessionOwner. Each is an
+	// AuditRemoveOwner means that the host ended all sessions of SessionOwner. Each is an
 	// AuditDisconnect too. No caller did it, so Owner is empty.
 	AuditRemoveOwner AuditAction = "remove_owner"
 )
