@@ -5,7 +5,7 @@ REVIVE      = go run github.com/mgechev/revive@v1.15.0
 
 # What needs other modules than the library is a module of its own.
 EXAMPLES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
-MODULES  = $(EXAMPLES) internal/openapi internal/e2e internal/sqltest internal/interop internal/interop/mcpgo
+MODULES  = $(EXAMPLES) session/otelsession internal/openapi internal/e2e internal/sqltest internal/interop internal/interop/mcpgo
 
 # go.work is for building by hand; here each module has the versions of its own go.mod.
 export GOWORK = off
@@ -20,7 +20,7 @@ test: ## all tests, with the race detector; installs what they need
 	@scripts/need cc redis-server postgres chromium
 	@scripts/frontend
 	go test -race -shuffle=on -timeout 15m ./...
-	@set -e; for dir in $(EXAMPLES); do (set -x; go test -C $$dir -race -shuffle=on ./...); done
+	@set -e; for dir in $(EXAMPLES) session/otelsession; do (set -x; go test -C $$dir -race -shuffle=on ./...); done
 	@$(MAKE) --no-print-directory openapi sql e2e
 
 check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs

@@ -119,7 +119,7 @@ type Config struct {
 	MaxStatusWait time.Duration
 
 	// Logger gets every failure in detail, with the request ID that the
-	// client was given, and no secrets. Defaults to none.
+	// client was given, and no secrets. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
@@ -174,7 +174,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	setDefault(&c.MaxStatusWait, 25*time.Second)
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	return c, nil
 }

@@ -141,6 +141,7 @@ func (c *call) clientGone() bool { return errors.Is(c.r.Context().Err(), context
 
 // logGone notes an error that the client did not wait for.
 func (c *call) logGone(err error) {
+	c.answered = answer{status: statusClientGone, code: "client_gone"}
 	c.h.cfg.Logger.LogAttrs(c.r.Context(), slog.LevelDebug, "mcpoauth: the client did not wait",
 		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", statusClientGone), logError(err))
 }
@@ -149,6 +150,7 @@ func (c *call) logGone(err error) {
 // records, the caller's mistakes info, trouble with others a warning, and a
 // bug an error.
 func (c *call) logAnswer(a answer, err error) {
+	c.answered = a
 	level := slog.LevelInfo
 	switch {
 	case a.code == "requires_auth" || a.code == "input_required" || a.code == CodeSessionNotFound || a.code == CodeNotFound:
@@ -158,9 +160,14 @@ func (c *call) logAnswer(a answer, err error) {
 	case a.status > http.StatusInternalServerError:
 		level = slog.LevelWarn
 	}
-	c.h.cfg.Logger.LogAttrs(c.r.Context(), level, "mcpoauth: request failed",
-		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint),
-		slog.Int("status", a.status), slog.String("code", a.code), logError(err))
+	key, server := c.h.manager.Describe(c.sessionID)
+	attrs := append([]slog.Attr{
+		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", a.status), slog.String("code", a.code),
+	}, c.logSession(server, key)...)
+	if required, ok := a.body.(AuthRequired); ok {
+		attrs = append(attrs, slog.String("reason", required.Reason))
+	}
+	c.h.logFailure(c.r.Context(), level, failureKind{c.endpoint, a.code, server}, append(attrs, logError(err))...)
 }
 
 // logError bounds an error's text, part of which may be a server's.

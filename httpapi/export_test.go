@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Manager lets tests put a fake in place of a *session.Manager.
@@ -40,4 +42,14 @@ func (h *Handler) Routes(prefix string) (routes []string) {
 		routes = append(routes, strings.TrimPrefix(path, prefix))
 	}
 	return routes
+}
+
+// CountFailureKinds counts failures of n kinds in a minute, and returns how many
+// kinds are in memory.
+func CountFailureKinds(n int) int {
+	var f failureCount
+	for i := range n {
+		f.add(failureKind{code: CodeUpstreamError, server: strconv.Itoa(i)}, time.Unix(0, 0))
+	}
+	return len(f.kinds)
 }

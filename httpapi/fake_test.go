@@ -186,6 +186,10 @@ func (f *fake) ClientKeySet() ([]byte, error) { return f.keySet, nil }
 
 func (f *fake) Counter() store.Counter { return f.counter }
 
+func (f *fake) Observer() oauthclient.Observer { return nil }
+
+func (f *fake) Describe(string) (key, server string) { return "", "" }
+
 // newFake returns a handler on a fake, and where its log goes.
 func newFake(t testing.TB, f *fake, change ...func(*httpapi.Config)) (*httpapi.Handler, *bytes.Buffer) {
 	t.Helper()

@@ -39,11 +39,13 @@ type Handler struct {
 	callbacks   *limiter
 	requests    *limiter // all others
 	inFlight    *inFlight
+	failures    failureCount
 	host        string // the only origin to be sent to, if PublicURL is http; else empty
 	proxyNote   sync.Once
 	routes      map[string]http.HandlerFunc
 	openAPI     file
-	buffers     sync.Pool // of *bytes.Buffer
+	observer    oauthclient.Observer // or nil
+	buffers     sync.Pool            // of *bytes.Buffer
 	shutdowns   shutdowns
 }
 
@@ -69,6 +71,8 @@ type manager interface {
 	ClientMetadata(callbackURLs ...string) (clientID string, metadata oauthex.ClientRegistrationMetadata)
 	ClientKeySet() ([]byte, error)
 	Counter() store.Counter
+	Observer() oauthclient.Observer
+	Describe(sessionID string) (key, server string)
 }
 
 // New validates cfg and returns a Handler. It does no I/O. The error, if any,
@@ -103,6 +107,7 @@ func newHandler(manager manager, cfg Config) (*Handler, error) {
 		requests:    newLimiter("request", cfg.RequestsPerMinute, manager.Counter()),
 		inFlight:    newInFlight(cfg.MaxRequestsInFlight),
 		host:        onlyHost(public),
+		observer:    manager.Observer(),
 		buffers:     sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, origin := range h.origins {
@@ -261,6 +266,8 @@ type call struct {
 	others    []string // further bindings of the browser
 	asksURL   bool     // the front end can show URLs that a server asks to open
 	newCookie bool     // the browser does not have it yet
+	tool      string   // once known, for the log
+	answered  answer   // of a failure, for the observer
 }
 
 // protections are the headers of every answer. The values are shared: no code
@@ -275,6 +282,10 @@ var protections = http.Header{
 // serve runs an endpoint behind the protections that all share.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e endpoint) {
 	c := &call{h: h, w: w, r: r, endpoint: e.name, requestID: rand.Text()}
+	if h.observer != nil {
+		defer c.observe()()
+		r = c.r
+	}
 	header := w.Header()
 	maps.Copy(header, protections)
 	header["X-Request-Id"] = []string{c.requestID}

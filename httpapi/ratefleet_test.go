@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -24,7 +25,7 @@ import (
 func fleet(t *testing.T, n, limit int, open func() store.Counter) (replicas []*httpapi.Handler) {
 	t.Helper()
 	for range n {
-		h, _ := newFake(t, &fake{counter: open()}, byUser, func(c *httpapi.Config) { c.Logger, c.RequestsPerMinute = nil, limit })
+		h, _ := newFake(t, &fake{counter: open()}, byUser, func(c *httpapi.Config) { c.Logger, c.RequestsPerMinute = slog.New(slog.DiscardHandler), limit })
 		replicas = append(replicas, h)
 	}
 	return replicas

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -282,7 +283,7 @@ func TestRateLimitedCallbackIsAPage(t *testing.T) {
 func TestRateLimitMemoryIsFlat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // where the minute does not turn
 		h, _ := newFake(t, &fake{}, func(c *httpapi.Config) {
-			c.Logger, c.RequestsPerMinute = nil, 2
+			c.Logger, c.RequestsPerMinute = slog.New(slog.DiscardHandler), 2
 			c.Identify = func(r *http.Request) (string, error) { return r.Header.Get("User"), nil }
 		})
 		status := func(remote, user string) int { return from(t, h, "status", remote, "User", user).Code }

@@ -25,7 +25,7 @@ func (c *call) callTool() error {
 	if err != nil {
 		return err
 	}
-	c.sessionID = req.SessionID
+	c.sessionID, c.tool = req.SessionID, req.ToolName
 	caller, err := c.caller()
 	if err != nil {
 		return err

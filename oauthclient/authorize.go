@@ -220,7 +220,8 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	}
 	p.pending[p.binding] = pendingAttempt{required, union(stepUpMarks(nil), ch.scopes)}
 	p.mu.Unlock()
-	p.cfg.Logger.DebugContext(ctx, "mcpoauth: authorization begun", "attempt", attempt.ID, "issuer", attempt.Issuer)
+	p.cfg.Logger.DebugContext(ctx, "mcpoauth: authorization begun", "attempt", attempt.ID, "issuer", attempt.Issuer, "client_id", attempt.Registration.ClientID,
+		"scopes", strings.Join(attempt.Scopes, " "), "reason", string(required.Reason))
 	if p.cfg.OnRedirect != nil {
 		p.cfg.OnRedirect(authURL)
 	}

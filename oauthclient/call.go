@@ -1,6 +1,7 @@
 package oauthclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,15 +85,24 @@ func (c *MCPOAuthClient) newAskingOp(asking Asking) *wire.Op {
 	return op
 }
 
-// answerError is callError for an error of which a log should have what the
-// server said. sent are the values of the connection's headers.
+// answerError is callError for an error that also has what the server said. sent are
+// the values of the connection's headers.
 func (c *MCPOAuthClient) answerError(ctx context.Context, name string, err error, sent []string) error {
 	said, ok := errors.AsType[*wire.StatusError](err)
 	err = c.withoutSecrets(ctx, callError(ctx, name, err), sent)
-	if ok && said.Text != "" {
-		text := &jsonrpc.Error{Message: said.Text}
-		c.cfg.Logger.WarnContext(ctx, "mcpoauth: the MCP server refused a request",
-			"server", withoutQuery(c.cfg.ServerURL), "operation", name, "status", said.Status, "said", c.withoutSecrets(ctx, text, sent).(*jsonrpc.Error).Message)
+	if !ok || said.Text == "" {
+		return err
+	}
+	text := c.withoutSecrets(ctx, &jsonrpc.Error{Message: said.Text}, sent).(*jsonrpc.Error).Message
+	switch e := err.(type) {
+	case *TemporaryError:
+		with := *e
+		with.Err = cmp.Or(with.Err, errors.New(text))
+		return &with
+	case *ServerError:
+		with := *e
+		with.Reason = cmp.Or(with.Reason, text)
+		return &with
 	}
 	return err
 }

@@ -69,7 +69,9 @@ func (p *OAuthProvider) askChallenge(ctx context.Context) challenge {
 	var resp *http.Response
 	sent, err := p.addHeaders(req)
 	if err == nil {
-		resp, err = (&http.Client{Transport: p.cfg.Transport, CheckRedirect: p.cfg.mcpRedirects}).Do(req)
+		observed, end := p.cfg.observeHTTP(req, "asking for the challenge")
+		resp, err = (&http.Client{Transport: p.cfg.Transport, CheckRedirect: p.cfg.mcpRedirects}).Do(observed)
+		end(resp, err)
 	}
 	if err != nil {
 		p.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP server was not asked for its challenge", "error", errorText(err))

@@ -64,6 +64,7 @@ func (c *core) protocol(rt http.RoundTripper) *wire.Client {
 		URL: c.cfg.ServerURL, HTTP: &http.Client{Transport: rt, CheckRedirect: c.cfg.mcpRedirects},
 		Info: &c.cfg.ClientInfo, Capabilities: c.cfg.capabilities, Handshake: c.cfg.handshake,
 		DiscoverTimeout: c.cfg.DiscoverTimeout, MaxBytes: c.cfg.MaxResponseBytes, Log: c.cfg.Logger,
+		Observe: c.cfg.observeMCP(),
 	}
 }
 

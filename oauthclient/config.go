@@ -54,8 +54,10 @@ type Config struct {
 	Attempts AttemptStore
 
 	// Logger gets debug and warning records without secrets. Defaults to
-	// none.
+	// slog.Default().
 	Logger *slog.Logger
+	// Observer sees the requests, for metrics and traces. Defaults to none.
+	Observer Observer
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
 
@@ -78,6 +80,7 @@ type config struct {
 	Registrations           RegistrationStore
 	Attempts                AttemptStore
 	Logger                  *slog.Logger
+	Observer                Observer
 	Now                     func() time.Time
 }
 
@@ -93,12 +96,13 @@ func (c Config) complete() (*config, error) {
 	out := &config{
 		shared: shared, id: strconv.FormatUint(shared.connections.Add(1), 36), ServerURL: c.ServerURL, CallbackURL: c.CallbackURL, Owner: c.Owner, Headers: c.Headers, HeadersAuthenticate: c.HeadersAuthenticate, OnRedirect: c.OnRedirect, OnAuthorizationRequired: c.OnAuthorizationRequired,
 		Credentials: c.Credentials, Registrations: c.Registrations, Attempts: c.Attempts, Logger: c.Logger, Now: c.Now,
+		Observer: c.Observer,
 	}
 	if out.Now == nil {
 		out.Now = time.Now
 	}
 	if out.Logger == nil {
-		out.Logger = slog.New(slog.DiscardHandler)
+		out.Logger = slog.Default()
 	}
 	if out.Credentials == nil {
 		out.Credentials = NewMemoryCredentialStore(Credentials{})

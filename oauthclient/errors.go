@@ -253,7 +253,8 @@ type ServerError struct {
 	Op string
 	// StatusCode is the HTTP status of a refusal, or 0.
 	StatusCode int
-	// Reason is a short text without anything secret.
+	// Reason is a short text without anything secret. With a StatusCode it is
+	// the server's own: untrusted, and cut to 200 bytes of printable text.
 	Reason string
 }
 
@@ -261,6 +262,9 @@ func (e *ServerError) Error() string {
 	what := "the answer cannot be used: " + e.Reason
 	if e.StatusCode != 0 {
 		what = fmt.Sprintf("HTTP status %d", e.StatusCode)
+		if e.Reason != "" {
+			what += ": " + e.Reason
+		}
 	}
 	switch {
 	case e.Op != "":

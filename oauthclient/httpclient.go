@@ -44,7 +44,9 @@ type authAnswer struct {
 func (p *OAuthProvider) doAuth(ctx context.Context, op string, req *http.Request) (*authAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
 	defer cancel()
-	resp, err := p.cfg.authHTTP.Do(req.WithContext(ctx))
+	req, end := p.cfg.observeHTTP(req.WithContext(ctx), op)
+	resp, err := p.cfg.authHTTP.Do(req)
+	end(resp, err)
 	if err != nil {
 		return nil, authNetworkError(op, err)
 	}

@@ -88,7 +88,7 @@ func (c *MCPOAuthClient) agree(ctx context.Context, old Connection) (Connection,
 	client := c.authorized(nil)
 	conn, err := client.Negotiate(ctx, client.NewOp(), origin.isLegacy(c.cfg.Now()))
 	if err != nil {
-		return Connection{}, c.withoutSecrets(ctx, err, client.HTTP.Transport.(*transport).sentValues())
+		return Connection{}, c.answerError(ctx, "connecting to the MCP server", err, client.HTTP.Transport.(*transport).sentValues())
 	}
 	origin.learn(conn.Version, c.cfg.Now())
 	made := newConnection(conn, c.cookies.present(c.full(old)))

@@ -140,6 +140,7 @@ func (p *OAuthProvider) hasEnded() bool {
 // unauthorized handles a 401 to a request that carried the token sent, which
 // may be zero. Nil means: send it again.
 func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challenge) error {
+	p.logChallenge(ctx, http.StatusUnauthorized, sent, ch)
 	renewed, err := p.renew(ctx, sent)
 	if err != nil || renewed {
 		return err
@@ -152,6 +153,7 @@ func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challe
 // "Scope Challenge Handling"), a plain refusal otherwise. Nil means: send it
 // again, the token has been replaced since.
 func (p *OAuthProvider) forbidden(ctx context.Context, sent Secret, ch challenge) error {
+	p.logChallenge(ctx, http.StatusForbidden, sent, ch)
 	if ch.errorCode != "insufficient_scope" {
 		return &ServerError{StatusCode: http.StatusForbidden}
 	}

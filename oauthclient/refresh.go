@@ -156,7 +156,9 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 		// The wait for this Update must not shorten the request: if the time
 		// runs out after the server has spent the refresh token, the user is
 		// logged out.
-		failure = p.renewInto(context.WithoutCancel(ctx), c, force)
+		ctx, end := observe(context.WithoutCancel(ctx), p.cfg.Observer, Work{Kind: WorkRefresh, Name: "refresh", Server: ServerHost(c.TokenEndpoint)})
+		failure = p.renewInto(ctx, c, force)
+		end(Outcome{ErrorType: ErrorType(failure)})
 		if temporary, ok := errors.AsType[*TemporaryError](failure); ok {
 			p.backOff(temporary, max(refreshBackoff, min(temporary.RetryAfter, maxRefreshBackoff)))
 			return temporary

@@ -246,7 +246,7 @@ func (p *OAuthProvider) readRegistration(
 	if err := checkAuthMethod(out.TokenEndpointAuthMethod); err != nil {
 		return Registration{}, &DiscoveryError{Source: meta.Issuer, Reason: "it registered the client with an unsupported token_endpoint_auth_method"}
 	}
-	p.cfg.Logger.DebugContext(ctx, "mcpoauth: registered a client", "issuer", meta.Issuer)
+	p.cfg.Logger.DebugContext(ctx, "mcpoauth: registered a client", "issuer", meta.Issuer, "client_id", out.ClientID, "auth_method", out.TokenEndpointAuthMethod, "scopes", request.Scope)
 	return p.withSigningAlg(out, meta)
 }
 

@@ -35,11 +35,11 @@ func (p *OAuthProvider) rejected(ctx context.Context, sent Secret, ch challenge)
 		creds = p.noteRejection(ctx, creds)
 	}
 	if creds.standing.grantRejected(now) {
-		p.cfg.Logger.WarnContext(ctx, "mcpoauth: the MCP server rejects a token that was just issued",
-			"server", withoutQuery(p.cfg.ServerURL), "resource", creds.Resource, "issuer", creds.Issuer, "error_description", ch.description)
 		if creds.standing.Rejections > 1 {
 			return &TokenRejectedError{Resource: creds.Resource, Description: ch.description}
 		}
+		p.cfg.Logger.WarnContext(ctx, "mcpoauth: the MCP server rejects a token that was just issued",
+			"server", withoutQuery(p.cfg.ServerURL), "resource", creds.Resource, "issuer", creds.Issuer, "error_description", ch.description)
 		ch.reason = ReasonTokenRejected
 	}
 	if ch.reason == "" {

@@ -148,7 +148,9 @@ func (t *transport) sendOnce(req *http.Request, creds Credentials, key *proofKey
 	}
 	connection := t.core.full(creds.Connection)
 	t.core.cookies.send(out, connection)
+	out, end := t.provider.cfg.observeHTTP(out, "")
 	resp, err := t.provider.cfg.Transport.RoundTrip(out)
+	end(resp, err)
 	if err != nil {
 		return nil, networkError("reaching the MCP server", err)
 	}

@@ -99,7 +99,9 @@ func (m *Manager) SetClient(ctx context.Context, caller Caller, sessionID string
 // then ends the MCP session and revokes the tokens, in bounded time and
 // whether or not the servers answer. [Manager.Close] waits for it. Errors:
 // [ErrNotFound], [*StoreError].
-func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID string) error {
+func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID string) (err error) {
+	ctx, observed := m.observe(ctx, "disconnect")
+	defer func() { observed(Info{}, err) }()
 	end, err := m.begin()
 	if err != nil {
 		return err
@@ -133,6 +135,7 @@ func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	}
 	m.cache.drop(s.key)
 	m.cfg.Logger.InfoContext(ctx, "mcpoauth: session removed", "session", s.key)
+	m.auditInfo(ctx, AuditDisconnect, caller, m.info(s), nil)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*m.cfg.requestTimeout())
 	defer cancel()
 	client.Revoke(ctx, s.creds)

@@ -144,7 +144,15 @@ type Config struct {
 	// OnRefreshed after it means that the connection is back. It must return soon.
 	OnConnectionLost func(ctx context.Context, info Info, reason LostReason)
 
-	// Logger gets records without secrets. Defaults to none.
+	// Audit, if set, is called when a caller has connected, authorized, called a
+	// tool, been refused, or disconnected, on the replica that did it. Its
+	// context does not end with the request. It must return soon.
+	Audit func(ctx context.Context, event AuditEvent)
+	// Observer sees the work of this host: endpoints, MCP requests, token
+	// requests, the store. For OpenTelemetry use package session/otelsession.
+	// Defaults to none, which costs nothing.
+	Observer oauthclient.Observer
+	// Logger gets records without secrets. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
@@ -171,12 +179,13 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.ToolsTimeout, 10*time.Second)
 	c.TouchInterval = min(c.TouchInterval, c.TTL/4)
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	c.AllowHeaders, c.AllowKeyHeaders = canonicalHeaders(c.AllowHeaders), canonicalHeaders(c.AllowKeyHeaders)
+	c.observeStore()
 	c.SealKeys = nil // the sealer has its own copy
 	var err error
 	c.Client, err = c.Client.Prepare()

@@ -24,7 +24,9 @@ import (
 //
 // Other errors: [*InputError], [*RefusedError], [*LimitError], [*StoreError] and those of
 // [oauthclient.MCPOAuthClient.Connect].
-func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (Info, error) {
+func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (info Info, err error) {
+	ctx, observed := m.observe(ctx, "connect")
+	defer func() { observed(info, err); m.auditConnect(ctx, caller, p, info, err) }()
 	end, err := m.begin()
 	if err != nil {
 		return Info{}, err
@@ -154,7 +156,9 @@ const connectAfterAuthorization = 10 * time.Second
 // [*StoreError]. The Info is valid with every error that ends the attempt. That
 // the MCP server does not answer is no error here: the authorization is
 // complete, and the Info's status says so.
-func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (Info, error) {
+func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID string, resp oauthclient.AuthorizationResponse) (info Info, err error) {
+	ctx, observed := m.observe(ctx, "finish_authorization")
+	defer func() { observed(info, err); m.auditAuthorize(ctx, caller, info, err) }()
 	end, err := m.begin()
 	if err != nil {
 		return Info{}, err
@@ -174,7 +178,7 @@ func (m *Manager) FinishAuth(ctx context.Context, caller Caller, sessionID strin
 		}
 		return m.failed(ctx, s, resp, err), err
 	}
-	info, err := m.confirm(ctx, caller, s)
+	info, err = m.confirm(ctx, caller, s)
 	if errors.Is(err, ErrNotFound) {
 		return Info{}, oauthclient.ErrInvalidCallback // removed in the meantime
 	}
@@ -238,6 +242,7 @@ func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionI
 	}
 	if !mayFinish(caller, a.Owner, attempt.Binding) {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: callback from another browser or owner refused", "session", a.SessionKey, "attempt", resp.AttemptID())
+		m.audit(ctx, AuditEvent{Action: AuditRefuse, Owner: caller.Owner, SessionOwner: a.Owner, SessionKey: a.SessionKey, ErrorType: "invalid_callback"})
 		return stored{}, oauthclient.ErrInvalidCallback
 	}
 	s, err := m.read(ctx, a.SessionKey)

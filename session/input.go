@@ -88,6 +88,9 @@ func inputCall(method, name string, args any) ([]byte, error) {
 func asking[T any](ctx context.Context, m *Manager, caller Caller, sessionID, method, name string, args any, ask Ask,
 	run func(context.Context, *oauthclient.MCPOAuthClient, oauthclient.Asking) (T, error),
 ) (result T, err error) {
+	if m.cfg.Audit != nil {
+		defer func() { m.auditCall(ctx, caller, sessionID, method, name, result, err) }()
+	}
 	if ask.isZero() { // the hot path
 		err = m.with(ctx, caller, sessionID, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
 			result, err = run(ctx, client, oauthclient.Asking{})

@@ -22,6 +22,7 @@ type Manager struct {
 	sealer sealer
 	inputs sealer // of what servers ask in the middle of a call
 	cache  *cache
+	health healthMemory
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -96,6 +97,7 @@ func (m *Manager) lookup(ctx context.Context, caller Caller, sessionID string) (
 		return stored{}, err
 	}
 	if !s.ownedBy(caller, secret) {
+		m.auditForeign(ctx, caller, s)
 		return stored{}, ErrNotFound
 	}
 	return s, nil
@@ -120,7 +122,7 @@ func (m *Manager) client(caller Caller, s stored) (*oauthclient.MCPOAuthClient, 
 func (m *Manager) newClient(s stored, idle bool) (*oauthclient.MCPOAuthClient, error) {
 	key := s.key // all that the client keeps of s
 	client, err := oauthclient.New(oauthclient.Config{
-		ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.cfg.Logger, Now: m.cfg.Now,
+		ServerURL: s.ServerURL, CallbackURL: s.CallbackURL, Owner: s.Owner, Shared: m.cfg.Client, Logger: m.logger(key, s.ServerURL), Now: m.cfg.Now, Observer: m.cfg.Observer,
 		Headers: m.headers(s), HeadersAuthenticate: m.keyed(s.record),
 		Credentials: credentialStore{m, key, s.ServerURL, idle}, Registrations: registrations{m}, Attempts: attempts{m, key},
 		OnAuthorizationRequired: func(ctx context.Context, required *oauthclient.AuthorizationRequiredError) {
@@ -142,6 +144,7 @@ func (m *Manager) begun(ctx context.Context, key string, required *oauthclient.A
 	}
 	info := m.noteRequired(ctx, s, required)
 	info.AttemptID = required.AttemptID
+	m.observeBegun(ctx, required)
 	if m.cfg.OnAuthorizationRequired != nil {
 		m.cfg.OnAuthorizationRequired(ctx, info, required)
 	}

@@ -162,6 +162,7 @@ func (m *Manager) read(ctx context.Context, key string) (stored, error) {
 	}
 	r := m.cache.record(key, value)
 	if r == nil {
+		m.observeDecode(ctx)
 		r = new(record)
 		if err := m.sealer.decode(sessionStoreKey(key), value, r); isUnreadable(err) {
 			return stored{}, storeError(ctx, "reading the session", err)

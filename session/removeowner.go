@@ -16,7 +16,10 @@ const maxRemovals = 5
 // out of the host, so that no new session comes. With an error some sessions may
 // be left, which the next call removes. Errors: [*InputError] for the empty
 // owner, [*StoreError].
-func (m *Manager) RemoveOwner(ctx context.Context, owner string) error {
+func (m *Manager) RemoveOwner(ctx context.Context, owner string) (err error) {
+	defer func() {
+		m.audit(ctx, AuditEvent{Action: AuditRemoveOwner, SessionOwner: owner, ErrorType: errorType(err)})
+	}()
 	end, err := m.begin()
 	if err != nil {
 		return err

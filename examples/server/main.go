@@ -1,5 +1,6 @@
 // Server is a small but complete host: it serves the library's endpoints
-// under /api/mcp, and GET /healthz. Copy it, and add your own routes.
+// under /api/mcp, GET /healthz (the process runs) and GET /readyz (the store, the
+// keys and the clock are good). Copy it, and add your own routes.
 //
 //	go run ./examples/server
 //
@@ -114,6 +115,7 @@ func run(ctx context.Context, logger *slog.Logger) error {
 	mux := http.NewServeMux()
 	mux.Handle("/api/mcp/", mcp)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", readyz(logger, manager))
 
 	// No WriteTimeout, which would end long tool calls: the library bounds those,
 	// and the writing of event streams, itself.

@@ -116,6 +116,9 @@ func TestDefaults(t *testing.T) {
 	status, body := p.get(t, "/healthz")
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "ok\n", body)
+	status, body = p.get(t, "/readyz")
+	require.Equal(t, http.StatusOK, status)
+	require.Equal(t, "store: ok\nkeys: ok\nclock: ok\n", body)
 	status, _ = p.get(t, "/elsewhere")
 	require.Equal(t, http.StatusNotFound, status)
 

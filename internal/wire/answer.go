@@ -39,6 +39,9 @@ const cancelTimeout = 2 * time.Second
 // exchange sends a request and reads its answer. It also returns the header of
 // the HTTP answer.
 func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request) (json.RawMessage, http.Header, error) {
+	if c.Observe != nil {
+		return c.observed(ctx, conn, op, r)
+	}
 	x := &exchange{c: c, conn: conn, op: op, id: randomID(), token: r.token}
 	body, err := c.request(conn, r, x.id, r.token)
 	if err != nil {

@@ -38,6 +38,8 @@ type Client struct {
 	MaxBytes int64
 	// Log gets debug records without secrets. It is never nil.
 	Log *slog.Logger
+	// Observe, if set, is called for each request.
+	Observe Observe
 }
 
 // Conn is the result of a negotiation. It is never changed: callers that add

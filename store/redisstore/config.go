@@ -60,7 +60,7 @@ type Config struct {
 	MaxValueBytes int
 
 	// Logger gets a record when a server turns out not to support caching.
-	// Defaults to none.
+	// Defaults to slog.Default().
 	Logger *slog.Logger
 }
 

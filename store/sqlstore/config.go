@@ -47,7 +47,8 @@ type Config struct {
 	// them. Defaults to one minute.
 	SweepInterval time.Duration
 
-	// Logger gets a record when a sweep fails. Defaults to none.
+	// Logger gets a record when a sweep fails. Defaults to
+	// slog.Default().
 	Logger *slog.Logger
 }
 
@@ -85,7 +86,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.OpTimeout, defaultOpTimeout)
 	setDefault(&c.SweepInterval, defaultSweepInterval)
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	return c, nil
 }

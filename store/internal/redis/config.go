@@ -93,7 +93,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.OpTimeout, defaultOpTimeout)
 	setDefault(&c.MaxValueBytes, store.DefaultMaxValueBytes)
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = slog.Default()
 	}
 	return c, nil
 }
