@@ -28,8 +28,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/mcp"
-
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
@@ -95,7 +93,7 @@ func (a *agent) useTool(ctx context.Context, call toolCall) {
 	case err != nil:
 		a.say(call.name + " did not work: " + err.Error()) // has no secrets
 	default:
-		a.say(call.name + ": " + text(result))
+		a.say(call.name + ": " + result.Text())
 	}
 }
 
@@ -151,17 +149,6 @@ func (a *agent) notAuthorized(_ context.Context, info session.Info, err error) {
 			a.say("I give up on " + call.name + ": " + err.Error()) // has no secrets
 		}
 	}
-}
-
-// text is a result as a chat shows it.
-func text(result *oauthclient.CallToolResult) string {
-	var parts []string
-	for _, content := range result.Decode().Content {
-		if t, ok := content.(*mcp.TextContent); ok {
-			parts = append(parts, t.Text)
-		}
-	}
-	return strings.Join(parts, " ")
 }
 
 // start makes the agent and serves the one route that it needs: the callback.
