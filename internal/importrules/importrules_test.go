@@ -19,6 +19,7 @@ const module = "github.com/mcpoauth/mcpoauth"
 
 // TestImports lists, for each public package, which packages of this module and
 // which other modules it may depend on, directly or not, tests aside.
+// So no package that a host builds depends on a kit for tests.
 func TestImports(t *testing.T) {
 	t.Parallel()
 	sdk := []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync", "golang.org/x/net", "code.dny.dev/ssrf", "github.com/go-jose/go-jose"}
@@ -31,6 +32,7 @@ func TestImports(t *testing.T) {
 		{"internal/members", []string{"internal/wire"}, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
 		{"internal/netguard", nil, []string{"code.dny.dev/ssrf"}},
 		{"oauthclient", []string{"internal/members", "internal/wire", "internal/netguard"}, sdk},
+		{"oauthclient/oauthtest", []string{"internal/authtest", "internal/authtest/wire", "internal/mcptest", "internal/testclock"}, sdk},
 		{"store", nil, nil},
 		{"store/internal/watch", nil, nil},
 		{"store/memstore", []string{"store", "store/internal/watch"}, nil},
