@@ -43,6 +43,10 @@ func TestImports(t *testing.T) {
 		{"store/hybridstore", []string{"store", "store/internal/redis", "store/internal/watch", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
 		{"session", []string{"oauthclient", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
 		{"httpapi", []string{"session", "oauthclient", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
+		{"httpapi/httpapitest", []string{
+			"httpapi", "session", "oauthclient", "internal/members", "internal/wire", "internal/netguard", "store", "store/memstore", "store/internal/watch",
+			"oauthclient/oauthtest", "internal/authtest", "internal/authtest/wire", "internal/mcptest", "internal/testclock",
+		}, append(slices.Clone(sdk), "github.com/stretchr/testify")},
 	}
 	// What the allowed modules pull in themselves.
 	transitive := []string{

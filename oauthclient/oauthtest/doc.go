@@ -38,6 +38,9 @@
 //	cfg.Now = clock.Now
 //	clock.Advance(time.Hour) // access tokens have expired
 //
+// Package httpapi/httpapitest has what a test of a whole host needs: a host in
+// one line, and a user with a browser.
+//
 // # Concurrency
 //
 // All types are safe for concurrent use.
