@@ -29,9 +29,8 @@ import (
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
-	"github.com/mcpoauth/mcpoauth/internal/authtest"
-	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/oauthclient/oauthtest"
 	"github.com/mcpoauth/mcpoauth/session"
 	"github.com/mcpoauth/mcpoauth/store/memstore"
 )
@@ -224,9 +223,9 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 // demo is a conversation in which the user is asked twice: before the first
 // call, and for a tool that needs the scope admin.
 func demo(ctx context.Context, out io.Writer) error {
-	auth := authtest.New(authtest.Options{Consent: true})
+	auth := oauthtest.NewAuthServer(oauthtest.AuthServerConfig{Consent: true})
 	defer auth.Close()
-	server := mcptest.New(mcptest.Options{Auth: auth})
+	server := oauthtest.NewMCPServer(oauthtest.MCPServerConfig{Auth: auth})
 	defer server.Close()
 
 	messages := make(chan string, 8)
@@ -251,15 +250,7 @@ func demo(ctx context.Context, out io.Writer) error {
 	}
 	approve := func(link string) error {
 		fmt.Fprintln(out, "      (opens the link, approves)")
-		callback, err := auth.Approve(ctx, link[strings.Index(link, "http"):])
-		if err != nil {
-			return err
-		}
-		resp, err := http.Get(callback)
-		if err != nil {
-			return err
-		}
-		return resp.Body.Close()
+		return oauthtest.Browser{}.Authorize(ctx, link[strings.Index(link, "http"):])
 	}
 
 	link, err := say(`add {"a":2,"b":40}`)
