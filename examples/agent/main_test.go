@@ -53,10 +53,9 @@ func TestDenied(t *testing.T) {
 	a.hear(t.Context(), "whoami")
 	callback, err := oauthtest.Browser{}.Deny(t.Context(), link(t, next(t, messages)))
 	require.NoError(t, err)
-	resp, err := http.Get(callback)
+	page, err := oauthtest.Browser{}.Open(t.Context(), callback)
 	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+	require.Equal(t, http.StatusBadRequest, page.StatusCode)
 	require.Zero(t, server.Executed("whoami"))
 	require.Contains(t, next(t, messages), "I give up on whoami: ")
 

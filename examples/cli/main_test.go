@@ -121,8 +121,7 @@ func config(server *oauthtest.MCPServer) oauthclient.Config {
 
 func visit(t *testing.T, url string) (status int) {
 	t.Helper()
-	resp, err := http.Get(url)
+	page, err := oauthtest.Browser{}.Open(t.Context(), url)
 	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	return resp.StatusCode
+	return page.StatusCode
 }

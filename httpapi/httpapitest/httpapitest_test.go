@@ -3,6 +3,7 @@ package httpapitest_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"testing"
@@ -92,4 +93,25 @@ func TestHeadersStayAtTheHost(t *testing.T) {
 	authorize := auth.Requests(oauthtest.EndpointAuthorize)
 	require.Len(t, authorize, 1)
 	require.Empty(t, authorize[0].Header.Get(httpapitest.UserHeader))
+}
+
+func TestDeny(t *testing.T) {
+	t.Parallel()
+	_, server := servers(t)
+	for afterCallback, want := range map[string]string{"": "/api/mcp/auth/callback", "/done": "/done"} {
+		host := httpapitest.NewHost(t, httpapitest.HostConfig{HTTP: httpapi.Config{AfterCallback: afterCallback}})
+		alice := host.User("alice")
+		status, answer := alice.Do(http.MethodPost, "/auth/connect", httpapi.ConnectRequest{ServerURL: server.URL()})
+		require.Equal(t, http.StatusUnauthorized, status)
+		page := alice.Deny(answer.AuthRequired.AuthURL)
+		require.Equal(t, want, page.Request.URL.Path)
+		if afterCallback != "" {
+			require.Equal(t, "mcp=failed", page.Request.URL.RawQuery)
+			continue
+		}
+		require.Equal(t, http.StatusBadRequest, page.StatusCode)
+		body, err := io.ReadAll(page.Body)
+		require.NoError(t, err)
+		require.Contains(t, string(body), "<html")
+	}
 }

@@ -109,6 +109,19 @@ func (u *User) Authorize(authURL string) {
 	require.NoError(u.t, browser.Authorize(u.t.Context(), authURL))
 }
 
+// Deny opens the authURL of an answer, says no, and comes back to the host's
+// callback. It returns the page that the user sees then, whose body can be read
+// and need not be closed.
+func (u *User) Deny(authURL string) (page *http.Response) {
+	u.t.Helper()
+	browser := oauthtest.Browser{User: u.AuthUser, Client: u.Client}
+	callbackURL, err := browser.Deny(u.t.Context(), authURL)
+	require.NoError(u.t, err)
+	page, err = browser.Open(u.t.Context(), callbackURL)
+	require.NoError(u.t, err)
+	return page
+}
+
 // CallTool calls a tool, after an authorization if the host asks for one.
 // args becomes a JSON object; nil is an empty one.
 func (u *User) CallTool(sessionID, tool string, args any) *oauthclient.CallToolResult {

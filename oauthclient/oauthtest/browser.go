@@ -1,6 +1,7 @@
 package oauthtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,26 +41,40 @@ func (b Browser) Authorize(ctx context.Context, authURL string) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, callbackURL, nil)
+	page, err := b.Open(ctx, callbackURL)
+	if err == nil && page.StatusCode >= http.StatusBadRequest {
+		err = fmt.Errorf("oauthtest: the callback answered %s", page.Status)
+	}
+	return err
+}
+
+// Open goes to a URL, such as the one that Deny returns, and follows redirects.
+// It returns the page at the end, whose body can be read and need not be closed.
+func (b Browser) Open(ctx context.Context, target string) (page *http.Response, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
-		return fmt.Errorf("oauthtest: callback: %w", err)
+		return nil, errors.New("oauthtest: open: not a URL") // which may have a code in it
 	}
 	req.Header.Set("Accept", "text/html")
 	client := b.Client
 	if client == nil {
 		client = http.DefaultClient
 	}
-	resp, err := client.Do(req)
+	page, err = client.Do(req)
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err // the URL has a code in it
+		err = wrapped.Err // without the URL
 	}
 	if err != nil {
-		return fmt.Errorf("oauthtest: callback: %w", err)
+		return nil, fmt.Errorf("oauthtest: open: %w", err)
 	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, resp.Body)
-	if resp.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("oauthtest: the callback answered %s", resp.Status)
+	defer page.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(page.Body, maxPage))
+	if err != nil {
+		return nil, fmt.Errorf("oauthtest: open: %w", err)
 	}
-	return nil
+	page.Body = io.NopCloser(bytes.NewReader(body))
+	return page, nil
 }
+
+// maxPage is how much of a page is read, in bytes.
+const maxPage = 1 << 20
