@@ -72,9 +72,9 @@ func (r *CallToolResult) UnmarshalJSON(data []byte) error {
 // such as content of an unknown type, are left out.
 func (r CallToolResult) Decode() *mcp.CallToolResult { return decode[mcp.CallToolResult](r.raw) }
 
-// Text returns the texts in the content, one a line, as a chat or a model is
-// shown them. Content of other kinds is left out: pictures, resources, and
-// structured content, which a server should repeat as text.
+// Text returns the texts in the content, joined by newlines, for a chat or a
+// model. It leaves out pictures, sounds and resources, and structured content,
+// which a server should repeat as text.
 func (r CallToolResult) Text() string {
 	var texts []string
 	for _, content := range r.Decode().Content {

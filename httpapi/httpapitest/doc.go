@@ -30,8 +30,8 @@
 //	_, err := alice.Client.PostForm(url+"/login", credentials)
 //	sessionID := alice.Connect(server.URL())
 //
-// What Connect and CallTool do not cover, Do sends as it is and returns the
-// answer, whatever it is.
+// Connect and CallTool expect a success. For other answers, and for other
+// requests, use Do, which returns the status and the answer.
 //
 // # Concurrency
 //
@@ -40,6 +40,6 @@
 //
 // # Security
 //
-// A [Host] believes whoever a request names in a header, and its manager reaches
-// loopback addresses. Use it in tests only.
+// A [Host] trusts the user name in a header, and its manager reaches loopback
+// addresses. Use it in tests only.
 package httpapitest

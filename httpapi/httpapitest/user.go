@@ -17,14 +17,14 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient/oauthtest"
 )
 
-// User is a user with a browser that has a host's front end in it. A method
-// that meets something else than it promises fails the test.
+// User is a user with a browser that has a host's front end in it. Its methods
+// fail the test when something goes wrong.
 type User struct {
 	// Client is the browser: it keeps cookies, and sends the user's headers to the
 	// host. Use it to sign in.
 	Client *http.Client
-	// AuthUser is who the user is at an [oauthtest.AuthServer]. Defaults to the
-	// user of its configuration.
+	// AuthUser is the user's name at the [oauthtest.AuthServer]. Defaults to
+	// [oauthtest.AuthServerConfig].User.
 	AuthUser string
 
 	t      testing.TB

@@ -19,7 +19,6 @@ const module = "github.com/mcpoauth/mcpoauth"
 
 // TestImports lists, for each public package, which packages of this module and
 // which other modules it may depend on, directly or not, tests aside.
-// So no package that a host builds depends on a kit for tests.
 func TestImports(t *testing.T) {
 	t.Parallel()
 	sdk := []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync", "golang.org/x/net", "code.dny.dev/ssrf", "github.com/go-jose/go-jose"}
@@ -68,6 +67,24 @@ func TestImports(t *testing.T) {
 				require.True(t, allowed, "%s must not depend on %s", rule.pkg, dep)
 			}
 		})
+	}
+}
+
+// TestNoKitInProduction keeps the kits for tests, and what they need, out of the
+// programs of hosts.
+func TestNoKitInProduction(t *testing.T) {
+	t.Parallel()
+	list := func(args ...string) []string {
+		out, err := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...).Output()
+		require.NoError(t, err)
+		return strings.Fields(string(out))
+	}
+	isKit := func(pkg string) bool { return strings.HasPrefix(pkg, module) && strings.HasSuffix(pkg, "test") }
+	packages := list(module+"/oauthclient/...", module+"/session/...", module+"/httpapi/...", module+"/store/...")
+	packages = slices.DeleteFunc(packages, isKit)
+	require.Contains(t, packages, module+"/httpapi")
+	for _, dep := range list(append([]string{"-deps"}, packages...)...) {
+		require.False(t, isKit(dep) || dep == "testing" || dep == "net/http/httptest" || strings.HasPrefix(dep, "github.com/stretchr/testify"), dep)
 	}
 }
 

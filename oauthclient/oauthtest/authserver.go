@@ -14,7 +14,7 @@ import (
 type AuthServerConfig struct {
 	// Addr is the address to listen on. Defaults to a free port of 127.0.0.1.
 	Addr string
-	// User is who uses a [Browser] that names no user. Defaults to "alice".
+	// User is the user of browsers that name no user. Defaults to "alice".
 	User string
 	// Consent shows a page with Approve and Deny, for real browsers and for
 	// [Browser] alike. Defaults to approving at once.

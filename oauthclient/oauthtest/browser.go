@@ -14,7 +14,7 @@ import (
 
 // Browser is the browser of a user who authorizes at an [AuthServer].
 type Browser struct {
-	// User is who is signed in at the authorization server. Defaults to
+	// User is the user who is signed in at the authorization server. Defaults to
 	// [AuthServerConfig].User.
 	User string
 	// Client sends the requests, and has the cookies of the host. Defaults to

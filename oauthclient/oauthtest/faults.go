@@ -19,15 +19,16 @@ type Fault struct {
 	// Times is how many requests fail. Delay does not count: it holds for every
 	// request. Defaults to all, until the faults are set again.
 	Times int
-	// Status is the status of an answer that the server gives without doing
-	// anything. Defaults to 400 with OAuthError, and to 200 with Body.
+	// Status is what the server answers in place of serving the request.
+	// Defaults to 400 with OAuthError, to 200 with Body, else to no such answer.
 	Status int
-	// RetryAfter is sent with it, in seconds, rounded up. Defaults to no header.
+	// RetryAfter is the header of that answer, rounded up to seconds. Defaults to
+	// no header.
 	RetryAfter time.Duration
 	// OAuthError is the error code of an OAuth answer (RFC 6749 section 5.2),
 	// such as "invalid_grant". Defaults to none.
 	OAuthError string
-	// Body is the body of the answer. It has the type JSON, valid or not.
+	// Body is the body of that answer. Its type is JSON, also if it is not valid.
 	// Defaults to the name of the status.
 	Body string
 	// Cut cuts the connection before the server does anything.
