@@ -76,7 +76,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(result.Decode().Content[0].(*mcp.TextContent).Text)
+	fmt.Println(result.Text())
 
 	fmt.Println(client.Disconnect(ctx))
 	// Output:
@@ -132,7 +132,7 @@ func ExampleMCPOAuthClient_CallTool_moreScopes() {
 		log.Fatal(err)
 	}
 	result, err := client.CallTool(ctx, "admin", nil)
-	fmt.Println(result.Decode().Content[0].(*mcp.TextContent).Text, err)
+	fmt.Println(result.Text(), err)
 	// Output:
 	// true [admin]
 	// done as admin <nil>

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -70,6 +71,19 @@ func (r *CallToolResult) UnmarshalJSON(data []byte) error {
 // Decode returns the result as the SDK's type. Members that this cannot hold,
 // such as content of an unknown type, are left out.
 func (r CallToolResult) Decode() *mcp.CallToolResult { return decode[mcp.CallToolResult](r.raw) }
+
+// Text returns the texts in the content, joined by newlines, for a chat or a
+// model. It leaves out pictures, sounds and resources, and structured content,
+// which a server should repeat as text.
+func (r CallToolResult) Text() string {
+	var texts []string
+	for _, content := range r.Decode().Content {
+		if text, ok := content.(*mcp.TextContent); ok {
+			texts = append(texts, text.Text)
+		}
+	}
+	return strings.Join(texts, "\n")
+}
 
 // newCallToolResult adds content and isError to a result without them. Names
 // are compared exactly, unlike in encoding/json's structs: a reader that tells a

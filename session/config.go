@@ -20,7 +20,8 @@ type Config struct {
 	// Store holds the records. Required.
 	Store store.SessionStore
 
-	// SealKeys encrypt the records (AES-256-GCM): 32 random bytes each. The
+	// SealKeys encrypt the records (AES-256-GCM): 32 random bytes each, which
+	// [ParseSealKeys] reads from an environment variable. The
 	// first seals, all open, so a new key is rolled out by adding it at the
 	// end everywhere, then moving it to the front, and an old one is removed
 	// when the records it sealed have expired: a registration that no session

@@ -16,7 +16,11 @@
 // Make one [Manager] per process. All replicas need the same store, the same
 // keys and the same client settings:
 //
-//	m, err := session.New(session.Config{Store: store, SealKeys: [][]byte{key}})
+//	keys, err := session.ParseSealKeys(os.Getenv("SEAL_KEYS"))
+//	if err != nil {
+//		return err
+//	}
+//	m, err := session.New(session.Config{Store: store, SealKeys: keys})
 //	if err != nil {
 //		return err // every mistake in the Config at once
 //	}

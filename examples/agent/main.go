@@ -28,12 +28,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/modelcontextprotocol/go-sdk/mcp"
-
 	"github.com/mcpoauth/mcpoauth/httpapi"
-	"github.com/mcpoauth/mcpoauth/internal/authtest"
-	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/oauthclient/oauthtest"
 	"github.com/mcpoauth/mcpoauth/session"
 	"github.com/mcpoauth/mcpoauth/store/memstore"
 )
@@ -95,7 +92,7 @@ func (a *agent) useTool(ctx context.Context, call toolCall) {
 	case err != nil:
 		a.say(call.name + " did not work: " + err.Error()) // has no secrets
 	default:
-		a.say(call.name + ": " + text(result))
+		a.say(call.name + ": " + result.Text())
 	}
 }
 
@@ -151,17 +148,6 @@ func (a *agent) notAuthorized(_ context.Context, info session.Info, err error) {
 			a.say("I give up on " + call.name + ": " + err.Error()) // has no secrets
 		}
 	}
-}
-
-// text is a result as a chat shows it.
-func text(result *oauthclient.CallToolResult) string {
-	var parts []string
-	for _, content := range result.Decode().Content {
-		if t, ok := content.(*mcp.TextContent); ok {
-			parts = append(parts, t.Text)
-		}
-	}
-	return strings.Join(parts, " ")
 }
 
 // start makes the agent and serves the one route that it needs: the callback.
@@ -237,9 +223,9 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 // demo is a conversation in which the user is asked twice: before the first
 // call, and for a tool that needs the scope admin.
 func demo(ctx context.Context, out io.Writer) error {
-	auth := authtest.New(authtest.Options{Consent: true})
+	auth := oauthtest.NewAuthServer(oauthtest.AuthServerConfig{Consent: true})
 	defer auth.Close()
-	server := mcptest.New(mcptest.Options{Auth: auth})
+	server := oauthtest.NewMCPServer(oauthtest.MCPServerConfig{Auth: auth})
 	defer server.Close()
 
 	messages := make(chan string, 8)
@@ -264,15 +250,7 @@ func demo(ctx context.Context, out io.Writer) error {
 	}
 	approve := func(link string) error {
 		fmt.Fprintln(out, "      (opens the link, approves)")
-		callback, err := auth.Approve(ctx, link[strings.Index(link, "http"):])
-		if err != nil {
-			return err
-		}
-		resp, err := http.Get(callback)
-		if err != nil {
-			return err
-		}
-		return resp.Body.Close()
+		return oauthtest.Browser{}.Authorize(ctx, link[strings.Index(link, "http"):])
 	}
 
 	link, err := say(`add {"a":2,"b":40}`)

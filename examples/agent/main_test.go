@@ -11,9 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mcpoauth/mcpoauth/internal/authtest"
-	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/oauthclient/oauthtest"
 )
 
 func TestDemo(t *testing.T) {
@@ -36,13 +35,13 @@ func TestDemo(t *testing.T) {
 // user was asked in between a second time and opens the first link.
 func TestAllWaitingCallsResume(t *testing.T) {
 	t.Parallel()
-	auth, server, a, messages := newAgent(t)
+	server, a, messages := newAgent(t)
 	links := make([]string, 0, 2)
 	for _, message := range []string{`add {"a":1,"b":1}`, `add {"a":2,"b":2}`} {
 		a.hear(t.Context(), message)
 		links = append(links, link(t, next(t, messages)))
 	}
-	require.Equal(t, http.StatusOK, approve(t, auth, links[0]))
+	require.NoError(t, oauthtest.Browser{}.Authorize(t.Context(), links[0]))
 	require.ElementsMatch(t, []string{"add: 2", "add: 4"}, []string{next(t, messages), next(t, messages)})
 	require.Equal(t, 2, server.Executed("add"))
 }
@@ -50,19 +49,18 @@ func TestAllWaitingCallsResume(t *testing.T) {
 // A user who says no gets no result, and can be asked again.
 func TestDenied(t *testing.T) {
 	t.Parallel()
-	auth, server, a, messages := newAgent(t)
+	server, a, messages := newAgent(t)
 	a.hear(t.Context(), "whoami")
-	callback, err := auth.Deny(t.Context(), link(t, next(t, messages)))
+	callback, err := oauthtest.Browser{}.Deny(t.Context(), link(t, next(t, messages)))
 	require.NoError(t, err)
-	resp, err := http.Get(callback)
+	page, err := oauthtest.Browser{}.Open(t.Context(), callback)
 	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+	require.Equal(t, http.StatusBadRequest, page.StatusCode)
 	require.Zero(t, server.Executed("whoami"))
 	require.Contains(t, next(t, messages), "I give up on whoami: ")
 
 	a.hear(t.Context(), "whoami")
-	require.Equal(t, http.StatusOK, approve(t, auth, link(t, next(t, messages))))
+	require.NoError(t, oauthtest.Browser{}.Authorize(t.Context(), link(t, next(t, messages))))
 	require.Equal(t, "whoami: alice", next(t, messages))
 }
 
@@ -75,17 +73,17 @@ func TestBadInput(t *testing.T) {
 	require.Contains(t, out.String(), oauthclient.ErrForbiddenAddress.Error())
 }
 
-func newAgent(t *testing.T) (*authtest.Server, *mcptest.Server, *agent, chan string) {
+func newAgent(t *testing.T) (*oauthtest.MCPServer, *agent, chan string) {
 	t.Helper()
-	auth := authtest.New(authtest.Options{})
+	auth := oauthtest.NewAuthServer(oauthtest.AuthServerConfig{})
 	t.Cleanup(auth.Close)
-	server := mcptest.New(mcptest.Options{Auth: auth})
+	server := oauthtest.NewMCPServer(oauthtest.MCPServerConfig{Auth: auth})
 	t.Cleanup(server.Close)
 	messages := make(chan string, 8)
 	a, stop, err := start(server.URL(), oauthclient.NetworkPolicy{AllowLoopback: true}, func(text string) { messages <- text })
 	require.NoError(t, err)
 	t.Cleanup(stop)
-	return auth, server, a, messages
+	return server, a, messages
 }
 
 func next(t *testing.T, messages <-chan string) string {
@@ -106,14 +104,4 @@ func link(t *testing.T, message string) string {
 	at := strings.Index(message, "http")
 	require.GreaterOrEqual(t, at, 0, message)
 	return message[at:]
-}
-
-func approve(t *testing.T, auth *authtest.Server, link string) (status int) {
-	t.Helper()
-	callback, err := auth.Approve(t.Context(), link)
-	require.NoError(t, err)
-	resp, err := http.Get(callback)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	return resp.StatusCode
 }

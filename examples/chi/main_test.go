@@ -1,125 +1,60 @@
 package main
 
 import (
-	"io"
 	"net/http"
-	"net/http/cookiejar"
-	"net/http/httptest"
 	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
-	"github.com/mcpoauth/mcpoauth/internal/authtest"
-	"github.com/mcpoauth/mcpoauth/internal/mcptest"
-	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/httpapi/httpapitest"
+	"github.com/mcpoauth/mcpoauth/oauthclient/oauthtest"
 	"github.com/mcpoauth/mcpoauth/session"
-	"github.com/mcpoauth/mcpoauth/store/memstore"
 )
 
 func TestJourney(t *testing.T) {
 	t.Parallel()
-	auth := authtest.New(authtest.Options{})
+	auth := oauthtest.NewAuthServer(oauthtest.AuthServerConfig{})
 	t.Cleanup(auth.Close)
-	server := mcptest.New(mcptest.Options{Auth: auth})
+	server := oauthtest.NewMCPServer(oauthtest.MCPServerConfig{Auth: auth})
 	t.Cleanup(server.Close)
 	host := newHost(t)
-	alice, mallory := newBrowser(t, host), newBrowser(t, host)
+	alice, mallory := httpapitest.NewUser(t, host+"/api/mcp", nil), httpapitest.NewUser(t, host+"/api/mcp", nil)
 
-	connect := `{"serverUrl":"` + server.URL() + `"}`
-	status, body := alice.post(t, "/api/mcp/auth/connect", "application/json", connect)
+	status, answer := alice.Do(http.MethodPost, "/auth/connect", httpapi.ConnectRequest{ServerURL: server.URL()})
 	require.Equal(t, http.StatusUnauthorized, status)
-	require.Contains(t, body, httpapi.CodeUnauthenticated)
+	require.Equal(t, httpapi.CodeUnauthenticated, answer.ErrorResponse.Code)
 
-	status, _ = alice.post(t, "/login", "application/x-www-form-urlencoded", "user=alice")
-	require.Equal(t, http.StatusNoContent, status)
-	status, _ = mallory.post(t, "/login", "application/x-www-form-urlencoded", "user=mallory")
-	require.Equal(t, http.StatusNoContent, status)
+	require.Equal(t, http.StatusNoContent, login(t, alice, host, "alice"))
+	require.Equal(t, http.StatusNoContent, login(t, mallory, host, "mallory"))
+	sessionID := alice.Connect(server.URL())
+	require.Equal(t, "42", alice.CallTool(sessionID, "add", map[string]int{"a": 2, "b": 40}).Text())
 
-	status, body = alice.post(t, "/api/mcp/auth/connect", "application/json", connect)
-	require.Equal(t, http.StatusUnauthorized, status)
-	answer := decode(t, body)
-	require.True(t, httpapi.IsConnectAuthRequired(answer), body)
-	id := answer.AuthRequired.SessionID
-	callback, err := auth.Approve(t.Context(), answer.AuthRequired.AuthURL)
-	require.NoError(t, err)
-	back, err := url.Parse(callback)
-	require.NoError(t, err)
-	status, body = alice.get(t, back.RequestURI())
-	require.Equal(t, http.StatusOK, status, body)
-
-	call := `{"sessionId":"` + id + `","toolName":"add","toolArgs":{"a":2,"b":40}}`
-	status, body = alice.post(t, "/api/mcp/tool/call", "application/json", call)
-	require.Equal(t, http.StatusOK, status, body)
-	require.Contains(t, body, `"sum":42`)
-	status, body = mallory.post(t, "/api/mcp/tool/call", "application/json", call)
-	require.Equal(t, http.StatusNotFound, status, "another user's session: %s", body)
-
-	status, body = alice.get(t, "/api/mcp/nothing")
+	status, _ = mallory.Do(http.MethodPost, "/tool/call", httpapi.CallToolRequest{SessionID: sessionID, ToolName: "add"})
+	require.Equal(t, http.StatusNotFound, status, "another user's session")
+	status, answer = alice.Do(http.MethodGet, "/nothing", nil)
 	require.Equal(t, http.StatusNotFound, status)
-	require.Contains(t, body, httpapi.CodeNotFound, "the library answers below its prefix")
+	require.Equal(t, httpapi.CodeNotFound, answer.ErrorResponse.Code, "the library answers below its prefix")
 }
 
 func TestLoginNeedsUser(t *testing.T) {
 	t.Parallel()
-	status, _ := newBrowser(t, newHost(t)).post(t, "/login", "application/x-www-form-urlencoded", "")
-	require.Equal(t, http.StatusBadRequest, status)
+	host := newHost(t)
+	require.Equal(t, http.StatusBadRequest, login(t, httpapitest.NewUser(t, host+"/api/mcp", nil), host, ""))
 }
 
 // newHost starts the host and returns its URL.
 func newHost(t *testing.T) string {
 	t.Helper()
-	cfg := session.Config{Store: memstore.New(memstore.Config{})}
-	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
-	manager, err := session.New(cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = manager.Close() })
-	host := httptest.NewUnstartedServer(nil)
-	host.Config.Handler, err = newRouter(manager, "http://"+host.Listener.Addr().String())
-	require.NoError(t, err)
-	host.Start()
-	t.Cleanup(host.Close)
-	return host.URL
+	manager := httpapitest.NewManager(t, session.Config{})
+	return httpapitest.Serve(t, func(publicURL string) (http.Handler, error) { return newRouter(manager, publicURL) })
 }
 
-type browser struct {
-	host   string
-	client *http.Client
-}
-
-func newBrowser(t *testing.T, host string) browser {
+func login(t *testing.T, user *httpapitest.User, host, name string) (status int) {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
+	resp, err := user.Client.PostForm(host+"/login", url.Values{"user": {name}})
 	require.NoError(t, err)
-	return browser{host, &http.Client{Jar: jar}}
-}
-
-func (b browser) get(t *testing.T, path string) (status int, body string) {
-	t.Helper()
-	resp, err := b.client.Get(b.host + path)
-	require.NoError(t, err)
-	return read(t, resp)
-}
-
-func (b browser) post(t *testing.T, path, contentType, body string) (status int, answer string) {
-	t.Helper()
-	resp, err := b.client.Post(b.host+path, contentType, strings.NewReader(body))
-	require.NoError(t, err)
-	return read(t, resp)
-}
-
-func read(t *testing.T, resp *http.Response) (status int, body string) {
-	t.Helper()
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(data)
-}
-
-func decode(t *testing.T, body string) (answer httpapi.Response) {
-	t.Helper()
-	require.NoError(t, answer.UnmarshalJSON([]byte(body)))
-	return answer
+	require.NoError(t, resp.Body.Close())
+	return resp.StatusCode
 }

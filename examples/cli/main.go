@@ -26,9 +26,8 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/mcpoauth/mcpoauth/internal/authtest"
-	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/oauthclient/oauthtest"
 )
 
 func main() {
@@ -176,27 +175,13 @@ func openBrowser(ctx context.Context, url string) error {
 // all in this process. The tool needs a scope that was not granted at first, so
 // the browser is needed twice.
 func demo(ctx context.Context, out io.Writer) error {
-	auth, err := authtest.Start(authtest.Options{Consent: true})
-	if err != nil {
-		return err
-	}
+	auth := oauthtest.NewAuthServer(oauthtest.AuthServerConfig{Consent: true})
 	defer auth.Close()
-	server, err := mcptest.Start(mcptest.Options{Auth: auth})
-	if err != nil {
-		return err
-	}
+	server := oauthtest.NewMCPServer(oauthtest.MCPServerConfig{Auth: auth})
 	defer server.Close()
 	browser := func(ctx context.Context, authURL string) error {
 		fmt.Fprintln(out, "(a browser opens, the user approves)")
-		callback, err := auth.Approve(ctx, authURL)
-		if err != nil {
-			return err
-		}
-		resp, err := http.Get(callback)
-		if err != nil {
-			return err
-		}
-		return resp.Body.Close()
+		return oauthtest.Browser{}.Authorize(ctx, authURL)
 	}
 	a := &app{out: out, open: browser, results: make(chan error, 1)}
 	return a.run(ctx, oauthclient.Config{

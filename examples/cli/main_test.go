@@ -11,9 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/mcpoauth/mcpoauth/internal/authtest"
-	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/oauthclient/oauthtest"
 )
 
 func TestDemo(t *testing.T) {
@@ -47,7 +46,7 @@ func TestBadArguments(t *testing.T) {
 // What has no fitting state neither ends the wait nor gets anything.
 func TestForgedCallbacksDoNotDisturb(t *testing.T) {
 	t.Parallel()
-	auth, server := servers(t)
+	server := newServer(t)
 	var out bytes.Buffer
 	a := newApp(&out)
 	a.open = func(ctx context.Context, authURL string) error {
@@ -61,7 +60,7 @@ func TestForgedCallbacksDoNotDisturb(t *testing.T) {
 		} {
 			require.Equal(t, status, visit(t, forged))
 		}
-		callback, err := auth.Approve(ctx, authURL)
+		callback, err := oauthtest.Browser{}.Approve(ctx, authURL)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, visit(t, callback))
 		require.Equal(t, http.StatusBadRequest, visit(t, callback), "once is enough")
@@ -73,10 +72,10 @@ func TestForgedCallbacksDoNotDisturb(t *testing.T) {
 
 func TestDenied(t *testing.T) {
 	t.Parallel()
-	auth, server := servers(t)
+	server := newServer(t)
 	a := newApp(io.Discard)
 	a.open = func(ctx context.Context, authURL string) error {
-		callback, err := auth.Deny(ctx, authURL)
+		callback, err := oauthtest.Browser{}.Deny(ctx, authURL)
 		require.NoError(t, err)
 		require.Equal(t, http.StatusBadRequest, visit(t, callback))
 		return nil
@@ -90,7 +89,7 @@ func TestDenied(t *testing.T) {
 // A machine without a browser shows the URL, to be opened elsewhere.
 func TestNoBrowser(t *testing.T) {
 	t.Parallel()
-	_, server := servers(t)
+	server := newServer(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var out bytes.Buffer
 	a := newApp(&out)
@@ -104,16 +103,16 @@ func TestNoBrowser(t *testing.T) {
 
 func newApp(out io.Writer) *app { return &app{out: out, results: make(chan error, 1)} }
 
-func servers(t *testing.T) (*authtest.Server, *mcptest.Server) {
+func newServer(t *testing.T) *oauthtest.MCPServer {
 	t.Helper()
-	auth := authtest.New(authtest.Options{})
+	auth := oauthtest.NewAuthServer(oauthtest.AuthServerConfig{})
 	t.Cleanup(auth.Close)
-	server := mcptest.New(mcptest.Options{Auth: auth})
+	server := oauthtest.NewMCPServer(oauthtest.MCPServerConfig{Auth: auth})
 	t.Cleanup(server.Close)
-	return auth, server
+	return server
 }
 
-func config(server *mcptest.Server) oauthclient.Config {
+func config(server *oauthtest.MCPServer) oauthclient.Config {
 	return oauthclient.Config{
 		ServerURL: server.URL(),
 		Shared:    oauthclient.Shared{Transport: oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})},
@@ -122,8 +121,7 @@ func config(server *mcptest.Server) oauthclient.Config {
 
 func visit(t *testing.T, url string) (status int) {
 	t.Helper()
-	resp, err := http.Get(url)
+	page, err := oauthtest.Browser{}.Open(t.Context(), url)
 	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	return resp.StatusCode
+	return page.StatusCode
 }

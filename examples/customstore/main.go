@@ -30,9 +30,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/mcpoauth/mcpoauth/internal/authtest"
-	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/oauthclient/oauthtest"
 	"github.com/mcpoauth/mcpoauth/session"
 	"github.com/mcpoauth/mcpoauth/store"
 )
@@ -276,9 +275,9 @@ func main() {
 // run is a host in two lives: in the first a user authorizes, in the second the
 // session is still there.
 func run(ctx context.Context, dir string, out io.Writer) error {
-	auth := authtest.New(authtest.Options{}) // stands for the world outside
+	auth := oauthtest.NewAuthServer(oauthtest.AuthServerConfig{}) // stands for the world outside
 	defer auth.Close()
-	server := mcptest.New(mcptest.Options{Auth: auth})
+	server := oauthtest.NewMCPServer(oauthtest.MCPServerConfig{Auth: auth})
 	defer server.Close()
 	key := make([]byte, 32) // a real host keeps it where it keeps its secrets
 	_, _ = rand.Read(key)   // never fails
@@ -306,7 +305,7 @@ func run(ctx context.Context, dir string, out io.Writer) error {
 			return fmt.Errorf("connect: want an authorization, got %w", err)
 		}
 		fmt.Fprintln(out, "first life:  the user must authorize")
-		callback, err := auth.Approve(ctx, required.AuthURL)
+		callback, err := oauthtest.Browser{}.Approve(ctx, required.AuthURL)
 		if err != nil {
 			return err
 		}

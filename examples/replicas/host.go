@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -30,9 +29,9 @@ const (
 // serveHost is one replica: the library on Redis, until ctx or its standard
 // input ends. It prints the address that it listens on.
 func serveHost(ctx context.Context, stdout io.Writer) error {
-	key, err := sealKey(os.Getenv(envSealKey))
+	keys, err := session.ParseSealKeys(os.Getenv(envSealKey)) // the same on all replicas, made once
 	if err != nil {
-		return fmt.Errorf("%s: %w; make a key with: openssl rand -base64 32", envSealKey, err)
+		return fmt.Errorf("%s: %w", envSealKey, err)
 	}
 	// While Redis is away for longer than a second, this store goes on in
 	// memory. A host that prefers an error uses redisstore.New instead.
@@ -42,7 +41,7 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 	}
 	defer sessions.Close()
 
-	cfg := session.Config{Store: sessions, SealKeys: [][]byte{key}}
+	cfg := session.Config{Store: sessions, SealKeys: keys}
 	// The MCP server of this example is on loopback, which is refused otherwise.
 	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
 	manager, err := session.New(cfg)
@@ -75,22 +74,4 @@ func serveHost(ctx context.Context, stdout io.Writer) error {
 		return err
 	}
 	return nil
-}
-
-// sealKey decodes the key that encrypts what is in Redis, the same on all
-// replicas: 32 random bytes in base64, made once, and kept where the host keeps
-// its other secrets. session.New has the same demands; it does not know where a
-// key comes from. The errors say nothing of the key.
-func sealKey(encoded string) ([]byte, error) {
-	if encoded == "" {
-		return nil, errors.New("is required")
-	}
-	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return nil, errors.New("is not base64")
-	}
-	if len(key) != 32 {
-		return nil, fmt.Errorf("is %d bytes long, want 32", len(key))
-	}
-	return key, nil
 }

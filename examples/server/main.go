@@ -37,7 +37,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -175,12 +174,12 @@ func setLimits(cfg *httpapi.Config) error {
 // newManager makes the session manager. variable names the store, and is empty
 // for memory.
 func newManager(logger *slog.Logger, sessions store.SessionStore, variable string) (*session.Manager, error) {
-	keys, err := sealKeys(os.Getenv("MCPOAUTH_SEAL_KEYS"))
+	keys, err := session.ParseSealKeys(os.Getenv("MCPOAUTH_SEAL_KEYS"))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: %w", err)
 	}
 	if len(keys) == 0 && variable != "" {
-		return nil, errors.New("MCPOAUTH_SEAL_KEYS: is required with " + variable + makeKey)
+		return nil, errors.New("MCPOAUTH_SEAL_KEYS: is required with " + variable + "; make a key with: openssl rand -base64 32")
 	}
 	cfg := session.Config{Store: sessions, SealKeys: keys, Logger: logger}
 	if err := loadConfig(os.Getenv("MCPOAUTH_CONFIG"), &cfg.Client); err != nil {
@@ -194,26 +193,4 @@ func newManager(logger *slog.Logger, sessions store.SessionStore, variable strin
 		return nil, errors.New("MCPOAUTH_ALLOW_LOOPBACK: must be 1, 0 or empty")
 	}
 	return session.New(cfg)
-}
-
-// makeKey ends the errors about keys.
-const makeKey = "; make a key with: openssl rand -base64 32"
-
-// sealKeys decodes a list of keys. Its errors say which one is wrong, and
-// nothing of it.
-func sealKeys(list string) (keys [][]byte, err error) {
-	if list == "" {
-		return nil, nil
-	}
-	for i, entry := range strings.Split(list, ",") {
-		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(entry))
-		if err != nil {
-			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is not base64%s", i+1, makeKey)
-		}
-		if len(key) != 32 {
-			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is %d bytes long, want 32%s", i+1, len(key), makeKey)
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }

@@ -60,3 +60,6 @@ func OAuthError(status int, code, description string) http.HandlerFunc {
 		(&oauthError{status: status, code: code, description: description}).write(w)
 	}
 }
+
+// Faults returns the faults by endpoint, for a kit that is built on this one.
+func (s *Server) Faults() *wire.Faults { return &s.faults }

@@ -21,6 +21,7 @@ import (
 var imports = []string{
 	"context", "encoding/base64", "encoding/json", "errors", "fmt", "log", "log/slog", "net/http", "net/http/httputil", "net/netip", "net/url", "os", "strings", "testing", "time", "crypto", "crypto/rand", "crypto/tls", "crypto/x509",
 	"github.com/mcpoauth/mcpoauth/httpapi", "github.com/mcpoauth/mcpoauth/oauthclient", "github.com/mcpoauth/mcpoauth/session",
+	"github.com/mcpoauth/mcpoauth/httpapi/httpapitest", "github.com/mcpoauth/mcpoauth/oauthclient/oauthtest", "github.com/stretchr/testify/require",
 	"github.com/mcpoauth/mcpoauth/store", "github.com/mcpoauth/mcpoauth/store/storetest",
 	"github.com/mcpoauth/mcpoauth/store/memstore", "github.com/mcpoauth/mcpoauth/store/redisstore", "github.com/mcpoauth/mcpoauth/store/hybridstore", "github.com/mcpoauth/mcpoauth/store/sqlstore", "database/sql",
 	"github.com/modelcontextprotocol/go-sdk/mcp", "github.com/modelcontextprotocol/go-sdk/oauthex",

@@ -31,6 +31,7 @@ func TestImports(t *testing.T) {
 		{"internal/members", []string{"internal/wire"}, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
 		{"internal/netguard", nil, []string{"code.dny.dev/ssrf"}},
 		{"oauthclient", []string{"internal/members", "internal/wire", "internal/netguard"}, sdk},
+		{"oauthclient/oauthtest", []string{"internal/authtest", "internal/authtest/wire", "internal/mcptest", "internal/testclock"}, sdk},
 		{"store", nil, nil},
 		{"store/internal/watch", nil, nil},
 		{"store/memstore", []string{"store", "store/internal/watch"}, nil},
@@ -41,6 +42,10 @@ func TestImports(t *testing.T) {
 		{"store/hybridstore", []string{"store", "store/internal/redis", "store/internal/watch", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
 		{"session", []string{"oauthclient", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
 		{"httpapi", []string{"session", "oauthclient", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
+		{"httpapi/httpapitest", []string{
+			"httpapi", "session", "oauthclient", "internal/members", "internal/wire", "internal/netguard", "store", "store/memstore", "store/internal/watch",
+			"oauthclient/oauthtest", "internal/authtest", "internal/authtest/wire", "internal/mcptest", "internal/testclock",
+		}, append(slices.Clone(sdk), "github.com/stretchr/testify")},
 	}
 	// What the allowed modules pull in themselves.
 	transitive := []string{
@@ -62,6 +67,24 @@ func TestImports(t *testing.T) {
 				require.True(t, allowed, "%s must not depend on %s", rule.pkg, dep)
 			}
 		})
+	}
+}
+
+// TestNoKitInProduction keeps the kits for tests, and what they need, out of the
+// programs of hosts.
+func TestNoKitInProduction(t *testing.T) {
+	t.Parallel()
+	list := func(args ...string) []string {
+		out, err := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...).Output()
+		require.NoError(t, err)
+		return strings.Fields(string(out))
+	}
+	isKit := func(pkg string) bool { return strings.HasPrefix(pkg, module) && strings.HasSuffix(pkg, "test") }
+	packages := list(module+"/oauthclient/...", module+"/session/...", module+"/httpapi/...", module+"/store/...")
+	packages = slices.DeleteFunc(packages, isKit)
+	require.Contains(t, packages, module+"/httpapi")
+	for _, dep := range list(append([]string{"-deps"}, packages...)...) {
+		require.False(t, isKit(dep) || dep == "testing" || dep == "net/http/httptest" || strings.HasPrefix(dep, "github.com/stretchr/testify"), dep)
 	}
 }
 

@@ -10,6 +10,10 @@ import (
 // rpcKey is the fault key of a JSON-RPC method.
 func rpcKey(method string) string { return "rpc:" + method }
 
+// Faults returns the faults, for a kit that is built on this one. A key is an
+// endpoint, or "rpc:" and a JSON-RPC method.
+func (s *Server) Faults() *wire.Faults { return &s.faults }
+
 // FailNext answers the next n requests to the MCP endpoint with status, and
 // with Retry-After when retryAfter is not zero.
 func (s *Server) FailNext(n, status int, retryAfter time.Duration) {
