@@ -167,3 +167,26 @@ func TestFinishedConnectLives(t *testing.T) {
 	w.advance(23 * time.Hour)
 	requireStatus(t, m, info.ID.Reveal(), session.StatusExpired)
 }
+
+// A session that worked with a key, and was in use, lives on when the server
+// refuses the key: the user connects it again with another one.
+func TestSessionThatWorkedIsNotUnfinished(t *testing.T) {
+	t.Parallel()
+	w, g := newWorld(t, authtest.Options{}, mcptest.Options{}), newGate(t, "x-api-key", apiKey)
+	m, peer := w.manager(t, allowKeys), w.manager(t, allowKeys)
+	info, err := m.Connect(t.Context(), alice, session.ConnectParams{ServerURL: g.URL + "/mcp", Headers: secretMap("x-api-key", apiKey)})
+	require.NoError(t, err)
+	id := info.ID.Reveal()
+	w.advance(20 * time.Hour)
+	requireWorks(t, peer, alice, id)
+	g.change("another", nil)
+	_, err = w.again(t, peer, id)
+	require.Error(t, err)
+	requireStatus(t, m, id, session.StatusFailed)
+
+	w.advance(20 * time.Hour)
+	requireStatus(t, m, id, session.StatusFailed)
+	_, err = m.Connect(t.Context(), alice, session.ConnectParams{SessionID: id, Headers: secretMap("x-api-key", "another")})
+	require.NoError(t, err)
+	requireWorks(t, peer, alice, id)
+}
