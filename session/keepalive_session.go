@@ -51,10 +51,12 @@ func (m *Manager) dueAt(key string, r *record) (due time.Time) {
 	return due
 }
 
-// nextSlot is the slot in which a session is to be listed. The slot after the
-// present one may begin while it is being listed.
+// nextSlot is the slot in which a session is to be listed: no later than the end
+// of the session if it is not used again, so that the index does not outgrow the
+// sessions. The slot after the present one may begin while it is being listed.
 func (m *Manager) nextSlot(key string, r *record) slot {
-	return max(slotAt(m.dueAt(key, r)), slotAt(m.cfg.Now())+2)
+	now := m.cfg.Now()
+	return max(min(slotAt(m.dueAt(key, r)), slotAt(now.Add(m.cfg.TTL))), slotAt(now)+2)
 }
 
 // retrySlot is nextSlot for a session whose refresh failed.

@@ -440,3 +440,20 @@ func TestKeepAliveConfig(t *testing.T) {
 		require.ErrorContains(t, err, "session: Config."+field+": must not be negative")
 	}
 }
+
+// The index is no larger than the sessions that live: one whose refresh token
+// lasts for a year leaves it when the session ends, and one in use stays.
+func TestIndexEndsWithTheSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{RefreshTokenTTL: 365 * 24 * time.Hour}, mcptest.Options{})
+	m := w.manager(t, keptAlive)
+	w.connected(t, m)
+	used := w.connected(t, m)
+	for range 8 {
+		w.pass(t, 24*time.Hour, m)
+		requireWorks(t, m, alice, used)
+	}
+	require.Equal(t, 1, w.listed())
+	w.pass(t, 15*24*time.Hour, m)
+	require.Zero(t, w.listed())
+}
