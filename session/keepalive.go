@@ -42,8 +42,8 @@ const (
 	keepAliveTurn = time.Second
 	// maxClockLead is how far ahead a clock may be that worked on the index.
 	maxClockLead = 5 * slotWidth
-	// unreadableAge is how long a bucket that no replica can read holds up the
-	// others: its seal key may come back.
+	// unreadableAge is how long a bucket that no replica can read is looked at
+	// again: its seal key may come back.
 	unreadableAge = 24 * time.Hour
 )
 
@@ -154,13 +154,7 @@ func (m *Manager) keepAlive(ctx context.Context) (more bool, err error) {
 	if behind := now - first; behind > slot(time.Hour/slotWidth) && value != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: keeping sessions alive is behind", "by", time.Duration(behind)*slotWidth)
 	}
-	next := first
-	for ; next <= now && time.Now().Before(w.deadline); next++ {
-		done, slotErr := w.walk(ctx, next, "")
-		if err = slotErr; err != nil || !done {
-			break
-		}
-	}
+	next, err := w.walkAll(ctx, first)
 	if n := w.refreshed.Load(); n > 0 {
 		m.cfg.Logger.InfoContext(ctx, "mcpoauth: sessions kept alive", "refreshed", n)
 	}
@@ -198,6 +192,26 @@ func (m *Manager) newKeeper(now slot) *keeper {
 	return &keeper{m: m, now: now, deadline: time.Now().Add(max(m.cfg.LockTTL/4, 2*interval)), pace: time.NewTicker(interval)}
 }
 
+// walkAll works on the slots from first on, until the deadline, and returns the
+// first that is not done. What cannot be read holds up no later slot.
+func (w *keeper) walkAll(ctx context.Context, first slot) (next slot, err error) {
+	next = first
+	for at := first; at <= w.now && time.Now().Before(w.deadline); at++ {
+		done, slotErr := w.walk(ctx, at, "")
+		switch {
+		case isUnreadable(slotErr):
+			err = slotErr
+		case slotErr != nil:
+			return next, slotErr
+		case !done:
+			return next, err
+		case err == nil:
+			next = at + 1
+		}
+	}
+	return next, err
+}
+
 // walk works on the buckets of a slot below path, children first, because their
 // parent names them. It reports whether none is left.
 func (w *keeper) walk(ctx context.Context, at slot, path string) (done bool, err error) {
@@ -206,7 +220,7 @@ func (w *keeper) walk(ctx context.Context, at slot, path string) (done bool, err
 		return true, nil
 	}
 	if isUnreadable(err) && w.now-at > slot(unreadableAge/slotWidth) {
-		return true, nil // it stays, but holds nothing up any more
+		return true, nil // it stays, but is not looked at any more
 	}
 	if err != nil {
 		return false, err
