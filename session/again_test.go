@@ -9,6 +9,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
@@ -189,4 +190,27 @@ func TestSessionThatWorkedIsNotUnfinished(t *testing.T) {
 	_, err = m.Connect(t.Context(), alice, session.ConnectParams{SessionID: id, Headers: secretMap("x-api-key", "another")})
 	require.NoError(t, err)
 	requireWorks(t, peer, alice, id)
+}
+
+// A session that the host uses by its client only lives on, too, when the server
+// is away.
+func TestSessionOfAClientIsNotUnfinished(t *testing.T) {
+	t.Parallel()
+	w, g := newWorld(t, authtest.Options{}, mcptest.Options{}), newGate(t, "x-api-key", "")
+	m := w.manager(t)
+	mine, err := oauthclient.New(oauthclient.Config{ServerURL: g.URL + "/mcp", CallbackURL: callbackURL})
+	require.NoError(t, err)
+	id := session.GenerateSessionID()
+	require.NoError(t, m.SetClient(t.Context(), alice, id, mine))
+	client, err := m.GetClient(t.Context(), alice, id)
+	require.NoError(t, err)
+	require.NoError(t, client.Connect(t.Context()))
+	w.advance(20 * time.Hour)
+	_, err = m.GetClient(t.Context(), alice, id)
+	require.NoError(t, err)
+	g.Close()
+	require.Error(t, client.Reconnect(t.Context()))
+	w.advance(20 * time.Hour)
+	_, err = m.Status(t.Context(), alice, id)
+	require.NoError(t, err)
 }

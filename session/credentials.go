@@ -149,6 +149,7 @@ func (c credentialStore) SetConnection(ctx context.Context, old, updated oauthcl
 			return now.creds.Connection, nil
 		}
 		changed := *now.record
+		changed.Worked = changed.Worked || !updated.IsZero()
 		changed.creds.Connection = updated
 		switch _, err := c.m.write(ctx, now, &changed); {
 		case err == nil:

@@ -50,7 +50,7 @@ type record struct {
 	Grant               string             `json:"grant,omitempty"`  // a random name of the last of these
 	Granted             time.Time          `json:"granted,omitzero"` // when that was
 	Slot                int64              `json:"slot,omitempty"`   // where it is listed to be kept alive
-	Worked              bool               `json:"worked,omitempty"` // whether it was connected before its present status
+	Worked              bool               `json:"worked,omitempty"` // whether the server has ever answered
 
 	Attempts []attemptMark `json:"attempts,omitempty"` // begun since the last grant
 
