@@ -217,3 +217,17 @@ func TestUnreadableIndexHoldsUpNoOtherSession(t *testing.T) {
 	rounds(t, m) // it is given up after a day
 	require.Zero(t, w.as.Counts().ReuseDetected)
 }
+
+// Of sessions that wait to be listed, one that cannot be read holds up no other.
+func TestUnreadableSessionHoldsUpNoListing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{RefreshTokenTTL: 24 * time.Hour}, mcptest.Options{})
+	m := w.manager(t, keptAlive)
+	w.store.fail("swap", "alive:", -1)
+	w.connected(t, m)
+	unreadable := w.connected(t, m)
+	w.store.heal()
+	require.NoError(t, w.store.rewrite("session:"+unreadable[:26], func(value []byte) []byte { value[1] ^= 1; return value })) // by an unknown key
+	rounds(t, m)
+	require.Equal(t, 1, w.listed())
+}

@@ -92,9 +92,15 @@ func (m *Manager) list(ctx context.Context, s stored) {
 	m.waiting.listLater(s.key)
 }
 
-// listAgain lists sessions that could not be listed before. It ends with the
-// first that cannot be listed now.
+// listAgain lists sessions that could not be listed before. It ends when the store
+// fails; what cannot be read waits on.
 func (m *Manager) listAgain(ctx context.Context) {
+	var unreadable []string
+	defer func() {
+		for _, key := range unreadable {
+			m.waiting.listLater(key)
+		}
+	}()
 	for key := m.waiting.take(); key != ""; key = m.waiting.take() {
 		s, err := m.read(ctx, key)
 		if err == nil && m.unlisted(s) {
@@ -103,7 +109,11 @@ func (m *Manager) listAgain(ctx context.Context) {
 				err = m.mark(ctx, key, at)
 			}
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		switch {
+		case err == nil, errors.Is(err, ErrNotFound):
+		case isUnreadable(err):
+			unreadable = append(unreadable, key)
+		default:
 			m.waiting.listLater(key)
 			return
 		}
