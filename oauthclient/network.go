@@ -37,9 +37,10 @@ type NetworkPolicy struct {
 	RootCAs *x509.CertPool
 	// ClientCertificate, if set, returns the certificate that shows a server who
 	// the host is (mutual TLS), or nil. It is called when a connection to a server
-	// that asks for one is made, with the host of the URL in lower case. A server
-	// learns from a certificate who the host is: return one to known servers only.
-	// An https TrustedProxy that asks for a certificate gets the server's.
+	// that asks for one is made, with the host of the URL in lower case and in
+	// ASCII. A server learns from a certificate who the host is: return one to known
+	// servers only. An https TrustedProxy that asks for a certificate gets the
+	// server's.
 	ClientCertificate func(host string) *tls.Certificate
 	// TrustedProxy is an http or https proxy for all requests but those to
 	// loopback. The proxy is trusted to check where names lead, because only the

@@ -269,7 +269,7 @@ func (p *OAuthProvider) backingOff(c Credentials) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.backoff != nil && p.cfg.Now().Before(p.backoffBy) {
+	if p.backoff != nil && pausing(p.cfg.Now(), p.backoffBy) {
 		return p.backoff
 	}
 	p.backoff = nil

@@ -56,7 +56,14 @@ func (s *standing) issued(now time.Time, forced bool) {
 
 // refusing reports whether the refresh token was refused too recently to be
 // sent again.
-func (s standing) refusing(now time.Time) bool { return s.Refusal != "" && now.Before(s.RetryAt) }
+func (s standing) refusing(now time.Time) bool { return s.Refusal != "" && pausing(now, s.RetryAt) }
+
+// pausing reports whether a pause after a failed refresh is not over. One that is
+// longer than any was set by a clock that was ahead.
+func pausing(now, end time.Time) bool {
+	left := end.Sub(now)
+	return left > 0 && left <= maxRefreshBackoff
+}
 
 // backoff returns the pause after the present number of failures.
 func (s standing) backoff() time.Duration {

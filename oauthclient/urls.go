@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/net/idna"
-
 	"github.com/mcpoauth/mcpoauth/internal/netguard"
 )
 
@@ -34,7 +32,7 @@ func NormalizeServerURL(raw string) (string, error) {
 	case u.Fragment != "" || strings.Contains(raw, "#"):
 		return "", errors.New("must not have a fragment")
 	}
-	host, err := asciiHost(u.Hostname())
+	host, err := netguard.ASCIIHost(u.Hostname())
 	if err != nil {
 		return "", errors.New("has a host that is no valid name")
 	}
@@ -55,14 +53,6 @@ func NormalizeServerURL(raw string) (string, error) {
 func CheckServerURL(raw string) error {
 	_, err := NormalizeServerURL(raw)
 	return err
-}
-
-// asciiHost returns a host in lower case and in punycode (RFC 5891).
-func asciiHost(host string) (string, error) {
-	if strings.ContainsFunc(host, func(r rune) bool { return r >= 0x80 }) {
-		return idna.Lookup.ToASCII(host)
-	}
-	return strings.ToLower(host), nil
 }
 
 // defaultPort returns the port of a URL that names none.

@@ -70,7 +70,7 @@ const unfinishedGrace = time.Minute
 // unfinished reports whether no user has authorized the session yet, nor its
 // server answered.
 func (r *record) unfinished() bool {
-	return r.Status != StatusConnected && r.Grants == 0 && r.creds.Issuer == "" && !r.creds.Authorized() && r.creds.Connection.IsZero()
+	return r.Status != StatusConnected && !r.Worked && r.Grants == 0 && r.creds.Issuer == "" && !r.creds.Authorized() && r.creds.Connection.IsZero()
 }
 
 // expiry is when a record that is written now ends. An unfinished session ends

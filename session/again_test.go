@@ -9,6 +9,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
@@ -166,4 +167,50 @@ func TestFinishedConnectLives(t *testing.T) {
 	requireAuthorization(t, call(t, m, info.ID.Reveal()))
 	w.advance(23 * time.Hour)
 	requireStatus(t, m, info.ID.Reveal(), session.StatusExpired)
+}
+
+// A session that worked with a key, and was in use, lives on when the server
+// refuses the key: the user connects it again with another one.
+func TestSessionThatWorkedIsNotUnfinished(t *testing.T) {
+	t.Parallel()
+	w, g := newWorld(t, authtest.Options{}, mcptest.Options{}), newGate(t, "x-api-key", apiKey)
+	m, peer := w.manager(t, allowKeys), w.manager(t, allowKeys)
+	info, err := m.Connect(t.Context(), alice, session.ConnectParams{ServerURL: g.URL + "/mcp", Headers: secretMap("x-api-key", apiKey)})
+	require.NoError(t, err)
+	id := info.ID.Reveal()
+	w.advance(20 * time.Hour)
+	requireWorks(t, peer, alice, id)
+	g.change("another", nil)
+	_, err = w.again(t, peer, id)
+	require.Error(t, err)
+	requireStatus(t, m, id, session.StatusFailed)
+
+	w.advance(20 * time.Hour)
+	requireStatus(t, m, id, session.StatusFailed)
+	_, err = m.Connect(t.Context(), alice, session.ConnectParams{SessionID: id, Headers: secretMap("x-api-key", "another")})
+	require.NoError(t, err)
+	requireWorks(t, peer, alice, id)
+}
+
+// A session that the host uses by its client only lives on, too, when the server
+// is away.
+func TestSessionOfAClientIsNotUnfinished(t *testing.T) {
+	t.Parallel()
+	w, g := newWorld(t, authtest.Options{}, mcptest.Options{}), newGate(t, "x-api-key", "")
+	m := w.manager(t)
+	mine, err := oauthclient.New(oauthclient.Config{ServerURL: g.URL + "/mcp", CallbackURL: callbackURL})
+	require.NoError(t, err)
+	id := session.GenerateSessionID()
+	require.NoError(t, m.SetClient(t.Context(), alice, id, mine))
+	client, err := m.GetClient(t.Context(), alice, id)
+	require.NoError(t, err)
+	require.NoError(t, client.Connect(t.Context()))
+	w.advance(20 * time.Hour)
+	_, err = m.GetClient(t.Context(), alice, id)
+	require.NoError(t, err)
+	g.Close()
+	require.Error(t, client.Reconnect(t.Context()))
+	w.advance(20 * time.Hour)
+	_, err = m.Status(t.Context(), alice, id)
+	require.NoError(t, err)
 }

@@ -117,8 +117,8 @@ func (m *Manager) RemoveClient(ctx context.Context, caller Caller, sessionID str
 // remove is RemoveClient for a session that was found.
 func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	client, err := m.client(caller, s)
-	if err != nil {
-		return err
+	if err != nil { // the host's configuration has changed
+		m.cfg.Logger.WarnContext(ctx, "mcpoauth: a session is removed without revoking its tokens", "session", s.key, "error", err)
 	}
 	// The lock keeps out a refresh, whose new tokens would escape revocation.
 	// If the store cannot grant it now, the session is removed without it.
@@ -136,6 +136,9 @@ func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	m.cache.drop(s.key)
 	m.cfg.Logger.InfoContext(ctx, "mcpoauth: session removed", "session", s.key)
 	m.auditInfo(ctx, AuditDisconnect, caller, m.info(s), nil)
+	if client == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*m.cfg.requestTimeout())
 	defer cancel()
 	client.Revoke(ctx, s.creds)

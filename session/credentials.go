@@ -149,6 +149,7 @@ func (c credentialStore) SetConnection(ctx context.Context, old, updated oauthcl
 			return now.creds.Connection, nil
 		}
 		changed := *now.record
+		changed.Worked = changed.Worked || !updated.IsZero()
 		changed.creds.Connection = updated
 		switch _, err := c.m.write(ctx, now, &changed); {
 		case err == nil:
@@ -220,10 +221,14 @@ func copyCredentials(c oauthclient.Credentials) oauthclient.Credentials {
 
 // lock takes the lease for a store key. Closing the Manager ends the waiting.
 func (m *Manager) lock(ctx context.Context, storeKey string) (unlock func(), err error) {
+	return m.lockFor(ctx, storeKey, m.cfg.LockTTL)
+}
+
+func (m *Manager) lockFor(ctx context.Context, storeKey string, lease time.Duration) (unlock func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(m.life, cancel)()
-	unlock, err = m.cfg.Store.Lock(ctx, storeKey, m.cfg.LockTTL)
+	unlock, err = m.cfg.Store.Lock(ctx, storeKey, lease)
 	if err != nil {
 		if m.isClosed() {
 			return nil, ErrClosed

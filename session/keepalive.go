@@ -42,8 +42,8 @@ const (
 	keepAliveTurn = time.Second
 	// maxClockLead is how far ahead a clock may be that worked on the index.
 	maxClockLead = 5 * slotWidth
-	// unreadableAge is how long a bucket that no replica can read holds up the
-	// others: its seal key may come back.
+	// unreadableAge is how long a bucket that no replica can read is looked at
+	// again: its seal key may come back.
 	unreadableAge = 24 * time.Hour
 )
 
@@ -128,7 +128,7 @@ func (m *Manager) readProgress(ctx context.Context, now slot) (next slot, value 
 }
 
 // keepAlive works on the slots that are due, if it is this replica's turn, for a
-// part of the lease. It reports whether there is more to do at once.
+// part of its lease. It reports whether there is more to do at once.
 func (m *Manager) keepAlive(ctx context.Context) (more bool, err error) {
 	m.listAgain(ctx)
 	now := slotAt(m.cfg.Now())
@@ -136,7 +136,8 @@ func (m *Manager) keepAlive(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	waiting, cancel := context.WithTimeout(ctx, keepAliveTurn)
-	unlock, err := m.lock(waiting, progressStoreKey)
+	interval, work := m.keepAlivePace()
+	unlock, err := m.lockFor(waiting, progressStoreKey, work+m.cfg.LockTTL)
 	cancel()
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return false, nil // another replica is at work
@@ -149,18 +150,12 @@ func (m *Manager) keepAlive(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	w := m.newKeeper(now)
+	w := &keeper{m: m, now: now, deadline: time.Now().Add(work), pace: time.NewTicker(interval)}
 	defer w.pace.Stop()
 	if behind := now - first; behind > slot(time.Hour/slotWidth) && value != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: keeping sessions alive is behind", "by", time.Duration(behind)*slotWidth)
 	}
-	next := first
-	for ; next <= now && time.Now().Before(w.deadline); next++ {
-		done, slotErr := w.walk(ctx, next, "")
-		if err = slotErr; err != nil || !done {
-			break
-		}
-	}
+	next, err := w.walkAll(ctx, first)
 	if n := w.refreshed.Load(); n > 0 {
 		m.cfg.Logger.InfoContext(ctx, "mcpoauth: sessions kept alive", "refreshed", n)
 	}
@@ -182,7 +177,7 @@ func (m *Manager) saveProgress(ctx context.Context, old []byte, next slot) error
 	return storeError(ctx, "writing how far sessions are kept alive", err)
 }
 
-// keeper works on the index for a part of a lease.
+// keeper works on the index for one turn of a replica.
 type keeper struct {
 	m        *Manager
 	now      slot
@@ -192,10 +187,32 @@ type keeper struct {
 	refreshed atomic.Int64
 }
 
-func (m *Manager) newKeeper(now slot) *keeper {
-	// A refresh that begins last ends within the lease, see keeper.renew.
-	interval := max(1, time.Minute/time.Duration(m.cfg.KeepAlive.RefreshesPerMinute))
-	return &keeper{m: m, now: now, deadline: time.Now().Add(max(m.cfg.LockTTL/4, 2*interval)), pace: time.NewTicker(interval)}
+// keepAlivePace is the time between two refreshes, and the time in which a keeper
+// may begin some. A refresh that begins last ends within Config.LockTTL, see
+// keeper.renew.
+func (m *Manager) keepAlivePace() (interval, work time.Duration) {
+	interval = max(1, time.Minute/time.Duration(m.cfg.KeepAlive.RefreshesPerMinute))
+	return interval, max(m.cfg.LockTTL/4, 2*interval)
+}
+
+// walkAll works on the slots from first on, until the deadline, and returns the
+// first that is not done. What cannot be read holds up no later slot.
+func (w *keeper) walkAll(ctx context.Context, first slot) (next slot, err error) {
+	next = first
+	for at := first; at <= w.now && time.Now().Before(w.deadline); at++ {
+		done, slotErr := w.walk(ctx, at, "")
+		switch {
+		case isUnreadable(slotErr):
+			err = slotErr
+		case slotErr != nil:
+			return next, slotErr
+		case !done:
+			return next, err
+		case err == nil:
+			next = at + 1
+		}
+	}
+	return next, err
 }
 
 // walk works on the buckets of a slot below path, children first, because their
@@ -206,7 +223,7 @@ func (w *keeper) walk(ctx context.Context, at slot, path string) (done bool, err
 		return true, nil
 	}
 	if isUnreadable(err) && w.now-at > slot(unreadableAge/slotWidth) {
-		return true, nil // it stays, but holds nothing up any more
+		return true, nil // it stays, but is not looked at any more
 	}
 	if err != nil {
 		return false, err

@@ -3,7 +3,9 @@ package session_test
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -184,4 +186,48 @@ func TestKeepAliveBesideUse(t *testing.T) {
 	}
 	require.Zero(t, w.as.Counts().ReuseDetected)
 	require.Equal(t, 1, w.as.Counts().Authorizations)
+}
+
+// A part of the index that this replica cannot read, because its seal key is
+// missing, holds up no session that is due later.
+func TestUnreadableIndexHoldsUpNoOtherSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{RefreshTokenTTL: 24 * time.Hour}, mcptest.Options{})
+	m := w.manager(t, keptAlive)
+	w.connected(t, m)
+	rounds(t, m)
+	listed := slices.DeleteFunc(w.store.live("alive"), func(key string) bool { return key == "alive:progress" })
+	require.Len(t, listed, 1)
+	at, err := strconv.ParseInt(strings.Split(listed[0], ":")[1], 10, 64)
+	require.NoError(t, err)
+	earlier := "alive:" + strconv.FormatInt(at-30, 10) + ":"
+	unreadable := append([]byte{2}, make([]byte, 100)...) // by an unknown key
+	require.NoError(t, w.store.Swap(t.Context(), earlier, nil, unreadable, w.clock.Now().Add(7*24*time.Hour)))
+	refreshes := 0
+	for range 2 {
+		for range 24 * 6 {
+			w.advance(10 * time.Minute)
+			if _, err := m.KeepAliveOnce(t.Context()); err != nil {
+				requireStoreError(t, err)
+			}
+		}
+		require.Greater(t, w.as.Counts().Refreshes, refreshes)
+		refreshes = w.as.Counts().Refreshes
+	}
+	rounds(t, m) // it is given up after a day
+	require.Zero(t, w.as.Counts().ReuseDetected)
+}
+
+// Of sessions that wait to be listed, one that cannot be read holds up no other.
+func TestUnreadableSessionHoldsUpNoListing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{RefreshTokenTTL: 24 * time.Hour}, mcptest.Options{})
+	m := w.manager(t, keptAlive)
+	w.store.fail("swap", "alive:", -1)
+	w.connected(t, m)
+	unreadable := w.connected(t, m)
+	w.store.heal()
+	require.NoError(t, w.store.rewrite("session:"+unreadable[:26], func(value []byte) []byte { value[1] ^= 1; return value })) // by an unknown key
+	rounds(t, m)
+	require.Equal(t, 1, w.listed())
 }

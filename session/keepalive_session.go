@@ -51,10 +51,12 @@ func (m *Manager) dueAt(key string, r *record) (due time.Time) {
 	return due
 }
 
-// nextSlot is the slot in which a session is to be listed. The slot after the
-// present one may begin while it is being listed.
+// nextSlot is the slot in which a session is to be listed: no later than the end
+// of the session if it is not used again, so that the index does not outgrow the
+// sessions. The slot after the present one may begin while it is being listed.
 func (m *Manager) nextSlot(key string, r *record) slot {
-	return max(slotAt(m.dueAt(key, r)), slotAt(m.cfg.Now())+2)
+	now := m.cfg.Now()
+	return max(min(slotAt(m.dueAt(key, r)), slotAt(now.Add(m.cfg.TTL))), slotAt(now)+2)
 }
 
 // retrySlot is nextSlot for a session whose refresh failed.
@@ -90,9 +92,15 @@ func (m *Manager) list(ctx context.Context, s stored) {
 	m.waiting.listLater(s.key)
 }
 
-// listAgain lists sessions that could not be listed before. It ends with the
-// first that cannot be listed now.
+// listAgain lists sessions that could not be listed before. It ends when the store
+// fails; what cannot be read waits on.
 func (m *Manager) listAgain(ctx context.Context) {
+	var unreadable []string
+	defer func() {
+		for _, key := range unreadable {
+			m.waiting.listLater(key)
+		}
+	}()
 	for key := m.waiting.take(); key != ""; key = m.waiting.take() {
 		s, err := m.read(ctx, key)
 		if err == nil && m.unlisted(s) {
@@ -101,7 +109,11 @@ func (m *Manager) listAgain(ctx context.Context) {
 				err = m.mark(ctx, key, at)
 			}
 		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		switch {
+		case err == nil, errors.Is(err, ErrNotFound):
+		case isUnreadable(err):
+			unreadable = append(unreadable, key)
+		default:
 			m.waiting.listLater(key)
 			return
 		}

@@ -45,7 +45,8 @@ func (m *Manager) Sessions(ctx context.Context, caller Caller) ([]Info, error) {
 	return infos, nil
 }
 
-// readAll reads those of an owner's sessions that exist, oldest first.
+// readAll reads those of an owner's sessions that exist, oldest first. With an
+// error it returns the ones that it could read.
 func (m *Manager) readAll(ctx context.Context, owner string, keys []string) ([]stored, error) {
 	found := make([]stored, len(keys))
 	var group errgroup.Group
@@ -62,12 +63,10 @@ func (m *Manager) readAll(ctx context.Context, owner string, keys []string) ([]s
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
+	err := group.Wait()
 	found = slices.DeleteFunc(found, func(s stored) bool { return s.record == nil })
 	slices.SortStableFunc(found, byAge)
-	return found, nil
+	return found, err
 }
 
 // errNoList is returned for an owner whose list does not exist.

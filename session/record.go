@@ -50,6 +50,7 @@ type record struct {
 	Grant               string             `json:"grant,omitempty"`  // a random name of the last of these
 	Granted             time.Time          `json:"granted,omitzero"` // when that was
 	Slot                int64              `json:"slot,omitempty"`   // where it is listed to be kept alive
+	Worked              bool               `json:"worked,omitempty"` // whether the server has ever answered
 
 	Attempts []attemptMark `json:"attempts,omitempty"` // begun since the last grant
 
@@ -123,6 +124,7 @@ type standing struct {
 func (r *record) standing() standing { return standing{r.Status, r.Reason, r.AuthorizationReason} }
 
 func (r *record) setStanding(s standing) {
+	r.Worked = r.Worked || r.Status == StatusConnected
 	r.Status, r.Reason, r.AuthorizationReason = s.status, s.reason, s.authorization
 }
 

@@ -37,10 +37,7 @@ func (m *Manager) RemoveOwner(ctx context.Context, owner string) (err error) {
 			return err
 		}
 		sessions, err := m.readAll(ctx, owner, index.Sessions)
-		if err != nil {
-			return err
-		}
-		if err := m.removeAll(ctx, sessions); err != nil {
+		if err := errors.Join(err, m.removeAll(ctx, sessions)); err != nil {
 			return err
 		}
 		err = m.updateOwner(ctx, owner, func(r *ownerRecord, _ bool) error {

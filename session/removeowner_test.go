@@ -64,3 +64,40 @@ func TestRemoveOwnerWhileConnecting(t *testing.T) {
 	require.Empty(t, w.store.live("session"))
 	require.Empty(t, w.store.live("owner"))
 }
+
+// Sessions can be removed also if the host no longer allows the header that they
+// were connected with, so that there is no client for them.
+func TestRemoveSessionsWithoutAClient(t *testing.T) {
+	t.Parallel()
+	w, g := newWorld(t, authtest.Options{}, mcptest.Options{}), newGate(t, "x-api-key", apiKey)
+	m := w.manager(t, allowKeys)
+	var ids []string
+	for range 2 {
+		info, err := m.Connect(t.Context(), alice, session.ConnectParams{ServerURL: g.URL + "/mcp", Headers: secretMap("x-api-key", apiKey)})
+		require.NoError(t, err)
+		ids = append(ids, info.ID.Reveal())
+	}
+	later := w.manager(t)
+	require.NoError(t, later.RemoveClient(t.Context(), alice, ids[0]))
+	require.NoError(t, later.RemoveOwner(t.Context(), alice.Owner))
+	require.Empty(t, w.store.live("session"))
+	require.Empty(t, w.store.live("owner"))
+}
+
+// A session that cannot be read keeps none of the others.
+func TestRemoveOwnerWithASessionThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	unreadable := w.connected(t, m)
+	w.connected(t, m)
+	w.connected(t, m)
+	w.store.fail("get", "session:"+unreadable[:26], -1)
+	requireStoreError(t, m.RemoveOwner(t.Context(), alice.Owner))
+	require.Equal(t, 4, w.as.Counts().Revocations, "an access and a refresh token each")
+	w.store.heal()
+	require.NoError(t, m.RemoveOwner(t.Context(), alice.Owner))
+	require.Empty(t, w.store.live("session"))
+	require.Empty(t, w.store.live("owner"))
+	require.Equal(t, 6, w.as.Counts().Revocations)
+}

@@ -29,7 +29,7 @@ func TestImports(t *testing.T) {
 	}{
 		{"internal/wire", nil, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
 		{"internal/members", []string{"internal/wire"}, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
-		{"internal/netguard", nil, []string{"code.dny.dev/ssrf"}},
+		{"internal/netguard", nil, []string{"code.dny.dev/ssrf", "golang.org/x/net"}},
 		{"oauthclient", []string{"internal/members", "internal/wire", "internal/netguard"}, sdk},
 		{"oauthclient/oauthtest", []string{"internal/authtest", "internal/authtest/wire", "internal/mcptest", "internal/testclock"}, sdk},
 		{"store", nil, nil},

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"code.dny.dev/ssrf"
+	"golang.org/x/net/idna"
 )
 
 // ErrForbidden is in the chain of errors about an address that the policy does
@@ -124,14 +125,16 @@ func (t *Transport) CloseIdleConnections() {
 // CheckURL refuses a URL that shows by itself that it must not be visited. It
 // looks no name up; where a name leads is checked when it is dialed.
 func (t *Transport) CheckURL(u *url.URL) error {
-	host := strings.TrimSuffix(u.Hostname(), ".")
+	host, err := hostOf(u)
+	if err != nil {
+		return forbidden("the host is no valid name")
+	}
 	local := IsLoopback(host)
 	if u.Scheme != "https" && !(u.Scheme == "http" && t.policy.AllowLoopback && local) {
 		return forbidden("https is required")
 	}
 	port := uint64(443)
 	if u.Port() != "" {
-		var err error
 		if port, err = strconv.ParseUint(u.Port(), 10, 16); err != nil {
 			return forbidden("the port is no number")
 		}
@@ -151,6 +154,22 @@ func (t *Transport) CheckURL(u *url.URL) error {
 		return t.checkPort(uint16(port))
 	}
 	return t.checkAddress(netip.AddrPortFrom(addr, uint16(port)))
+}
+
+// hostOf returns the host of a URL as it is looked up, or shown to a proxy:
+// [http.Transport] sends a name in other letters in ASCII, and some letters become
+// digits, dots and names of the machine itself.
+func hostOf(u *url.URL) (string, error) {
+	host, err := ASCIIHost(u.Hostname())
+	return strings.TrimSuffix(host, "."), err
+}
+
+// ASCIIHost returns a host in lower case and in punycode (RFC 5891).
+func ASCIIHost(host string) (string, error) {
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= 0x80 }) {
+		return idna.Lookup.ToASCII(host)
+	}
+	return strings.ToLower(host), nil
 }
 
 // maxWrapped bounds what hosts put around a transport.

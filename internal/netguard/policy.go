@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 )
 
 // validate returns all mistakes of a policy.
@@ -51,7 +50,7 @@ func (p Policy) proxy(checked *net.Dialer) (proxy func(*http.Request) (*url.URL,
 		return checked.DialContext(ctx, network, address)
 	}
 	proxy = func(req *http.Request) (*url.URL, error) {
-		if IsLoopback(strings.TrimSuffix(req.URL.Hostname(), ".")) {
+		if host, _ := hostOf(req.URL); IsLoopback(host) { // CheckURL has seen it
 			return nil, nil //nolint:nilnil // the contract of http.Transport.Proxy: no proxy
 		}
 		return p.TrustedProxy, nil
@@ -73,7 +72,8 @@ func proxyAddress(u *url.URL) string {
 type serverKey struct{}
 
 func withServer(ctx context.Context, u *url.URL) context.Context {
-	return context.WithValue(ctx, serverKey{}, strings.ToLower(u.Hostname()))
+	host, _ := ASCIIHost(u.Hostname()) // CheckURL has seen it
+	return context.WithValue(ctx, serverKey{}, host)
 }
 
 // tls returns the configuration of handshakes.

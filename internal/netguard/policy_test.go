@@ -122,6 +122,13 @@ func TestTrustedProxy(t *testing.T) {
 	for _, raw := range []string{"https://10.0.0.1/", "https://169.254.169.254/", "http://example.com/", "https://example.com:22/", "https://localhost/", proxy.URL} {
 		require.ErrorIs(t, get(t, c, raw), netguard.ErrForbidden, raw)
 	}
+	// Spellings of these that become them on their way to the proxy.
+	for _, raw := range []string{"https://10。0。0。1/", "https://１０.0.0.１/", "https://169.254.169.２５４/", "https://ⓛocalhost/", "https://127.0.0.1。/"} {
+		require.ErrorIs(t, get(t, c, raw), netguard.ErrForbidden, raw)
+		u, err := url.Parse(raw)
+		require.NoError(t, err)
+		require.ErrorIs(t, netguard.New(netguard.Policy{}, netguard.Names{}).CheckURL(u), netguard.ErrForbidden, raw)
+	}
 	local := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(local.Close)
 	require.NoError(t, get(t, client(netguard.Policy{TrustedProxy: at, AllowLoopback: true}, netguard.Names{}), local.URL))
