@@ -28,7 +28,7 @@ func (h *Handler) allowOrigin(header http.Header, r *http.Request) (trusted bool
 	if len(h.cfg.TrustedOrigins) == 0 {
 		return false
 	}
-	header["Vary"] = []string{"Origin"}
+	header.Add("Vary", "Origin") // beside what the host's middleware has set
 	origin := r.Header["Origin"]
 	if len(origin) != 1 || !slices.Contains(h.cfg.TrustedOrigins, origin[0]) {
 		return false

@@ -149,3 +149,17 @@ func TestSessionInAHeader(t *testing.T) {
 	require.Equal(t, 404, w.browser(t, "bob").send("GET", pathStatus, "", "Mcpoauth-Session", id).status)
 	require.Equal(t, 400, b.send("GET", pathStatus, "").status)
 }
+
+// What the host's middleware says to caches stays.
+func TestVaryOfTheHost(t *testing.T) {
+	t.Parallel()
+	h, _ := newFake(t, &fake{}, trusting)
+	for _, origin := range []string{spa, "https://evil.example"} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", publicURL+pathStatus+"?sessionId=s", nil)
+		r.Header.Set("Origin", origin)
+		w := httptest.NewRecorder()
+		w.Header().Set("Vary", "Accept-Encoding")
+		h.ServeHTTP(w, r)
+		require.Equal(t, []string{"Accept-Encoding", "Origin"}, w.Header().Values("Vary"))
+	}
+}

@@ -258,20 +258,23 @@ func upstreamFailure(err error, _ bool) *failure {
 const codeURLElicitation = -32042
 
 // visitable reports whether the data of such an error have URLs, all of which a
-// person can open.
+// person can open. Names count as they are spelled, as for the front end.
 func visitable(data json.RawMessage) bool {
-	var asked struct {
-		Elicitations []struct {
-			URL string `json:"url"`
-		} `json:"elicitations"`
+	var members map[string]json.RawMessage
+	var elicitations []map[string]json.RawMessage
+	if json.Unmarshal(data, &members) != nil || json.Unmarshal(members["elicitations"], &elicitations) != nil {
+		return false
 	}
-	_ = json.Unmarshal(data, &asked) // it has none then
-	for _, e := range asked.Elicitations {
-		if u, err := url.Parse(e.URL); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+	for _, e := range elicitations {
+		var address string
+		if json.Unmarshal(e["url"], &address) != nil {
+			return false
+		}
+		if u, err := url.Parse(address); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
 			return false
 		}
 	}
-	return len(asked.Elicitations) > 0
+	return len(elicitations) > 0
 }
 
 // fieldName shows the name of a form's member, which is the MCP server's text.

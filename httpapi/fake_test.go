@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/modelcontextprotocol/go-sdk/oauthex"
@@ -41,6 +42,8 @@ type fake struct {
 	keySet   []byte
 	metadata oauthex.ClientRegistrationMetadata
 	counter  store.Counter
+	reading  time.Duration // that finding out the status takes
+	removed  bool          // the session, while its status is waited for
 
 	mu       sync.Mutex
 	calls    []string
@@ -166,10 +169,18 @@ func (f *fake) WaitStatus(ctx context.Context, caller session.Caller, id, attemp
 	if f.err != nil {
 		return f.err
 	}
+	select {
+	case <-time.After(f.reading):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if until(f.info, f.attempt) {
 		return nil
 	}
 	<-ctx.Done()
+	if f.removed {
+		return session.ErrNotFound
+	}
 	return ctx.Err()
 }
 

@@ -193,6 +193,9 @@ func TestURLElicitationRequired(t *testing.T) {
 		"forms only":                  {data, `["form"]`, httpapi.CodeMCPError},
 		"one that cannot ask":         {data, `[]`, httpapi.CodeMCPError},
 		"a script":                    {strings.Replace(data, "https://pay", "javascript:alert(1)//", 1), `["url"]`, httpapi.CodeMCPError},
+		"a script beside a URL":       {`{"elicitations":[{"mode":"url","url":"javascript:alert(1)","URL":"https://pay.example/1"}]}`, `["url"]`, httpapi.CodeMCPError},
+		"another list of URLs":        {`{"elicitations":[{"url":"javascript:alert(1)"}],"Elicitations":[{"url":"https://pay.example/1"}]}`, `["url"]`, httpapi.CodeMCPError},
+		"a URL that is no text":       {`{"elicitations":[{"url":["https://pay.example/1"]}]}`, `["url"]`, httpapi.CodeMCPError},
 		"no URLs":                     {`{"elicitations":[]}`, `["url"]`, httpapi.CodeMCPError},
 		"no data":                     {``, `["url"]`, httpapi.CodeMCPError},
 	} {

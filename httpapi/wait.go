@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -30,16 +31,12 @@ func (c *call) status() error {
 	if err != nil {
 		return err
 	}
-	ctx := c.r.Context()
-	if wait > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, wait)
-		defer cancel()
-		defer context.AfterFunc(c.h.shutdowns.of(c.r), cancel)()
-	}
+	ctx, over := context.WithCancel(c.r.Context())
+	defer over()
 	attemptID, since := query.Get("attemptId"), query.Get("since")
 	var answer SessionStatus
 	err = c.h.manager.WaitStatus(ctx, caller, c.sessionID, attemptID, func(info session.Info, attempt session.AttemptInfo) bool {
+		first := answer.Version == ""
 		answer = sessionStatus(info)
 		if attemptID != "" {
 			answer.Attempt = attemptStatus(attempt)
@@ -48,13 +45,30 @@ func (c *call) status() error {
 		if since == "" {
 			since = answer.Version
 		}
-		return wait == 0 || answer.Version != since
+		if wait == 0 || answer.Version != since {
+			return true
+		}
+		if first { // the time is for waiting, not for a store that is slow to say how things stand
+			c.bound(ctx, over, wait)
+		}
+		return false
 	})
-	over := ctx.Err() != nil && c.r.Context().Err() == nil && answer.Version != ""
-	if err != nil && !over {
+	held := ctx.Err() != nil && c.r.Context().Err() == nil && answer.Version != ""
+	if err != nil && (!held || errors.Is(err, session.ErrNotFound)) {
 		return err
 	}
 	return c.writeJSON(http.StatusOK, answer)
+}
+
+// bound calls over after a time, or when the server of the request shuts down,
+// until ctx ends.
+func (c *call) bound(ctx context.Context, over func(), after time.Duration) {
+	timer := time.AfterFunc(after, over)
+	unplug := context.AfterFunc(c.h.shutdowns.of(c.r), over)
+	context.AfterFunc(ctx, func() {
+		timer.Stop()
+		unplug()
+	})
 }
 
 // wait reads the number of seconds that a request may be held.

@@ -184,3 +184,36 @@ func TestShutdownEndsWaits(t *testing.T) {
 		require.True(t, strings.HasPrefix(<-answers, `{"sessionId":`))
 	}
 }
+
+// What the status is, a store that is slow says all the same, and a server that
+// already shuts down. A session that was removed in the last moment is gone.
+func TestShortWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{reading: 2 * time.Second}
+		h, _ := newFake(t, f)
+		server := new(http.Server)
+		get := func(query string) *httptest.ResponseRecorder {
+			ctx := context.WithValue(t.Context(), http.ServerContextKey, server)
+			r := httptest.NewRequestWithContext(ctx, "GET", publicURL+pathStatus+"?sessionId=s"+query, nil)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w
+		}
+		begun := time.Now()
+		w := get("&wait=1")
+		require.Equal(t, 200, w.Code)
+		require.NotEmpty(t, statusOf(t, w.Body.String()).Version)
+		require.Equal(t, 3*time.Second, time.Since(begun))
+
+		f.removed = true
+		require.Equal(t, 404, get("&wait=1").Code)
+
+		f.removed = false
+		require.NoError(t, server.Shutdown(t.Context()))
+		synctest.Wait()
+		begun = time.Now()
+		require.Equal(t, 200, get("&wait=20").Code)
+		require.Equal(t, 2*time.Second, time.Since(begun))
+	})
+}

@@ -98,18 +98,22 @@ func (c *MCPOAuthClient) answerFor(asking Asking) func(context.Context, string, 
 // shows reports whether the caller can show a question: one in a mode that it
 // named, and with an http or https URL if there is one to open.
 func (a Asking) shows(params json.RawMessage) bool {
-	var question struct {
-		Mode string `json:"mode"`
-		URL  string `json:"url"`
-	}
-	if json.Unmarshal(params, &question) != nil {
+	mode, address := "form", ""
+	isObject := wire.Members(params, func(name, value []byte) {
+		switch string(name) {
+		case "mode":
+			mode = string(wire.Unquote(value))
+		case "url":
+			address = string(wire.Unquote(value))
+		}
+	})
+	switch {
+	case !isObject:
 		return false
-	}
-	switch question.Mode {
-	case "", "form":
+	case mode == "form":
 		return a.Form
-	case "url":
-		u, err := url.Parse(question.URL)
+	case mode == "url":
+		u, err := url.Parse(address)
 		return a.URL && err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
 	}
 	return false
@@ -180,15 +184,21 @@ func (a Asking) required(result json.RawMessage) error {
 		Requests json.RawMessage `json:"inputRequests"`
 		State    json.RawMessage `json:"requestState"`
 	}
-	var questions map[string]struct {
-		Method string          `json:"method"`
-		Params json.RawMessage `json:"params"`
-	}
+	var questions map[string]json.RawMessage
 	if json.Unmarshal(result, &asked) != nil || len(asked.Requests) > 0 && json.Unmarshal(asked.Requests, &questions) != nil {
 		return &ServerError{Reason: "its questions are malformed"}
 	}
 	for _, q := range questions {
-		if q.Method != "elicitation/create" || !a.shows(q.Params) {
+		var method, params []byte
+		wire.Members(q, func(name, value []byte) {
+			switch string(name) {
+			case "method":
+				method = wire.Unquote(value)
+			case "params":
+				params = value
+			}
+		})
+		if string(method) != "elicitation/create" || !a.shows(params) {
 			return &ServerError{Reason: "it asks what this caller cannot ask the user"}
 		}
 	}

@@ -89,6 +89,9 @@ func (p *OAuthProvider) addHeaders(req *http.Request) (values []string, err erro
 		if canonical == headerAuthorization && !p.cfg.HeadersAuthenticate {
 			return nil, &HeadersError{Err: errors.New("the header Authorization needs HeadersAuthenticate")}
 		}
+		if len(given) == 0 {
+			continue // no values take no header of the protocol away
+		}
 		for _, value := range given {
 			if err := CheckHeader(name, value); err != nil {
 				return nil, &HeadersError{Err: fmt.Errorf("a header %w", err)}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
@@ -56,7 +55,7 @@ func (m *Manager) Tools(ctx context.Context, caller Caller) (OwnerTools, error) 
 	defer cancel()
 	listed := make([][]*oauthclient.Tool, len(sessions))
 	failures := make([]error, len(sessions))
-	var asked sync.WaitGroup
+	var asked parallel
 	for i, s := range sessions {
 		if s.unfinished() || s.Status == StatusAuthorizationRequired && s.creds.RefreshToken.IsZero() {
 			failures[i] = errNeedsUser

@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/json"
 	"maps"
+	"regexp/syntax"
 	"slices"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -84,11 +85,21 @@ type formOption struct {
 	Const any `json:"const"`
 }
 
+// Bounds of checking one form, because its schema is the server's.
+const (
+	// maxFormWork is in comparisons of an option with a byte of the answer, about
+	// 0.1 s in all.
+	maxFormWork = 1 << 18
+	// maxPattern bounds a pattern. Its program can be 100 times as long.
+	maxPattern = 512
+)
+
 // fillForm checks the content of a form against its schema, and returns it with
 // the defaults of missing members (SEP-1034). The server itself checks parts of the
-// schema that this package cannot read.
+// schema that this package cannot read, or whose check takes too long.
 func fillForm(schema, content json.RawMessage) (map[string]json.RawMessage, error) {
 	var form formSchema
+	work := maxFormWork
 	_ = json.Unmarshal(schema, &form)
 	filled := make(map[string]json.RawMessage)
 	if len(content) > 0 && json.Unmarshal(content, &filled) != nil || filled == nil {
@@ -106,7 +117,7 @@ func fillForm(schema, content json.RawMessage) (map[string]json.RawMessage, erro
 			}
 			continue
 		}
-		if !fits(raw, value) {
+		if !fits(raw, value, &work) {
 			return nil, &InvalidInputError{Field: name, Reason: "a member does not fit its schema"}
 		}
 	}
@@ -118,10 +129,40 @@ func fillForm(schema, content json.RawMessage) (map[string]json.RawMessage, erro
 	return filled, nil
 }
 
-// fits reports whether a value fits the schema of a member.
-func fits(schema, value json.RawMessage) bool {
+// cost returns the work of comparing a value with the options and the pattern of
+// its schema.
+func (f *formField) cost(value json.RawMessage) int {
+	options := len(f.Enum) + len(f.OneOf) + len(f.AnyOf)
+	if f.Items != nil {
+		options += len(f.Items.Enum) + len(f.Items.OneOf) + len(f.Items.AnyOf)
+	}
+	cost := options * len(value)
+	switch {
+	case f.Pattern == "":
+		return cost
+	case len(f.Pattern) > maxPattern:
+		return maxFormWork
+	}
+	parsed, err := syntax.Parse(f.Pattern, syntax.Perl)
+	if err != nil {
+		return cost // Resolve will not take it
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return cost
+	}
+	const steps = 16 // of a program, in the time of a comparison
+	return cost + len(program.Inst)*len(value)/steps
+}
+
+// fits reports whether a value fits the schema of a member, or cannot be checked
+// with the work that is left.
+func fits(schema, value json.RawMessage, work *int) bool {
 	var field formField
-	if json.Unmarshal(schema, &field) != nil {
+	if *work < 0 || json.Unmarshal(schema, &field) != nil {
+		return true
+	}
+	if *work -= field.cost(value); *work < 0 {
 		return true
 	}
 	flat, err := json.Marshal(field)

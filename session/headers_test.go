@@ -301,6 +301,9 @@ func TestHeaderProvider(t *testing.T) {
 			if _, failing := fail.Load("now"); failing {
 				return nil, errIdentity
 			}
+			if _, empty := fail.Load("empty"); empty {
+				return http.Header{"Mcp-Session-Id": {}, "content-type": nil, "Accept": {}, "X-Tenant": {}}, nil
+			}
 			if name, ok := fail.Load("name"); ok {
 				return http.Header{name.(string): {"x"}}, nil
 			}
@@ -321,6 +324,15 @@ func TestHeaderProvider(t *testing.T) {
 	require.Equal(t, []string{"alice at " + w.mcp.URL()}, sent["X-Identity"])
 	require.Equal(t, []string{"of the host"}, sent["X-Tenant"])
 	require.Equal(t, "t42", sent.Get("X-Trace"))
+
+	fail.Store("empty", true)
+	require.NoError(t, call(t, first, id), "no values take no header of the protocol away")
+	bare := w.mcp.RPC("tools/call")[1].Header
+	for _, name := range []string{"Content-Type", "Accept", "Authorization", "Mcp-Protocol-Version"} {
+		require.Equal(t, sent[name], bare[name], name)
+	}
+	require.NotContains(t, bare, "X-Tenant", "but one of the user")
+	fail.Delete("empty")
 
 	asked := len(w.mcp.Requests())
 	var failed *oauthclient.HeadersError

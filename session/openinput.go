@@ -59,10 +59,8 @@ func (m *Manager) answerer(sessionID string, onInput func(OpenInput), end contex
 	key, _, _ := splitID(sessionID)
 	var asked atomic.Int64
 	return func(ctx context.Context, params json.RawMessage) (json.RawMessage, error) {
-		var question struct {
-			Mode   string          `json:"mode"`
-			Schema json.RawMessage `json:"requestedSchema"`
-		}
+		var question map[string]json.RawMessage // names as they are spelled, as for the front end
+		var mode string
 		switch {
 		case len(params) > m.cfg.MaxInputBytes || json.Unmarshal(params, &question) != nil:
 			return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "The question is too large or malformed"}
@@ -70,8 +68,9 @@ func (m *Manager) answerer(sessionID string, onInput func(OpenInput), end contex
 			end(errTooManyInputs)
 			return inputCancelled, nil
 		}
+		_ = json.Unmarshal(question["mode"], &mode) // it has none then, and is a form
 		requests := slices.Concat([]byte(`{"`+inputName+`":{"method":"elicitation/create","params":`), params, []byte(`}}`))
-		r := &inputRecord{Format: recordFormat, SessionKey: key, Form: question.Mode != "url", Schema: question.Schema}
+		r := &inputRecord{Format: recordFormat, SessionKey: key, Form: mode != "url", Schema: question["requestedSchema"]}
 		return m.askUser(ctx, r, func(id string) { onInput(OpenInput{ID: id, Requests: requests}) }), nil
 	}
 }

@@ -213,13 +213,16 @@ func TestCallersThatCannotAsk(t *testing.T) {
 		question string
 		ask      session.Ask
 	}{
-		"none":               {form, session.Ask{}},
-		"without OnInput":    {form, session.Ask{Form: true}},
-		"URLs only":          {form, ask(session.Ask{URL: true})},
-		"forms only":         {url("https://pay.example"), ask(session.Ask{Form: true})},
-		"an unknown mode":    {`{"mode":"voice"}`, ask(session.Ask{Form: true, URL: true})},
-		"a script":           {url("javascript:alert(1)"), ask(session.Ask{Form: true, URL: true})},
-		"a URL without host": {url("https:"), ask(session.Ask{Form: true, URL: true})},
+		"none":                  {form, session.Ask{}},
+		"without OnInput":       {form, session.Ask{Form: true}},
+		"URLs only":             {form, ask(session.Ask{URL: true})},
+		"forms only":            {url("https://pay.example"), ask(session.Ask{Form: true})},
+		"an unknown mode":       {`{"mode":"voice"}`, ask(session.Ask{Form: true, URL: true})},
+		"a script":              {url("javascript:alert(1)"), ask(session.Ask{Form: true, URL: true})},
+		"a script beside a URL": {`{"mode":"url","message":"Pay","url":"javascript:alert(1)","URL":"https://pay.example"}`, ask(session.Ask{Form: true, URL: true})},
+		"a form beside a URL":   {`{"mode":"url","Mode":"form","message":"Pay","url":"javascript:alert(1)"}`, ask(session.Ask{Form: true, URL: true})},
+		"no object":             {`null`, ask(session.Ask{Form: true, URL: true})},
+		"a URL without host":    {url("https:"), ask(session.Ask{Form: true, URL: true})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

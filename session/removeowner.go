@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
 )
 
 // maxRemovals bounds how often RemoveOwner looks for sessions that were connected
@@ -55,7 +54,7 @@ func (m *Manager) RemoveOwner(ctx context.Context, owner string) (err error) {
 func (m *Manager) removeAll(ctx context.Context, sessions []stored) error {
 	errs := make([]error, len(sessions))
 	turn := make(chan struct{}, maxParallelReads)
-	var removals sync.WaitGroup
+	var removals parallel
 	for i, s := range sessions {
 		removals.Go(func() {
 			turn <- struct{}{}

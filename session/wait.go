@@ -26,23 +26,23 @@ func (m *Manager) await(ctx context.Context, storeKeys []string, look func(conte
 	for {
 		changed, interval, stop := m.watch(storeKeys)
 		done, err := look(ctx)
-		if done || err != nil {
-			stop()
-			return err
+		if !done && err == nil {
+			timer := time.NewTimer(interval)
+			select {
+			case <-changed[0]:
+			case <-changed[1]:
+			case <-timer.C:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+			timer.Stop()
 		}
-		timer := time.NewTimer(interval)
-		select {
-		case <-changed[0]:
-		case <-changed[1]:
-		case <-timer.C:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		timer.Stop()
 		stop()
 		switch {
+		case done:
+			return err
 		case m.isClosed():
-			return ErrClosed
+			return ErrClosed // a store that was being read says something else
 		case err != nil:
 			return err
 		}

@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,6 +113,29 @@ func TestWaitsEnd(t *testing.T) {
 	require.ErrorIs(t, stranger, session.ErrNotFound)
 	require.NoError(t, a.Close())
 	require.ErrorIs(t, waiting.end(t), session.ErrClosed)
+}
+
+// A Manager that closes while a wait reads the store has not lost the store.
+func TestWaitsEndWhileTheyRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	info, _ := w.connect(t, m, alice)
+	reading, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.store.set(func(_, _ string) error {
+		once.Do(func() { close(reading) })
+		<-release
+		return context.Canceled // as of a store whose caller has gone
+	}, nil)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- m.WaitStatus(t.Context(), alice, info.ID.Reveal(), "", func(session.Info, session.AttemptInfo) bool { return true })
+	}()
+	<-reading
+	require.NoError(t, m.Close())
+	close(release)
+	require.ErrorIs(t, <-ended, session.ErrClosed)
 }
 
 // Without a Watcher a waiter reads once a second, and with one hardly ever. When

@@ -3,8 +3,12 @@ package wire
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 )
 
 // asked are the requests of the server that are answered beside the reading of
@@ -16,13 +20,14 @@ type asked struct {
 	ended chan struct{}
 
 	mu   sync.Mutex
-	open map[string]context.CancelFunc // by the ID that the server has given
+	open []question // in their order
 }
 
 // question is a request of the server in the queue. Its context ends when the
 // server withdraws it.
 type question struct {
-	ctx context.Context
+	ctx    context.Context
+	cancel context.CancelFunc
 	message
 }
 
@@ -33,7 +38,6 @@ func (x *exchange) answerBeside(ctx context.Context, m message) {
 	if a.queue == nil {
 		a.ctx, a.stop = context.WithCancel(ctx)
 		a.queue, a.ended = make(chan question, maxReplies), make(chan struct{})
-		a.open = make(map[string]context.CancelFunc)
 		go func() {
 			defer close(a.ended)
 			x.answerQueue(a.ctx)
@@ -41,24 +45,27 @@ func (x *exchange) answerBeside(ctx context.Context, m message) {
 	}
 	m = message{id: bytes.Clone(m.id), method: bytes.Clone(m.method), params: bytes.Clone(m.params)}
 	ctx, cancel := context.WithCancel(a.ctx)
+	q := question{ctx, cancel, m}
 	a.mu.Lock()
-	a.open[string(m.id)] = cancel
+	a.open = append(a.open, q)
 	a.mu.Unlock()
-	a.queue <- question{ctx, m} // has room for all that reply lets through
+	a.queue <- q // has room for all that reply lets through
 }
 
-// answerQueue answers until the queue ends. A question that is open when ctx ends
-// is not answered: the server has the end of the call. On the standalone stream it
-// may belong to another call, and so gets what OnRequest makes of the end.
+// answerQueue answers until the queue ends. A question that is withdrawn before its
+// turn is not asked. One that is open when ctx ends is not answered: the server has
+// the end of the call. On the standalone stream it may belong to another call, and
+// so gets what OnRequest makes of the end.
 func (x *exchange) answerQueue(ctx context.Context) {
 	var last time.Time // to answer what was open at the end
 	for q := range x.asked.queue {
-		if ctx.Err() != nil && !x.standalone {
+		if q.ctx.Err() != nil && (ctx.Err() == nil || !x.standalone) {
+			x.asked.next()
 			continue
 		}
-		reply := x.replyTo(q.ctx, q.message)
+		reply := x.replyBeside(q)
 		withdrawn := q.ctx.Err() != nil && ctx.Err() == nil
-		x.asked.forget(string(q.id))
+		x.asked.next()
 		switch {
 		case withdrawn:
 		case ctx.Err() == nil:
@@ -72,6 +79,18 @@ func (x *exchange) answerQueue(ctx context.Context) {
 	}
 }
 
+// replyBeside is replyTo on a goroutine of this package, where a panic of the
+// function that answers would end the process.
+func (x *exchange) replyBeside(q question) (reply []byte) {
+	defer func() {
+		if value := recover(); value != nil {
+			x.c.Log.ErrorContext(q.ctx, "answering a request of the MCP server panicked", "method", clean(string(q.method)), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+			reply = q.reply(nil, &jsonrpc.Error{Code: jsonrpc.CodeInternalError, Message: "Internal error"})
+		}
+	}()
+	return x.replyTo(q.ctx, q.message)
+}
+
 // replyLate sends a reply although ctx has ended.
 func (x *exchange) replyLate(ctx context.Context, last time.Time, reply []byte) {
 	ctx, stop := context.WithDeadline(context.WithoutCancel(ctx), last)
@@ -79,22 +98,25 @@ func (x *exchange) replyLate(ctx context.Context, last time.Time, reply []byte) 
 	_ = x.c.notify(ctx, x.conn, reply) // notify has logged it
 }
 
-// withdraw ends the context of a question. id is as the server spells it.
+// withdraw ends the context of the first question with an ID, which is as the
+// server spells it. A server that wrongly uses an ID twice goes on with the next.
 func (a *asked) withdraw(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if cancel := a.open[id]; cancel != nil {
-		cancel()
+	for _, q := range a.open {
+		if string(q.id) == id && q.ctx.Err() == nil {
+			q.cancel()
+			return
+		}
 	}
 }
 
-func (a *asked) forget(id string) {
+// next takes the first question, which is over, from the open ones.
+func (a *asked) next() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if cancel := a.open[id]; cancel != nil {
-		cancel()
-		delete(a.open, id)
-	}
+	a.open[0].cancel()
+	a.open = a.open[1:]
 }
 
 // end ends the open questions, and returns when none of their work runs any more.

@@ -30,8 +30,13 @@ func (x *exchange) reply(ctx context.Context, m message) {
 
 // replyTo returns the response to a request of the server.
 func (x *exchange) replyTo(ctx context.Context, m message) []byte {
+	return m.reply(x.answer(ctx, m))
+}
+
+// reply returns the response with a result or an error.
+func (m *message) reply(result json.RawMessage, rpcErr *jsonrpc.Error) []byte {
 	body := append([]byte(`{"jsonrpc":"2.0","id":`), m.id...)
-	if result, rpcErr := x.answer(ctx, m); rpcErr != nil {
+	if rpcErr != nil {
 		text, _ := json.Marshal(rpcErr) // the data were valid when they were decoded
 		body = append(append(body, `,"error":`...), text...)
 	} else {

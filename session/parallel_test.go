@@ -1,0 +1,48 @@
+package session_test
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
+)
+
+// A panic of the host's own function reaches the caller, as in every other method,
+// and not the goroutine that works for the caller.
+func TestHostPanicsInParallel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
+	var broken atomic.Bool
+	m := w.manager(t, func(c *session.Config) {
+		c.ToolFilter = func(_ context.Context, _ session.Info, tool *oauthclient.Tool) bool {
+			if broken.Load() {
+				panic("no opinion of " + tool.Name)
+			}
+			return true
+		}
+		c.HeaderProvider = func(context.Context, session.Info) (http.Header, error) {
+			if broken.Load() {
+				panic("no headers")
+			}
+			return nil, nil //nolint:nilnil // none
+		}
+	})
+	for range 3 {
+		w.connected(t, m)
+	}
+	broken.Store(true)
+	require.Panics(t, func() { _, _ = m.Tools(t.Context(), alice) })
+	require.Panics(t, func() { _ = m.RemoveOwner(t.Context(), alice.Owner) })
+	broken.Store(false)
+	all, err := m.Tools(t.Context(), alice)
+	require.NoError(t, err, "the Manager works on")
+	require.Empty(t, all.Failed)
+	require.NoError(t, m.RemoveOwner(t.Context(), alice.Owner))
+}
