@@ -32,22 +32,16 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 		}
 		return connection, creds, err
 	}
-	result := c.cfg.flight.DoChan(c.cfg.id+" negotiate "+c.provider.binding, func() (any, error) {
-		// One negotiation serves all callers, so it must not end with the first.
-		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), c.cfg.ConnectTimeout, errCallTimeout)
+	agreed, err := inFlight(ctx, &c.cfg.flight, c.cfg.id+" negotiate "+c.provider.binding, func(ctx context.Context) (any, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, errCallTimeout)
 		defer cancel()
 		connection, err := c.negotiate(ctx)
 		return connection, callError(ctx, "connecting to the MCP server", err)
 	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return Connection{}, nil, r.Err
-		}
-		return r.Val.(Connection), nil, nil
-	case <-ctx.Done():
-		return Connection{}, nil, ctx.Err()
+	if err != nil {
+		return Connection{}, nil, err
 	}
+	return agreed.(Connection), nil, nil
 }
 
 // maxNegotiations bounds how often one negotiation begins anew.

@@ -225,18 +225,13 @@ func (p *OAuthProvider) load(ctx context.Context) (Credentials, error) {
 // with a context that outlives them: if the caller gives up, a refresh or
 // registration has still happened at the server, and its result must be kept.
 func (p *OAuthProvider) detached(ctx context.Context, op, key string, steps int, fn func(context.Context) (any, error)) (any, error) {
-	result := p.cfg.flight.DoChan(p.cfg.id+" "+op+" "+key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(steps)*p.cfg.RequestTimeout)
+	value, err := inFlight(ctx, &p.cfg.flight, p.cfg.id+" "+op+" "+key, func(ctx context.Context) (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(steps)*p.cfg.RequestTimeout)
 		defer cancel()
 		return fn(ctx)
 	})
-	select {
-	case r := <-result:
-		return r.Val, r.Err
-	case <-ctx.Done():
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, &TemporaryError{Op: op, Timeout: true, Err: ctx.Err()}
-		}
-		return nil, ctx.Err()
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && errors.Is(err, ctx.Err()) {
+		return nil, &TemporaryError{Op: op, Timeout: true, Err: ctx.Err()}
 	}
+	return value, err
 }

@@ -141,7 +141,7 @@ func (f *formField) cost(value json.RawMessage) int {
 	case f.Pattern == "":
 		return cost
 	case len(f.Pattern) > maxPattern:
-		return maxFormWork
+		return maxFormWork + 1
 	}
 	parsed, err := syntax.Parse(f.Pattern, syntax.Perl)
 	if err != nil {

@@ -25,6 +25,10 @@ func TestFormsThatAreCostlyToCheck(t *testing.T) {
 			`{"type":"string","pattern":"^` + strings.Repeat("(a?){1000}", 20) + `b"}`,
 			`"` + strings.Repeat("a", 60000) + `"`,
 		},
+		"a long pattern": {
+			`{"type":"string","pattern":"^` + strings.Repeat("(a?){1000}", 60) + `b"}`,
+			`"` + strings.Repeat("a", 60000) + `"`,
+		},
 		"many patterns": {
 			`{}` + patterns(200, `:{"type":"string","pattern":"^`+strings.Repeat("(a?){1000}", 20)+`b"}`),
 			`{}` + patterns(200, `:"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"`),

@@ -252,12 +252,14 @@ func (w *keeper) walk(ctx context.Context, at slot, path string) (done bool, err
 func (w *keeper) all(ctx context.Context, keys []string) (handled []string, err error) {
 	var mu sync.Mutex
 	var group errgroup.Group
+	var caught panics
 	group.SetLimit(w.m.cfg.KeepAlive.MaxParallel)
 	for _, key := range keys {
 		if ctx.Err() != nil || time.Now().After(w.deadline) {
 			break
 		}
 		group.Go(func() error {
+			defer caught.catch()
 			if err := w.session(ctx, key); errors.Is(err, errTurnOver) {
 				return nil
 			} else if err != nil {
@@ -270,5 +272,6 @@ func (w *keeper) all(ctx context.Context, keys []string) (handled []string, err 
 		})
 	}
 	err = group.Wait()
+	caught.raise()
 	return handled, err
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -45,4 +46,25 @@ func TestHostPanicsInParallel(t *testing.T) {
 	require.NoError(t, err, "the Manager works on")
 	require.Empty(t, all.Failed)
 	require.NoError(t, m.RemoveOwner(t.Context(), alice.Owner))
+}
+
+// The same in KeepAlive, which the host runs on a goroutine of its own.
+func TestHostPanicsInKeepAlive(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{RefreshTokenTTL: 24 * time.Hour}, mcptest.Options{})
+	var broken atomic.Bool
+	m := w.manager(t, keptAlive, func(c *session.Config) {
+		c.OnRefreshed = func(context.Context, session.Info) {
+			if broken.Swap(false) {
+				panic("no opinion")
+			}
+		}
+	})
+	id := w.connected(t, m)
+	w.advance(20 * time.Hour)
+	broken.Store(true)
+	require.Panics(t, func() { rounds(t, m) })
+	rounds(t, m)
+	requireWorks(t, m, alice, id)
+	require.Equal(t, 1, w.as.Counts().Authorizations)
 }
