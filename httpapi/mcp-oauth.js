@@ -101,6 +101,9 @@ const CONFIRM_POLLS = 20;
 const HOLD = 25;
 /** After how many polls a request that was held is taken for lost. */
 const LOST_POLLS = 40;
+/** How often to look whether a popup can be closed, and the milliseconds between two looks. */
+const CLOSE_LOOKS = 20;
+const CLOSE_PAUSE = 250;
 
 /** Makes a value for the option binding. */
 export function newBinding() {
@@ -652,14 +655,18 @@ function tell(message) {
 
 /**
  * Closes a popup that shows a page of this origin. While it shows another one
- * a browser would refuse, since openApart gave up being its opener.
+ * a browser would refuse, since openApart gave up being its opener. The host may
+ * know how an authorization ended before the popup shows the callback page, so
+ * this looks again for a while.
  * @param {Window | undefined} popup
  */
-function close(popup) {
+function close(popup, looks = CLOSE_LOOKS) {
+  if (!popup || popup.closed) return;
   try {
-    if (popup?.location.href) popup.close();
+    if (popup.location.href) popup.close();
   } catch {
-    // The user closes it.
+    // Beyond that the user closes it.
+    if (looks > 0) setTimeout(() => close(popup, looks - 1), CLOSE_PAUSE);
   }
 }
 

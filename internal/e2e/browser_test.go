@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	patience = 10 * time.Second // for what takes a fraction of a second
+	patience = 30 * time.Second // for what takes a fraction of a second
 	interval = 15 * time.Millisecond
 )
 

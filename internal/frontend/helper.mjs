@@ -43,6 +43,22 @@ test("the popup gets no hold on the page", async () => {
   assert.equal(user.popups[0].closed, true);
 });
 
+test("a popup that shows the callback page a moment later is closed", async () => {
+  user.popups = [];
+  user.decisions = ["deny"];
+  const mcp = client();
+  mcp.openPopup();
+  let looks = 0;
+  const { location } = user.popups[0];
+  Object.defineProperty(location, "href", { get() {
+    if (++looks < 3) throw new DOMException("a page of another origin", "SecurityError");
+    return "/callback";
+  } });
+  await fails(mcp.connect(MCP), "access_denied");
+  for (let i = 0; i < 1000 && !user.popups[0].closed; i++) await new Promise((done) => setTimeout(done, 10));
+  assert.equal(user.popups[0].closed, true);
+});
+
 // A host whose answers a test writes: [status, content type, body, …] in turn.
 const answering = async (answers, run) => {
   const real = globalThis.fetch;
