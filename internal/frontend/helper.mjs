@@ -116,7 +116,7 @@ test("streams in pieces", async () => {
 });
 
 // 8 MiB in pieces of 1 KiB: looking at all of them with each piece is 32 GiB of work.
-test("a large stream takes linear time", { timeout: 20_000 }, async () => {
+test("a large stream takes linear time", { timeout: 120_000 }, async () => {
   const piece = new TextEncoder().encode("x".repeat(1024));
   let left = 8192;
   const body = new ReadableStream({
@@ -180,7 +180,7 @@ const conversation = async (run) => {
 const question = { inputId: "i1", requests: { q: { method: "elicitation/create", params: { message: "Sure?" } } } };
 const finished = { content: [], isError: false };
 
-test("a question in a stream is answered beside it, and the call goes on", { timeout: 20_000 }, async () => {
+test("a question in a stream is answered beside it, and the call goes on", { timeout: 120_000 }, async () => {
   await conversation(async ({ event, until, posted, replies }) => {
     const asked = [];
     const onInput = (requests, { problem }) => (asked.push([requests, problem?.code]), { q: { action: "accept", content: { n: asked.length } } });
@@ -197,7 +197,7 @@ test("a question in a stream is answered beside it, and the call goes on", { tim
   });
 });
 
-test("a question whose call ends is withdrawn, and so is one that comes too late", { timeout: 20_000 }, async () => {
+test("a question whose call ends is withdrawn, and so is one that comes too late", { timeout: 120_000 }, async () => {
   for (const end of ["result", "error", "abort", "closed"]) {
     await conversation(async ({ event, until, posted, replies }) => {
       let signal;
@@ -226,7 +226,7 @@ test("a question whose call ends is withdrawn, and so is one that comes too late
   }
 });
 
-test("a question that cannot be asked or answered gives the call up", { timeout: 20_000 }, async () => {
+test("a question that cannot be asked or answered gives the call up", { timeout: 120_000 }, async () => {
   for (const [onInput, reply, message] of [
     [() => { throw new Error("a bug of the page"); }, [200], "a bug of the page"],
     [() => ({}), [404, "session_not_found"], "No."],
@@ -250,16 +250,16 @@ test("an error says what the MCP server said", async () => {
 });
 
 // The page and its callback page are of an origin of their own.
-test("a page on another site finishes itself, and the page that waits looks at once", { timeout: 20_000 }, async () => {
+test("a page on another site finishes itself, and the page that waits looks at once", { timeout: 120_000 }, async () => {
   const binding = newBinding();
   const page = client({ binding, pollInterval: 3_600_000 });
   user.channel = false;
   user.decisions = ["leave open"];
-  const connecting = page.connect(MCP);
+  const refused = fails(page.connect(MCP), "invalid_callback");
   while (user.decisions.length) await new Promise((resolve) => setTimeout(resolve, 5));
   const answer = async (how) => new URL(await control(how, { url: user.popups.at(-1).url })).searchParams;
   await fails(client({ binding: newBinding() }).finish(await answer("deny")), "invalid_callback");
-  await fails(connecting, "invalid_callback");
+  await refused;
 
   user.decisions = ["leave open"];
   const again = page.connect(MCP);
@@ -269,7 +269,7 @@ test("a page on another site finishes itself, and the page that waits looks at o
   user.channel = true;
 });
 
-test("a callback that is refused is noticed, also where no message arrives", { timeout: 20_000 }, async () => {
+test("a callback that is refused is noticed, also where no message arrives", { timeout: 120_000 }, async () => {
   user.channel = false;
   for (const [decision, code] of [["elsewhere", "invalid_callback"], ["deny", "access_denied"]]) {
     user.decisions = [decision];
@@ -303,7 +303,7 @@ test("no message arrives: auth/status answers when the user is done", async () =
   assert.ok(looks.slice(1).every((query) => query.get("wait") === "25" && query.get("since")));
 });
 
-test("a look at auth/status that fails or gets lost is repeated", { timeout: 20_000 }, async () => {
+test("a look at auth/status that fails or gets lost is repeated", { timeout: 120_000 }, async () => {
   const real = globalThis.fetch;
   let looks = 0;
   const lost = [];
