@@ -81,7 +81,12 @@ func (m *Manager) Health(ctx context.Context) Health {
 	if age >= 0 && age < healthPause {
 		return last
 	}
-	result := m.health.flight.DoChan("", func() (any, error) {
+	result := m.health.flight.DoChan("", func() (value any, err error) {
+		defer func() { // a store of the host's own must not end the process here
+			if panicked := recover(); panicked != nil {
+				value = Health{Store: &StoreError{Op: "checking the store", Err: fmt.Errorf("it panicked: %v", panicked)}}
+			}
+		}()
 		// One check serves all callers, so it must not end with the first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
 		defer cancel()

@@ -50,9 +50,11 @@ func (m *Manager) Sessions(ctx context.Context, caller Caller) ([]Info, error) {
 func (m *Manager) readAll(ctx context.Context, owner string, keys []string) ([]stored, error) {
 	found := make([]stored, len(keys))
 	var group errgroup.Group
+	var caught panics
 	group.SetLimit(maxParallelReads)
 	for i, key := range keys {
 		group.Go(func() error {
+			defer caught.catch()
 			s, err := m.read(ctx, key)
 			if err == nil && s.sameOwner(owner) == 1 {
 				found[i] = s
@@ -64,6 +66,7 @@ func (m *Manager) readAll(ctx context.Context, owner string, keys []string) ([]s
 		})
 	}
 	err := group.Wait()
+	caught.raise()
 	found = slices.DeleteFunc(found, func(s stored) bool { return s.record == nil })
 	slices.SortStableFunc(found, byAge)
 	return found, err

@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -67,4 +68,25 @@ func TestHostPanicsInKeepAlive(t *testing.T) {
 	rounds(t, m)
 	requireWorks(t, m, alice, id)
 	require.Equal(t, 1, w.as.Counts().Authorizations)
+}
+
+// The same with a store of the host's own. A health check finds the panic.
+func TestStorePanics(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	w.connected(t, m)
+	w.store.set(func(op, key string) error {
+		if op == "get" && !strings.HasPrefix(key, "owner:") {
+			panic("a bug of the store")
+		}
+		return nil
+	}, nil)
+	require.Panics(t, func() { _, _ = m.Sessions(t.Context(), alice) })
+	require.ErrorContains(t, m.Health(t.Context()).Store, "a bug of the store")
+	w.store.heal()
+	sessions, err := m.Sessions(t.Context(), alice)
+	require.NoError(t, err)
+	require.Len(t, sessions, 1)
+	require.NoError(t, m.Health(t.Context()).Err())
 }

@@ -81,9 +81,9 @@ func (s *service) replica(t *testing.T) *session.Manager {
 func (s *stack) serve(t *testing.T, host *service) {
 	t.Helper()
 	j := begin(t, s.name)
-	nobody := session.Caller{}
+	noUser := session.Caller{}
 	first, second := host.replica(t), host.replica(t)
-	info, err := first.Connect(t.Context(), nobody, session.ConnectParams{ServerURL: s.mcpURL})
+	info, err := first.Connect(t.Context(), noUser, session.ConnectParams{ServerURL: s.mcpURL})
 	require.NoError(t, err)
 	require.Equal(t, session.StatusConnected, info.Status)
 	j.passed("connect")
@@ -91,7 +91,7 @@ func (s *stack) serve(t *testing.T, host *service) {
 	id := info.ID.Reveal()
 	call := func(m *session.Manager, tool string) {
 		t.Helper()
-		result, err := m.CallTool(t.Context(), nobody, id, tool, nil)
+		result, err := m.CallTool(t.Context(), noUser, id, tool, nil)
 		require.NoError(t, err)
 		require.False(t, result.IsError)
 	}
@@ -124,7 +124,7 @@ func (s *stack) serve(t *testing.T, host *service) {
 	require.Contains(t, []int{once + 3, once + 4}, requests(), "one, and another if the token was due")
 	j.passed("again after 401, on a restarted replica")
 
-	require.NoError(t, first.RemoveClient(t.Context(), nobody, id))
+	require.NoError(t, first.RemoveClient(t.Context(), noUser, id))
 	last := s.server.issued()
 	require.Len(t, s.server.revocations(last.text("access_token")), 1)
 	j.passed("disconnect, revocation")
