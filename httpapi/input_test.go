@@ -71,7 +71,9 @@ func TestServersAskInTwoRequests(t *testing.T) {
 			"another question":  `,"ask":["form"],"inputs":{"other":{"action":"accept"}},"state":"` + state + `"}`,
 			"no answer":         `,"ask":["form"],"inputs":{},"state":"` + state + `"}`,
 			"an unknown action": `,"ask":["form"],"inputs":{"q":{"action":"maybe"}},"state":"` + state + `"}`,
-			"a changed state":   `,"ask":["form"],"inputs":{"q":{"action":"accept"}},"state":"` + state[:len(state)-2] + `AA"}`,
+			"another state":     `,"ask":["form"],"inputs":{"q":{"action":"accept"}},"state":"` + changed(state, len(state)/2) + `"}`,
+			"another last bit":  `,"ask":["form"],"inputs":{"q":{"action":"accept"}},"state":"` + changed(state, len(state)-1) + `"}`,
+			"a line break":      `,"ask":["form"],"inputs":{"q":{"action":"accept"}},"state":"` + state + `\n"}`,
 			"no state at all":   `,"ask":["form"],"inputs":{"q":{"action":"accept"}},"state":"x"}`,
 		} {
 			a := b.send("POST", path, body+bad)
@@ -88,6 +90,12 @@ func TestServersAskInTwoRequests(t *testing.T) {
 		a = b.send("POST", path, body+answers)
 		require.Equal(t, 200, a.status, a.body)
 	}
+}
+
+// changed returns a base64url text with the lowest bit of one character flipped.
+func changed(text string, at int) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return text[:at] + string(alphabet[strings.IndexByte(alphabet, text[at])^1]) + text[at+1:]
 }
 
 func TestStatesExpire(t *testing.T) {

@@ -153,7 +153,7 @@ func (m *Manager) openInput(ctx context.Context, caller Caller, sessionID string
 		return nil, nil, err
 	}
 	sealed, err := base64.RawURLEncoding.DecodeString(ask.State)
-	if err != nil {
+	if err != nil || base64.RawURLEncoding.EncodeToString(sealed) != ask.State { // a state has one spelling
 		return nil, nil, ErrInvalidInput
 	}
 	var open inputState

@@ -16,14 +16,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -55,7 +52,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer sessions.Close()
-	keys, err := sealKeys(os.Getenv("MCPOAUTH_SEAL_KEYS"))
+	keys, err := session.ParseSealKeys(os.Getenv("MCPOAUTH_SEAL_KEYS"))
 	if err != nil {
 		return err
 	}
@@ -114,19 +111,4 @@ func newHost(cfg session.Config, publicURL string, redisConnected func() bool) (
 // audit writes who did what. A host in production writes it to where it is kept.
 func audit(ctx context.Context, event session.AuditEvent) {
 	slog.InfoContext(ctx, "audit", "event", event)
-}
-
-// sealKeys decodes a list of keys in base64, separated by commas.
-func sealKeys(list string) (keys [][]byte, err error) {
-	if list == "" {
-		return nil, nil
-	}
-	for i, entry := range strings.Split(list, ",") {
-		key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(entry))
-		if err != nil {
-			return nil, fmt.Errorf("MCPOAUTH_SEAL_KEYS: entry %d is not base64", i+1)
-		}
-		keys = append(keys, key)
-	}
-	return keys, nil
 }
