@@ -110,7 +110,7 @@ type attemptRecord struct {
 
 var attemptRecordMembers = members.Known[attemptRecord]()
 
-func (*attemptRecord) known() map[string]bool { return attemptRecordMembers }
+func (*attemptRecord) members() map[string]bool { return attemptRecordMembers }
 
 // attempt returns the attempt that a pending record holds.
 func (a *attemptRecord) attempt() (oauthclient.Attempt, error) {

@@ -57,7 +57,7 @@ type stamp struct {
 
 var stampMembers = members.Known[stamp]()
 
-func (*stamp) known() map[string]bool { return stampMembers }
+func (*stamp) members() map[string]bool { return stampMembers }
 
 // healthMemory is the last finding.
 type healthMemory struct {

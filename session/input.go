@@ -71,7 +71,7 @@ type inputState struct {
 
 var inputStateMembers = members.Known[inputState]()
 
-func (*inputState) known() map[string]bool { return inputStateMembers }
+func (*inputState) members() map[string]bool { return inputStateMembers }
 
 // inputCall names an operation and its arguments.
 func inputCall(method, name string, args any) ([]byte, error) {

@@ -100,7 +100,7 @@ const progressStoreKey = "alive:progress"
 
 var progressMembers = members.Known[progress]()
 
-func (*progress) known() map[string]bool { return progressMembers }
+func (*progress) members() map[string]bool { return progressMembers }
 
 // readProgress returns the first slot that is not done. Without a record that is
 // the first one whose sessions may live; after a clock that was far ahead it is

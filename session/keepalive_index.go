@@ -39,7 +39,7 @@ const maxBucket = 200
 
 var bucketMembers = members.Known[bucket]()
 
-func (*bucket) known() map[string]bool { return bucketMembers }
+func (*bucket) members() map[string]bool { return bucketMembers }
 
 // bucketStoreKey names the bucket of a slot for the keys whose hashes begin with
 // path.

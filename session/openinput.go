@@ -51,7 +51,7 @@ type inputRecord struct {
 
 var inputRecordMembers = members.Known[inputRecord]()
 
-func (*inputRecord) known() map[string]bool { return inputRecordMembers }
+func (*inputRecord) members() map[string]bool { return inputRecordMembers }
 
 // answerer returns what answers the questions of one call, see
 // [oauthclient.Asking.Answer]. end ends the call.

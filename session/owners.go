@@ -25,7 +25,7 @@ type ownerRecord struct {
 
 var ownerRecordMembers = members.Known[ownerRecord]()
 
-func (*ownerRecord) known() map[string]bool { return ownerRecordMembers }
+func (*ownerRecord) members() map[string]bool { return ownerRecordMembers }
 
 // maxParallelReads is how many sessions of an owner are read at a time.
 const maxParallelReads = 16

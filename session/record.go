@@ -69,7 +69,7 @@ const credentialsMember = "credentials"
 
 var recordMembers = members.Known[record](credentialsMember)
 
-func (*record) known() map[string]bool { return recordMembers }
+func (*record) members() map[string]bool { return recordMembers }
 
 // MarshalJSON implements [json.Marshaler].
 func (r *record) MarshalJSON() ([]byte, error) {

@@ -24,7 +24,7 @@ type registrationRecord struct {
 
 var registrationRecordMembers = members.Known[registrationRecord]()
 
-func (*registrationRecord) known() map[string]bool { return registrationRecordMembers }
+func (*registrationRecord) members() map[string]bool { return registrationRecordMembers }
 
 // registrationTTL is how long an unused registration is kept.
 const registrationTTL = 90 * 24 * time.Hour

@@ -132,7 +132,7 @@ const recordFormat = 1
 
 // storable is a kind of record. Members of a later version are kept.
 type storable interface {
-	known() map[string]bool // the members of this version
+	members() map[string]bool // the members of this version
 	later() *string
 }
 
@@ -170,7 +170,7 @@ func (s sealer) decode(storeKey string, value []byte, record storable) error {
 	if json.Unmarshal(plaintext, record) != nil {
 		return errUnsealable
 	}
-	*record.later() = members.Unknown(plaintext, record.known())
+	*record.later() = members.Unknown(plaintext, record.members())
 	return nil
 }
 

@@ -116,7 +116,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 		cfg:       cfg,
 		log:       cfg.Logger,
 		local:     memstore.New(memstore.Config{MaxEntries: cfg.MaxEntries, MaxValueBytes: cfg.Redis.MaxValueBytes}),
-		kick:      make(chan struct{}, 1),
+		wakeUp:    make(chan struct{}, 1),
 		memory:    newMemory(cfg.MaxEntries, cfg.MaxBytes),
 		leases:    make(map[string]*lease),
 		holders:   make(map[string]*lease),

@@ -13,8 +13,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/internal/redis"
 )
 
-// link is one period of service of Redis.
-type link struct {
+// servicePeriod is a time in which Redis is in service, without a break.
+type servicePeriod struct {
 	redis *redis.Store
 	// locksFrom is when every other replica has had the time to come back, too:
 	// the longest pause between attempts to reach Redis, and one attempt.
@@ -28,8 +28,8 @@ type link struct {
 func (s *Store) run(first chan<- error) {
 	var client *redis.Store
 	defer func() {
-		if l := s.takeOut(s.link.Load()); l != nil {
-			l.end()
+		if p := s.takeOut(s.current.Load()); p != nil {
+			p.end()
 		}
 		if client != nil {
 			client.Close()
@@ -76,34 +76,34 @@ func (s *Store) sleep(d time.Duration) {
 // Redis of what has changed while it was away, and returns when Redis is out of
 // service.
 func (s *Store) serve(client *redis.Store, away bool, first chan<- error) {
-	l := &link{redis: client}
-	l.ended, l.end = context.WithCancel(context.Background())
+	p := &servicePeriod{redis: client}
+	p.ended, p.end = context.WithCancel(context.Background())
 	if away {
-		l.locksFrom = time.Now().Add(lastRetry + s.cfg.Redis.OpTimeout)
+		p.locksFrom = time.Now().Add(lastRetry + s.cfg.Redis.OpTimeout)
 	}
 	s.mu.Lock()
 	s.replayed, s.lost = [removed + 1]int{}, 0
-	s.link.Store(l)
+	s.current.Store(p)
 	s.mu.Unlock()
 	if first != nil {
 		first <- nil
 	}
 	s.watches.All()
-	s.replayAll(l)
-	s.logReturn(l, away)
+	s.replayAll(p)
+	s.logReturn(p, away)
 	ticker := time.NewTicker(checkInterval)
 	defer ticker.Stop()
-	for s.link.Load() == l {
+	for s.current.Load() == p {
 		select {
 		case <-s.background.Done():
 			return
-		case <-l.ended.Done():
+		case <-p.ended.Done():
 			return
-		case <-s.kick:
+		case <-s.wakeUp:
 		case <-ticker.C:
 		}
-		s.check(l)
-		s.replayAll(l)
+		s.check(p)
+		s.replayAll(p)
 		s.mu.Lock()
 		s.memory.reclaim(time.Now(), time.Minute)
 		s.mu.Unlock()
@@ -112,15 +112,15 @@ func (s *Store) serve(client *redis.Store, away bool, first chan<- error) {
 
 // check takes Redis out of service if it does not answer within OpTimeout. A lost
 // connection alone is no outage.
-func (s *Store) check(l *link) {
+func (s *Store) check(p *servicePeriod) {
 	deadline := time.Now().Add(s.cfg.Redis.OpTimeout)
 	for {
-		err := l.redis.Ping(s.background)
+		err := p.redis.Ping(s.background)
 		if err == nil || !redis.IsOutage(err) {
 			return
 		}
 		if !time.Now().Before(deadline) {
-			s.lose(s.background, l, err)
+			s.lose(s.background, p, err)
 			return
 		}
 		s.sleep(firstRetry)
@@ -129,53 +129,53 @@ func (s *Store) check(l *link) {
 
 // lose takes Redis out of service if err is an outage, and reports whether the
 // operation that got err is to be tried in another way.
-func (s *Store) lose(ctx context.Context, l *link, err error) bool {
+func (s *Store) lose(ctx context.Context, p *servicePeriod, err error) bool {
 	if err == nil || ctx.Err() != nil || !redis.IsOutage(err) {
 		return false
 	}
-	if s.takeOut(l) != nil {
+	if s.takeOut(p) != nil {
 		s.log.Error("❌ Redis is away: going on with memory", "error", err)
-		l.end()
+		p.end()
 	}
 	return true
 }
 
-// takeOut ends l as the link in service, and returns nil if it is not.
-func (s *Store) takeOut(l *link) *link {
+// takeOut ends p if it is the current period, and returns nil if it is not.
+func (s *Store) takeOut(p *servicePeriod) *servicePeriod {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l == nil || !s.link.CompareAndSwap(l, nil) {
+	if p == nil || !s.current.CompareAndSwap(p, nil) {
 		return nil
 	}
 	s.watches.All()
-	return l
+	return p
 }
 
 // look has the connection and the overlay looked at now.
 func (s *Store) look() {
 	select {
-	case s.kick <- struct{}{}:
+	case s.wakeUp <- struct{}{}:
 	default:
 	}
 }
 
 // logReturn says that Redis is back.
-func (s *Store) logReturn(l *link, away bool) {
+func (s *Store) logReturn(p *servicePeriod, away bool) {
 	s.mu.Lock()
-	told, lost, waiting := s.replayed, s.lost, len(s.memory.overlay)
+	replayed, lost, waiting := s.replayed, s.lost, len(s.memory.overlay)
 	s.mu.Unlock()
-	if s.link.Load() != l {
+	if s.current.Load() != p {
 		return
 	}
 	if lost > 0 {
 		s.log.Warn("⚠️ changes of the outage are dropped: Redis has other ones", "changes", lost)
 	}
 	if !away {
-		s.log.Info("✅ Redis is connected", "caching", l.redis.Caching())
+		s.log.Info("✅ Redis is connected", "caching", p.redis.Caching())
 		return
 	}
-	s.log.Info("✅ Redis is back", "caching", l.redis.Caching(), "created", told[created], "changed", told[changed], "extended", told[extended],
-		"removed", told[removed], "waiting", waiting)
+	s.log.Info("✅ Redis is back", "caching", p.redis.Caching(), "created", replayed[created], "changed", replayed[changed], "extended", replayed[extended],
+		"removed", replayed[removed], "waiting", waiting)
 }
 
 // replayers bounds how many changes are on their way to Redis at a time.
@@ -183,7 +183,7 @@ const replayers = 16
 
 // replayAll tells Redis of everything that was changed while it was away, except
 // for records that are locked here.
-func (s *Store) replayAll(l *link) {
+func (s *Store) replayAll(p *servicePeriod) {
 	s.mu.Lock()
 	keys := make(chan string, len(s.memory.overlay))
 	for key := range s.memory.overlay {
@@ -195,7 +195,7 @@ func (s *Store) replayAll(l *link) {
 	for range min(replayers, len(keys)) {
 		wg.Go(func() {
 			for key := range keys {
-				if err := s.replay(s.background, l, key); err != nil && s.background.Err() == nil {
+				if err := s.replay(s.background, p, key); err != nil && s.background.Err() == nil {
 					s.log.Warn("⚠️ Redis does not take a change of the outage yet", "error", err)
 					return
 				}
@@ -206,11 +206,11 @@ func (s *Store) replayAll(l *link) {
 }
 
 // replay tells Redis of what was changed under a key, unless that is done already
-// or l is over. An error says that Redis refuses it for now.
-func (s *Store) replay(ctx context.Context, l *link, key string) error {
+// or p is over. An error says that Redis refuses it for now.
+func (s *Store) replay(ctx context.Context, p *servicePeriod, key string) error {
 	s.mu.Lock()
 	e, under := s.memory.overlay[key], s.replaying[key]
-	if e == nil || s.link.Load() != l || s.waits(key) {
+	if e == nil || s.current.Load() != p || s.waits(key) {
 		s.mu.Unlock()
 		return nil
 	}
@@ -231,7 +231,7 @@ func (s *Store) replay(ctx context.Context, l *link, key string) error {
 	s.mu.Unlock()
 
 	// Not the caller's context: others wait for the outcome.
-	err := e.tell(s.background, l.redis)
+	err := e.tell(s.background, p.redis)
 
 	s.mu.Lock()
 	delete(s.replaying, key)
@@ -240,7 +240,7 @@ func (s *Store) replay(ctx context.Context, l *link, key string) error {
 		err = s.settle(&sent, err)
 	}
 	s.mu.Unlock()
-	if s.lose(s.background, l, err) {
+	if s.lose(s.background, p, err) {
 		return nil
 	}
 	return err

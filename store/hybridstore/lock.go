@@ -29,40 +29,40 @@ func (s *Store) Lock(ctx context.Context, key string, ttl time.Duration) (unlock
 		return s.local.Lock(ctx, key, ttl)
 	}
 	for {
-		l, err := s.service(ctx, key)
+		p, err := s.redisFor(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		if l == nil {
+		if p == nil {
 			if unlock, err := s.lockAway(ctx, key, ttl); !errors.Is(err, errBack) {
 				return unlock, err
 			}
 			continue
 		}
-		if wait := time.Until(l.locksFrom); wait > 0 {
-			if err := s.await(ctx, l, wait); err != nil {
+		if wait := time.Until(p.locksFrom); wait > 0 {
+			if err := s.await(ctx, p, wait); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		unlock, err := s.lockInRedis(ctx, l, key, ttl)
+		unlock, err := s.lockInRedis(ctx, p, key, ttl)
 		switch {
 		case err == nil:
 			return unlock, nil
-		case ctx.Err() == nil && l.ended.Err() != nil: // away, as another caller has found
-		case !s.lose(ctx, l, err):
+		case ctx.Err() == nil && p.ended.Err() != nil: // away, as another caller has found
+		case !s.lose(ctx, p, err):
 			return nil, err
 		}
 	}
 }
 
 // await waits until locks are granted again, or Redis is away again.
-func (s *Store) await(ctx context.Context, l *link, wait time.Duration) error {
+func (s *Store) await(ctx context.Context, p *servicePeriod, wait time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-l.ended.Done():
+	case <-p.ended.Done():
 	case <-s.background.Done():
 		return ErrClosed
 	case <-ctx.Done():
@@ -73,11 +73,11 @@ func (s *Store) await(ctx context.Context, l *link, wait time.Duration) error {
 
 // lockInRedis takes a lock in Redis, and then here: this replica must not grant
 // the lock itself should Redis go away.
-func (s *Store) lockInRedis(ctx context.Context, l *link, key string, ttl time.Duration) (unlock func(), err error) {
+func (s *Store) lockInRedis(ctx context.Context, p *servicePeriod, key string, ttl time.Duration) (unlock func(), err error) {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(l.ended, cancel)()
-	release, err := l.redis.Lock(waiting, key, ttl)
+	defer context.AfterFunc(p.ended, cancel)()
+	release, err := p.redis.Lock(waiting, key, ttl)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (s *Store) unlock(key string, held *lease, release func()) {
 		next := *e
 		next.unlock = release
 		_ = s.memory.put(&next, time.Now())
-	case s.link.Load() == nil && s.background.Err() == nil:
+	case s.current.Load() == nil && s.background.Err() == nil:
 		s.work.Go(release) // which waits for Redis
 	default:
 		s.mu.Unlock()

@@ -33,7 +33,7 @@ var (
 func (s *Store) inMemory(key string, op func(now time.Time) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.link.Load() != nil && !s.waits(key) {
+	if s.current.Load() != nil && !s.waits(key) {
 		return errBack
 	}
 	return op(time.Now())

@@ -9,10 +9,10 @@ import (
 
 // before is the state in which an operation with Redis began.
 type before struct {
-	key         string
-	entry       *entry // what was last seen, or nil
-	lease       *lease // what this replica holds, or nil
-	told, wrote uint64
+	key                      string
+	entry                    *entry // what was last seen, or nil
+	lease                    *lease // what this replica holds, or nil
+	invalidations, ownWrites uint64
 }
 
 var seed = maphash.MakeSeed()
@@ -25,9 +25,9 @@ func (s *Store) begin(key string, write bool) before {
 	defer s.mu.Unlock()
 	i := slot(key)
 	if write {
-		s.wrote[i]++
+		s.ownWrites[i]++
 	}
-	return before{key: key, entry: s.memory.get(key, time.Now()), lease: s.leases[key], told: s.told[i], wrote: s.wrote[i]}
+	return before{key: key, entry: s.memory.get(key, time.Now()), lease: s.leases[key], invalidations: s.invalidations[i], ownWrites: s.ownWrites[i]}
 }
 
 // saw remembers what a read has got, unless the record has changed meanwhile.
@@ -40,7 +40,7 @@ func (s *Store) saw(b before, record redis.Record) {
 	case now != nil && now.kind != seen:
 	case now != nil && now.stamp == record.Stamp && now.expiry.Equal(record.Expiry):
 		s.memory.touch(now)
-	case b.told != s.told[i] || b.wrote != s.wrote[i]:
+	case b.invalidations != s.invalidations[i] || b.ownWrites != s.ownWrites[i]:
 		s.memory.forget(b.key)
 	default:
 		_ = s.memory.put(&entry{key: b.key, value: []byte(record.Value), expiry: record.Expiry, stamp: record.Stamp}, time.Now())
@@ -62,8 +62,8 @@ func (s *Store) endWrite(b before, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := slot(b.key)
-	alone := b.wrote == s.wrote[i]
-	s.wrote[i]++
+	alone := b.ownWrites == s.ownWrites[i]
+	s.ownWrites[i]++
 	s.memory.forget(b.key)
 	if now := s.memory.entries[b.key]; e == nil || !alone || now != nil {
 		return
@@ -90,7 +90,7 @@ func (s *Store) changedElsewhere(keys []string) {
 	}
 	s.mu.Lock()
 	for _, key := range keys {
-		s.told[slot(key)]++
+		s.invalidations[slot(key)]++
 		s.memory.forget(key)
 	}
 	s.mu.Unlock()

@@ -18,26 +18,26 @@ import (
 // Store is a [store.SessionStore] on Redis that goes on in memory while Redis is
 // away, or a store in memory only. Create one with [Open] or [New].
 type Store struct {
-	cfg   Config
-	log   *slog.Logger
-	local *memstore.Store // everything without Redis; else locks, and counts of an outage
-	kick  chan struct{}   // of capacity one: look at the connection, and at the overlay
+	cfg    Config
+	log    *slog.Logger
+	local  *memstore.Store // everything without Redis; else locks, and counts of an outage
+	wakeUp chan struct{}   // of capacity one: look at the connection, and at the overlay
 
-	// link is the present period of service of Redis, nil while Redis is away.
+	// current is the present period of service of Redis, nil while Redis is away.
 	// It is written with mu held.
-	link atomic.Pointer[link]
+	current atomic.Pointer[servicePeriod]
 
 	watches watch.Table
 
-	mu        sync.Mutex
-	memory    memory
-	leases    map[string]*lease        // the locks that Redis has granted
-	holders   map[string]*lease        // the locks that this replica has granted itself
-	replaying map[string]chan struct{} // the changes that are on their way to Redis
-	told      [256]uint64              // changes that Redis told of, by hash of their key
-	wrote     [256]uint64              // beginnings and ends of own writes, by hash of their key
-	replayed  [removed + 1]int         // the changes of which Redis was told on its return, by kind
-	lost      int                      // the changes that Redis did not take, as it had others
+	mu            sync.Mutex
+	memory        memory
+	leases        map[string]*lease        // the locks that Redis has granted
+	holders       map[string]*lease        // the locks that this replica has granted itself
+	replaying     map[string]chan struct{} // the changes that are on their way to Redis
+	invalidations [256]uint64              // changes that Redis told of, by hash of their key
+	ownWrites     [256]uint64              // beginnings and ends of own writes, by hash of their key
+	replayed      [removed + 1]int         // the changes of which Redis was told on its return, by kind
+	lost          int                      // the changes that Redis did not take, as it had others
 
 	background context.Context
 	stop       context.CancelFunc
@@ -60,7 +60,7 @@ func (s *Store) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("hybridstore
 
 // IsRedisConnected reports whether Redis is in service. While it is not, this
 // replica is on its own. It is false for a store in memory only.
-func (s *Store) IsRedisConnected() bool { return s.link.Load() != nil }
+func (s *Store) IsRedisConnected() bool { return s.current.Load() != nil }
 
 // Ephemeral implements [store.Ephemeral]: it is true for a store in memory only.
 func (s *Store) Ephemeral() bool { return s.cfg.inMemory() }
@@ -91,12 +91,12 @@ func (s *Store) usable(ctx context.Context, op string, argument error) error {
 	return argument
 }
 
-// service returns the link for an operation on key, or nil if the operation is
-// done in memory. A change that was made while Redis was away is written first.
-func (s *Store) service(ctx context.Context, key string) (*link, error) {
+// redisFor returns the period of service for an operation on key, or nil if the
+// operation is done in memory. A change that was made while Redis was away is written first.
+func (s *Store) redisFor(ctx context.Context, key string) (*servicePeriod, error) {
 	for {
-		l := s.link.Load()
-		if l == nil {
+		p := s.current.Load()
+		if p == nil {
 			return nil, nil
 		}
 		s.mu.Lock()
@@ -106,9 +106,9 @@ func (s *Store) service(ctx context.Context, key string) (*link, error) {
 		case waits:
 			return nil, nil
 		case !waiting:
-			return l, nil
+			return p, nil
 		}
-		if err := s.replay(ctx, l, key); err != nil {
+		if err := s.replay(ctx, p, key); err != nil {
 			return nil, err
 		}
 	}
@@ -124,11 +124,11 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.
 		return s.local.Get(ctx, key)
 	}
 	for {
-		l, err := s.service(ctx, key)
+		p, err := s.redisFor(ctx, key)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		if l == nil {
+		if p == nil {
 			err := s.inMemory(key, func(now time.Time) (err error) {
 				value, expiry, err = s.getAway(key, now)
 				return err
@@ -139,7 +139,7 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.
 			continue
 		}
 		b := s.begin(key, false)
-		record, err := l.redis.Get(ctx, key)
+		record, err := p.redis.Get(ctx, key)
 		if err == nil {
 			s.saw(b, record)
 			return []byte(record.Value), record.Expiry, nil
@@ -147,7 +147,7 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, expiry time.
 		if errors.Is(err, store.ErrNotFound) {
 			s.forget(key)
 		}
-		if !s.lose(ctx, l, err) {
+		if !s.lose(ctx, p, err) {
 			return nil, time.Time{}, err
 		}
 	}
@@ -170,9 +170,9 @@ func (s *Store) Swap(ctx context.Context, key string, old, new []byte, expiry ti
 		return s.local.Swap(ctx, key, old, new, expiry)
 	}
 	w := redis.Write{Old: old, New: new, Expiry: expiry, Stamp: redis.NewStamp()}
-	return s.change(ctx, key, func(l *link) error {
+	return s.change(ctx, key, func(p *servicePeriod) error {
 		b := s.begin(key, true)
-		err := l.redis.Swap(ctx, key, w)
+		err := p.redis.Swap(ctx, key, w)
 		w.Sent = w.Sent || !redis.IsNotSent(err)
 		if err != nil || new == nil || !time.Now().Before(expiry) {
 			s.endWrite(b, nil)
@@ -192,9 +192,9 @@ func (s *Store) Extend(ctx context.Context, key string, expiry time.Time) error 
 	if s.Ephemeral() {
 		return s.local.Extend(ctx, key, expiry)
 	}
-	return s.change(ctx, key, func(l *link) error {
+	return s.change(ctx, key, func(p *servicePeriod) error {
 		b := s.begin(key, true)
-		err := l.redis.Extend(ctx, key, expiry)
+		err := p.redis.Extend(ctx, key, expiry)
 		var left *entry
 		if err == nil && b.entry != nil {
 			left = &entry{key: key, value: b.entry.value, expiry: b.entry.expiry, stamp: b.entry.stamp}
@@ -215,24 +215,24 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if s.Ephemeral() {
 		return s.local.Delete(ctx, key)
 	}
-	return s.change(ctx, key, func(l *link) error {
+	return s.change(ctx, key, func(p *servicePeriod) error {
 		b := s.begin(key, true)
 		defer s.endWrite(b, nil)
-		return l.redis.Delete(ctx, key)
+		return p.redis.Delete(ctx, key)
 	}, func(now time.Time) error { return s.deleteAway(key, now) })
 }
 
 // change makes a change in Redis or, while that is away, in memory. A change
 // during which Redis goes away, and which cannot be made in memory either, has an
 // unknown outcome: the error is that of Redis.
-func (s *Store) change(ctx context.Context, key string, inRedis func(*link) error, away func(now time.Time) error) error {
+func (s *Store) change(ctx context.Context, key string, inRedis func(*servicePeriod) error, away func(now time.Time) error) error {
 	var outage error
 	for {
-		l, err := s.service(ctx, key)
+		p, err := s.redisFor(ctx, key)
 		if err != nil {
 			return err
 		}
-		if l == nil {
+		if p == nil {
 			err := s.inMemory(key, away)
 			switch {
 			case errors.Is(err, errBack):
@@ -244,7 +244,7 @@ func (s *Store) change(ctx context.Context, key string, inRedis func(*link) erro
 			}
 			return err
 		}
-		if err = inRedis(l); err == nil || !s.lose(ctx, l, err) {
+		if err = inRedis(p); err == nil || !s.lose(ctx, p, err) {
 			return err
 		}
 		outage = err
@@ -258,8 +258,8 @@ func (s *Store) Add(ctx context.Context, key string, n int64, expiry time.Time) 
 	if err := s.usable(ctx, "add", store.CheckAdd(key, expiry)); err != nil {
 		return 0, err
 	}
-	if l := s.link.Load(); l != nil {
-		total, err := l.redis.Add(ctx, key, n, expiry)
+	if p := s.current.Load(); p != nil {
+		total, err := p.redis.Add(ctx, key, n, expiry)
 		if err == nil || ctx.Err() != nil || !redis.IsOutage(err) && !redis.IsUnknownOutcome(err) {
 			return total, err
 		}
@@ -276,7 +276,7 @@ func (s *Store) Watch(key string) (changed <-chan struct{}, stop func(), ok bool
 	if s.Ephemeral() {
 		return s.local.Watch(key)
 	}
-	if l := s.link.Load(); l != nil && !l.redis.Caching() {
+	if p := s.current.Load(); p != nil && !p.redis.Caching() {
 		return nil, nil, false
 	}
 	changed, stop = s.watches.Watch(key)
