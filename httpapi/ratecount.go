@@ -13,7 +13,7 @@ const (
 
 	// maxRateKeys bounds the callers of one kind that have a tally of their own
 	// in one minute, and with them the memory of a limiter. Further ones share
-	// sharedTallies tallies, chosen by hash: no count begins anew.
+	// sharedTallies tallies, chosen by hash: no count begins again.
 	maxRateKeys   = 100_000
 	sharedTallies = 1024
 

@@ -86,7 +86,7 @@ func TestFleetsKeepTheLimit(t *testing.T) {
 }
 
 // Minute by minute, a fleet under a flood allows the limit and no more, and a
-// new minute does not give the whole budget anew.
+// new minute does not give the whole budget again.
 func TestFleetsKeepTheLimitForMinutes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -105,7 +105,7 @@ func TestRetryAfterIsTrue(t *testing.T) {
 	}
 }
 
-// A window that has just begun does not give the whole budget anew.
+// A window that has just begun does not give the whole budget again.
 func TestRateLimitSlides(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

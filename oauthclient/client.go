@@ -17,7 +17,7 @@ import (
 
 // MCPOAuthClient is one user's connection to one MCP server. It connects when
 // first used, and again when the server ended the MCP session. What it knows is
-// in [Credentials], so a client that is made anew from them, in another process
+// in [Credentials], so a client that is made again from them, in another process
 // too, goes on where this one was: there is nothing to close. When the user must
 // authorize, methods return [*AuthorizationRequiredError]; after FinishAuth the
 // same client works.
@@ -130,7 +130,7 @@ func (c *MCPOAuthClient) Connect(ctx context.Context) error {
 }
 
 // Reconnect is Connect for a connection that may exist already: the client
-// forgets what it agreed on with the server, and agrees anew. The MCP session of
+// forgets what it agreed on with the server, and agrees again. The MCP session of
 // older revisions is not ended, because calls in progress use it.
 func (c *MCPOAuthClient) Reconnect(ctx context.Context) error {
 	creds, err := c.provider.load(ctx)

@@ -80,7 +80,7 @@ func (c Connection) Format(f fmt.State, _ rune) {
 }
 
 // connectionFormat is the version of the persistent form. A process that finds
-// another one negotiates anew.
+// another one negotiates again.
 const connectionFormat = 1
 
 // connectionWire is the persistent form of a [Connection].

@@ -30,7 +30,7 @@ const (
 	// dpopAlg is the algorithm of proofs, which all servers with DPoP verify.
 	dpopAlg = "ES256"
 	// maxProofKeys bounds the keys that a process remembers ready to sign; beyond
-	// it, the memory starts anew.
+	// it, the memory starts again.
 	maxProofKeys = 10_000
 	// useNonce is the error of a server that wants a nonce in the proof, and
 	// invalidProof that of one that wants another proof (RFC 9449 section 12.2).

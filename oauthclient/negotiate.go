@@ -44,13 +44,13 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 	return agreed.(Connection), nil, nil
 }
 
-// maxNegotiations bounds how often one negotiation begins anew.
+// maxNegotiations bounds how often one negotiation begins again.
 const maxNegotiations = 3
 
 // negotiate agrees on a connection with the server and saves it in place of the
 // stored one. Where another call or process was faster, its connection counts.
 // Where a new grant came, which ends all connections, the negotiation begins
-// anew.
+// again.
 func (c *MCPOAuthClient) negotiate(ctx context.Context) (Connection, error) {
 	for range maxNegotiations {
 		creds, err := c.provider.load(ctx)
@@ -226,7 +226,7 @@ type originMemory struct {
 
 const (
 	originTTL  = time.Hour
-	maxOrigins = 10_000 // beyond it, the memory starts anew
+	maxOrigins = 10_000 // beyond it, the memory starts again
 )
 
 // origin is one server in the memory.

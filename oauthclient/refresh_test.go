@@ -272,7 +272,7 @@ func TestBackoffAfterAFailedRefresh(t *testing.T) {
 	require.NoError(t, w.call(c))
 }
 
-// A user who authorizes anew need not wait for an outage's back-off to end.
+// A user who authorizes again need not wait for an outage's back-off to end.
 func TestNewAuthorizationEndsTheBackoff(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

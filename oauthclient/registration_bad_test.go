@@ -244,19 +244,19 @@ func TestRegistration_OneReplacementInTenMinutes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	w.begin(w.client())
-	anew := func() string {
+	register := func() string {
 		c := w.client(func(cfg *oauthclient.Config) { cfg.Credentials = nil })
 		return query(t, requireAuthorization(t, c.Provider().Reauthorize(t.Context(), true))).Get("client_id")
 	}
-	first := anew()
+	first := register()
 	for range 9 {
-		require.Equal(t, first, anew())
+		require.Equal(t, first, register())
 		w.clock.Advance(time.Minute)
 	}
 	require.Equal(t, first, query(t, w.begin(w.client())).Get("client_id"))
 	require.Equal(t, 2, w.as.Counts().Registrations)
 	w.clock.Advance(time.Minute)
-	require.NotEqual(t, first, anew())
+	require.NotEqual(t, first, register())
 	require.Equal(t, 3, w.as.Counts().Registrations)
 }
 

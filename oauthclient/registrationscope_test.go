@@ -32,14 +32,14 @@ func TestRegistration_CarriesTheScopesToBeAskedFor(t *testing.T) {
 
 	w.finish(c, requireAuthorization(t, w.callAdmin(c)))
 	require.NoError(t, w.callAdmin(c))
-	require.Equal(t, []any{"read offline_access", "read offline_access admin"}, registered(w), "made anew for a further scope")
+	require.Equal(t, []any{"read offline_access", "read offline_access admin"}, registered(w), "made again for a further scope")
 	w.connected(func(cfg *oauthclient.Config) {
 		cfg.Credentials = oauthclient.NewMemoryCredentialStore(oauthclient.Credentials{})
 	})
 	require.Len(t, registered(w), 2, "a client that may do more serves who asks for less")
 }
 
-// A client made anew for a further scope can die like any other: it must not
+// A client made again for a further scope can die like any other: it must not
 // keep its users out for 10 minutes.
 func TestRegistration_ClientOfAFurtherScopeThatDies(t *testing.T) {
 	t.Parallel()

@@ -92,7 +92,7 @@ type Shared struct {
 	// AskUsers are the modes of elicitation that front ends of this host can show.
 	// Servers before revision 2026-07-28 learn it when a connection is made, and
 	// may then ask during every call; see [Asking.Answer]. A connection that was
-	// made without a mode that a caller can show is made anew. Defaults to none:
+	// made without a mode that a caller can show is made again. Defaults to none:
 	// such servers do not ask.
 	AskUsers ElicitationModes
 	// ShowsUI declares to servers that front ends of this host show UI resources

@@ -37,7 +37,7 @@ type deadline struct {
 	done chan struct{}
 }
 
-// after sets the number of tools, and lets the context begin anew.
+// after sets the number of tools, and lets the context begin again.
 func (d *deadline) after(t *testing.T, tools int) {
 	t.Helper()
 	d.Context, d.left, d.done = t.Context(), tools, make(chan struct{})

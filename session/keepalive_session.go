@@ -132,7 +132,7 @@ func (m *Manager) mark(ctx context.Context, key string, at slot) error {
 // errTurnOver ends work on a session that has not begun.
 var errTurnOver = errors.New("session: the turn is over")
 
-// session does what is due for a session, and lists it anew. With an error it
+// session does what is due for a session, and lists it again. With an error it
 // stays listed where it is. A replica that dies at any point leaves it listed
 // here, and the next one sees in the record what has been done.
 func (w *keeper) session(ctx context.Context, key string) error {

@@ -238,7 +238,7 @@ func TestCallersThatCannotAsk(t *testing.T) {
 }
 
 // The capability is declared when a connection is made. A connection that lacks it
-// is made anew for the first caller that needs it, once.
+// is made again for the first caller that needs it, once.
 func TestElicitationIsDeclaredAtInitialize(t *testing.T) {
 	t.Parallel()
 	server := newAsker(t, &asker{})

@@ -226,7 +226,7 @@ func TestAuthorizingNeedsNoLock(t *testing.T) {
 	require.Equal(t, before, w.as.Counts().Registrations, "the one that is stored is used")
 }
 
-// A refresh is in progress, somewhere, when its user has authorized anew: the
+// A refresh is in progress, somewhere, when its user has authorized again: the
 // new authorization counts, whichever is saved first.
 func TestCallbackMeetsARefresh(t *testing.T) {
 	t.Parallel()

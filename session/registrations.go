@@ -50,7 +50,7 @@ func (s registrations) Load(ctx context.Context, key oauthclient.RegistrationKey
 func (s registrations) reseal(ctx context.Context, key oauthclient.RegistrationKey) {
 	err := s.Update(ctx, key, func(*oauthclient.Registration) error { return nil })
 	if err != nil {
-		s.m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot seal a client registration anew", "error", err)
+		s.m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot seal a client registration again", "error", err)
 	}
 }
 

@@ -94,7 +94,7 @@ func TestPain23StepUpIsAskedForOnce(t *testing.T) {
 	}
 }
 
-// An MCP session belongs to the account that opened it. Who authorizes anew
+// An MCP session belongs to the account that opened it. Who authorizes again
 // with another account must not be stuck with a replica's session of the old
 // one, which the server answers 403.
 func TestAnotherAccountOnLiveReplicas(t *testing.T) {

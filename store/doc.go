@@ -17,7 +17,7 @@
 //	}
 //
 // Change it by naming the value that the change started from. A caller that loses a
-// race gets ErrConflict, reads again and decides anew, so no update is lost:
+// race gets ErrConflict, reads again and decides again, so no update is lost:
 //
 //	for {
 //		old, _, err := s.Get(ctx, key)

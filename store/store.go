@@ -26,7 +26,7 @@ var (
 
 	// ErrConflict is returned by Swap when the stored value is not the old
 	// value. Nothing was written. The usual answer is to Get again and
-	// decide anew.
+	// decide again.
 	ErrConflict = errors.New("store: conflict")
 
 	// ErrFull is returned by Swap when a bounded store has no room for a new

@@ -31,7 +31,7 @@ func TestPain03RegistrationIsShared(t *testing.T) {
 }
 
 // Pain 3: the authorization server has forgotten the client. The first replica
-// to notice registers anew, for all.
+// to notice registers again, for all.
 func TestPain03DeadClientIsReplacedForAll(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)

@@ -84,7 +84,7 @@ func TestCallbackDuringAnOutage(t *testing.T) {
 	redis.Kill()
 	popup.click("Approve")
 	popup.see("This page tries again by itself. Keep it open.")
-	// The page is loaded anew while it waits.
+	// The page is loaded again while it waits.
 	popup.script("window.first = true")
 	popup.until("window.first === undefined")
 	popup.see("This page tries again by itself. Keep it open.")

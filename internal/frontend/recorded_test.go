@@ -73,7 +73,7 @@ func requireTypes(t *testing.T, answers []answer) {
 		if a.kind == "" {
 			continue
 		}
-		// Encoded anew, because a literal may not have a member twice.
+		// Encoded again, because a literal may not have a member twice.
 		var value any
 		require.NoError(t, json.Unmarshal([]byte(a.Body), &value), a.Body)
 		literal, err := json.Marshal(value)

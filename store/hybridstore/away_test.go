@@ -133,14 +133,14 @@ func TestCreatedWhileAway(t *testing.T) {
 	create(t, s, "deleted", "v")
 	require.NoError(t, s.Delete(t.Context(), "deleted"))
 	require.NoError(t, s.Delete(t.Context(), "replaced"))
-	create(t, s, "replaced", "anew")
+	create(t, s, "replaced", "new")
 
 	proxy.Heal()
 	waitConnected(t, s)
 	waitLogged(t, log, "created=2 changed=0 extended=0 removed=2 waiting=0")
 	for _, view := range []store.SessionStore{s, plain(t, server)} {
 		requireValue(t, view, "session", "v2")
-		requireValue(t, view, "replaced", "anew")
+		requireValue(t, view, "replaced", "new")
 		requireAbsent(t, view, "taken")
 		requireAbsent(t, view, "deleted")
 	}
