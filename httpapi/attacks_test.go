@@ -180,10 +180,10 @@ var ways = map[string]func(*browser, url.Values) answer{
 
 const oneAnswer = `{"error":"This authorization is unknown, has expired, was completed before, or was begun in another browser. Connect again.","code":"invalid_callback"}`
 
-// Pain 8, and RFC 9700 section 4: whatever is wrong with a callback, the answer
-// is the same, no code goes anywhere, nothing changes in any session, and who
-// began can still finish.
-func TestPain08AttacksOnTheCallback(t *testing.T) {
+// RFC 9700 section 4: whatever is wrong with a callback, the answer is the
+// same, no code goes anywhere, nothing changes in any session, and who began
+// can still finish.
+func TestCallback_AttacksGetOneAnswerAndChangeNothing(t *testing.T) {
 	t.Parallel()
 	for name, attack := range attacks() {
 		for way, send := range ways {
@@ -241,7 +241,7 @@ func headerNames(h http.Header) (names []string) {
 }
 
 // The same for people: a page that says one thing, and has nothing of what came.
-func TestPain08AttacksShowOnePage(t *testing.T) {
+func TestCallback_AttacksShowOnePage(t *testing.T) {
 	t.Parallel()
 	var pages []string
 	for name, attack := range attacks() {

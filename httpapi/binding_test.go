@@ -14,7 +14,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
-// Pain 8: the cookie that ties an authorization to its browser.
+// The cookie that ties an authorization to its browser.
 func TestBindingCookie(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

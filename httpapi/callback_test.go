@@ -108,8 +108,8 @@ func TestCallbackRefusals(t *testing.T) {
 	}
 }
 
-// Pain 8, open-webui#26382: SameSite cookies do not come with a form that the
-// authorization server's page posts. The browser is sent once more.
+// SameSite cookies do not come with a form that the authorization server's
+// page posts. The browser is sent once more.
 func TestFormPostIsRepeatedAsGet(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -133,8 +133,8 @@ func TestFormPostIsRepeatedAsGet(t *testing.T) {
 
 var nonces = regexp.MustCompile(`nonce-([A-Z2-7]{26})'`)
 
-// Pain 12: the opener may be cut off, so the page tells it in two ways; and it
-// has nothing that is worth stealing.
+// The opener may be cut off, so the page tells it in two ways; and it has
+// nothing that is worth stealing.
 func TestCallbackPage(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -180,7 +180,7 @@ func TestOnlyBrowsersGetThePage(t *testing.T) {
 	}
 }
 
-// Pains 8 and 10: a page that claims success which is none.
+// The page claims no success where there is none.
 func TestCallbackNeverClaimsMoreThanHappened(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

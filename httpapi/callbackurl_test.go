@@ -15,10 +15,10 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 )
 
-// Pain 19: behind a proxy, a request says all kinds of things about where the
-// host is. The redirect URI is the configured one, and the callback answers
+// Behind a proxy, a request says all kinds of things about where the host
+// is. The redirect URI is the configured one, and the callback answers
 // there, whether or not the proxy takes the path of PublicURL off.
-func TestPain19RedirectURIBehindAProxy(t *testing.T) {
+func TestRedirectURI_IsTheConfiguredOneBehindAProxy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	h := w.replica(t, func(c *httpapi.Config) { c.PublicURL = "https://app.example.com/base" })

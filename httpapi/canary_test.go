@@ -17,10 +17,10 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// Pain 25: secrets in logs and answers. Everything secret that any party saw is
-// looked for in everything that all layers logged, as text and as JSON, and in
-// every answer that had no business to contain it.
-func TestPain25NoSecretInLogsOrAnswers(t *testing.T) {
+// Everything secret that any party saw is looked for in everything that all
+// layers logged, as text and as JSON, and in every answer that had no
+// business to contain it.
+func TestSecrets_AreInNoLogAndNoAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{AuthMethods: []string{authtest.AuthPost}}, mcptest.Options{Stateful: true})
 	jsonLog := new(testlog.Buffer)

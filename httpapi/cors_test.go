@@ -151,7 +151,7 @@ func TestSessionInAHeader(t *testing.T) {
 }
 
 // What the host's middleware says to caches stays.
-func TestVaryOfTheHost(t *testing.T) {
+func TestCORS_KeepsTheVaryOfTheHost(t *testing.T) {
 	t.Parallel()
 	h, _ := newFake(t, &fake{}, trusting)
 	for _, origin := range []string{spa, "https://evil.example"} {

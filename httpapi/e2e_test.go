@@ -58,7 +58,7 @@ func TestConnectAuthorizeListCallDisconnect(t *testing.T) {
 			done := b.send("POST", pathDisconnect, `{"sessionId":"`+id+`"}`)
 			require.Equal(t, 200, done.status)
 			require.Equal(t, &httpapi.Done{Success: true, Message: "Disconnected successfully"}, done.Done)
-			require.Positive(t, w.as.Counts().Revocations, "pain 22: disconnect revokes upstream")
+			require.Positive(t, w.as.Counts().Revocations, "disconnect revokes upstream")
 			gone := b.call(id, "add", `{"a":2,"b":40}`)
 			require.Equal(t, 404, gone.status)
 			require.Equal(t, httpapi.CodeSessionNotFound, gone.ErrorResponse.Code)
@@ -80,7 +80,7 @@ func TestConnectWithoutAuthorization(t *testing.T) {
 	require.Equal(t, 200, b.call(a.ConnectSuccess.SessionID, "echo", `{}`).status)
 }
 
-// Pain 5: the callback lands on another replica, or after a restart.
+// The callback lands on another replica, or after a restart.
 func TestCallbackLandsOnAnotherReplica(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
@@ -95,7 +95,7 @@ func TestCallbackLandsOnAnotherReplica(t *testing.T) {
 	require.Equal(t, 1, w.as.Counts().Exchanges)
 }
 
-// Pain 6: two tabs, and a stale one.
+// Two tabs, of which one is stale.
 func TestOverlappingAuthorizations(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
@@ -113,8 +113,8 @@ func TestOverlappingAuthorizations(t *testing.T) {
 	require.Equal(t, "connected", b.status(second.AuthRequired.SessionID).Status)
 }
 
-// Pain 7: one user never gets another's connection, and cannot even tell that
-// there is one.
+// One user never gets another's connection, and cannot even tell that there
+// is one.
 func TestAnotherOwnersSessionDoesNotExist(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
@@ -148,7 +148,7 @@ func TestAnotherOwnersSessionDoesNotExist(t *testing.T) {
 	require.Empty(t, hers.Sessions)
 }
 
-// Pain 8: an attacker sends a victim the attacker's authorization URL, or the
+// An attacker sends a victim the attacker's authorization URL, or the
 // callback that came of it.
 func TestCallbackFromAnotherBrowserIsRefused(t *testing.T) {
 	t.Parallel()
@@ -183,8 +183,8 @@ func TestCallbackFromAnotherBrowserIsRefused(t *testing.T) {
 	}
 }
 
-// Pain 8: state and browser are looked at before error is; a stranger cannot
-// end a user's attempt.
+// State and browser are looked at before error is; a stranger cannot end a
+// user's attempt.
 func TestForgedCallbacks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
@@ -255,7 +255,7 @@ func TestCallbackByFormPost(t *testing.T) {
 	require.Equal(t, "connected", b.status(a.AuthRequired.SessionID).Status)
 }
 
-func TestDenied(t *testing.T) {
+func TestCallback_DenialShowsInStatusAndCanBeRetried(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	w.replica(t)
@@ -267,14 +267,14 @@ func TestDenied(t *testing.T) {
 	require.Equal(t, 400, page.status)
 	require.Contains(t, page.body, "Access was denied.")
 	status := b.status(a.AuthRequired.SessionID)
-	require.Equal(t, "failed", status.Status, "pain 10: not stuck")
+	require.Equal(t, "failed", status.Status, "not stuck")
 	require.Equal(t, "Access was denied.", status.Error)
 	// The same session can be authorized after all.
 	require.Equal(t, 200, b.send("GET", b.approve(b.list(a.AuthRequired.SessionID)), "").status)
 	require.Equal(t, 200, b.list(a.AuthRequired.SessionID).status)
 }
 
-// Pain 9: the server lets anybody in and asks for a token at tools/call.
+// The server lets anybody in and asks for a token at tools/call.
 func TestLazyAuthorization(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{LazyAuth: true})
@@ -296,7 +296,7 @@ func TestLazyAuthorization(t *testing.T) {
 	require.Equal(t, 200, b.call(id, "echo", `{}`).status)
 }
 
-// Pain 21: everything is revoked behind our back.
+// Everything is revoked behind our back.
 func TestRevokedAccess(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
@@ -311,7 +311,7 @@ func TestRevokedAccess(t *testing.T) {
 	require.Equal(t, 200, b.call(id, "echo", `{}`).status)
 }
 
-// Pain 23: a tool needs more; asking twice for the same would be a loop.
+// A tool needs more; asking twice for the same would be a loop.
 func TestStepUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

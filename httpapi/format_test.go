@@ -12,8 +12,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/testlog"
 )
 
-// Pain 25: a host that logs what it decoded logs no secret.
-func TestPain25NothingToSeeInMessages(t *testing.T) {
+// A host that logs what it decoded logs no secret.
+func TestFormat_DecodedMessagesShowNoSecret(t *testing.T) {
 	t.Parallel()
 	const canary = "canary-0123456789"
 	status := httpapi.SessionStatus{SessionID: canary, ServerURL: canary}

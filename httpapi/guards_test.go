@@ -85,7 +85,7 @@ var guardRows = map[string]string{
 	`{"tools":[],"success":true,"sessionId":"s","error":"e","code":"c"}`:         "list",
 }
 
-func TestGuards(t *testing.T) {
+func TestResponse_GuardsTellEveryAnswerApart(t *testing.T) {
 	t.Parallel()
 	for body, want := range guardRows {
 		record(t, exchange{Method: "guard", Target: want, Answer: body})

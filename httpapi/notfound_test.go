@@ -69,10 +69,10 @@ func (s *watched) Lock(ctx context.Context, key string, ttl time.Duration) (func
 	return s.SessionStore.Lock(ctx, key, ttl)
 }
 
-// Pain 7: on every route a session of another user, one that never was, one
-// that has ended and one that cannot be are one answer, byte for byte, and the
-// same work: the store is asked the same, once.
-func TestPain07OneAnswerForEverySessionThatIsNotYours(t *testing.T) {
+// On every route a session of another user, one that never was, one that has
+// ended and one that cannot be are one answer, byte for byte, and the same
+// work: the store is asked the same, once.
+func TestNotFound_ForeignUnknownAndEndedSessionsGetOneAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	spy := &watched{SessionStore: w.store}

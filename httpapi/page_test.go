@@ -104,7 +104,7 @@ func TestCallbackPageWaitsForTheStore(t *testing.T) {
 	}
 }
 
-// Pain 12 and xagent#298: whatever a stranger may have a say in is text.
+// Whatever a stranger may have a say in is text.
 func TestNoScriptFromStrangersOnThePage(t *testing.T) {
 	t.Parallel()
 	for _, payload := range []string{

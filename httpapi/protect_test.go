@@ -145,7 +145,7 @@ func TestUnknownRoutes(t *testing.T) {
 	}
 }
 
-// Pain 19: behind a proxy that takes a path off, or does not.
+// Behind a proxy that takes a path off, or does not.
 func TestPublicURLWithPath(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
@@ -292,7 +292,7 @@ func TestMalformedRequests(t *testing.T) {
 	}
 }
 
-// Pain 7: who is asking goes into every lookup, and no one else gets in.
+// Who is asking goes into every lookup, and no one else gets in.
 func TestOwnerGoesEverywhere(t *testing.T) {
 	t.Parallel()
 	for name, e := range endpoints() {
@@ -309,7 +309,7 @@ func TestOwnerGoesEverywhere(t *testing.T) {
 	}
 }
 
-// Pain 8: a missing login is a failure, not a way around the check.
+// A missing login is a failure, not a way around the check.
 func TestMissingLoginIsRefused(t *testing.T) {
 	t.Parallel()
 	for identify, fn := range map[string]func(*http.Request) (string, error){

@@ -12,7 +12,7 @@ import (
 
 // What a page loads before the user signs in needs no login, is a module that
 // a browser takes with nosniff, and is asked for again after an upgrade.
-func TestScript(t *testing.T) {
+func TestScript_NeedsNoLogin(t *testing.T) {
 	t.Parallel()
 	h, _ := newFake(t, &fake{}, byHeader, func(c *httpapi.Config) { c.PublicURL = "https://app.example/base" })
 	source, err := os.ReadFile("mcp-oauth.js")

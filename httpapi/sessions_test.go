@@ -13,7 +13,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-func TestConnect(t *testing.T) {
+func TestConnect_BodyAndAnswer(t *testing.T) {
 	t.Parallel()
 	f := &fake{info: session.Info{ID: oauthclient.NewSecret("ID")}}
 	h, _ := newFake(t, f, func(c *httpapi.Config) { c.AllowedCallbackURLs = []string{"https://other.example/cb"} })
@@ -34,7 +34,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-func TestDisconnect(t *testing.T) {
+func TestDisconnect_BodyAndAnswer(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
 	h, _ := newFake(t, f)
@@ -44,7 +44,7 @@ func TestDisconnect(t *testing.T) {
 	require.Equal(t, "abc", f.session)
 }
 
-func TestStatus(t *testing.T) {
+func TestStatus_Answer(t *testing.T) {
 	t.Parallel()
 	zone := time.FixedZone("", 3600)
 	info := session.Info{ID: oauthclient.NewSecret("ID"), Status: session.StatusFailed, Reason: "Access was denied.", ServerURL: "https://m.example?a=1&b=2", ExpiresAt: time.Date(2030, 1, 2, 3, 4, 5, 0, zone)}
@@ -58,7 +58,7 @@ func TestStatus(t *testing.T) {
 		request(t, h, "GET", pathStatus+"?sessionId=ID", "").Body.String())
 }
 
-func TestSessions(t *testing.T) {
+func TestSessions_Answer(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	f := &fake{}

@@ -27,7 +27,7 @@ func requireForbidden(t *testing.T, a answer) {
 	require.NotContains(t, a.body, "dial")
 }
 
-// Pain 11: a user names a server inside the host's network.
+// A user names a server inside the host's network.
 func TestConnectToAnAddressInside(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

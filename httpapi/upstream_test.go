@@ -163,7 +163,7 @@ func TestConnectsWhenServersMisbehave(t *testing.T) {
 	}
 }
 
-// Pain 11: nothing inside the network can be reached through here.
+// Nothing inside the network can be reached through here.
 func TestServerURLsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
@@ -229,8 +229,8 @@ func TestCallbacksWhenTheAuthorizationServerMisbehaves(t *testing.T) {
 	}
 }
 
-// Pain 25: over a whole life, no secret is in a log line or in any answer but
-// where it belongs.
+// Over a whole life, no secret is in a log line or in any answer but where
+// it belongs.
 func TestNoSecretsAnywhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})

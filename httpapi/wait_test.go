@@ -187,7 +187,7 @@ func TestShutdownEndsWaits(t *testing.T) {
 
 // What the status is, a store that is slow says all the same, and a server that
 // already shuts down. A session that was removed in the last moment is gone.
-func TestShortWaits(t *testing.T) {
+func TestStatus_WaitEndsWithASlowStoreAndAtShutdown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fake{reading: 2 * time.Second}

@@ -45,7 +45,7 @@ func TestAuthorizationURL(t *testing.T) {
 
 // RFC 8707: Entra refuses the parameter, the specification demands it in every
 // request.
-func TestPain13Resource(t *testing.T) {
+func TestResource_IsSentUnlessThePolicySkipsIt(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name   string
@@ -77,7 +77,7 @@ func TestPain13Resource(t *testing.T) {
 	}
 }
 
-func TestPain15Scopes(t *testing.T) {
+func TestScopes_OfTheChallengeElseOfTheMetadataElseNone(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name    string
@@ -118,7 +118,7 @@ func TestPain15Scopes(t *testing.T) {
 }
 
 // A refresh token comes only with offline_access on such servers.
-func TestPain15OfflineAccessBringsARefreshToken(t *testing.T) {
+func TestScopes_OfflineAccessBringsARefreshToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{OfflineAccess: true, ScopesSupported: []string{"read", "offline_access"}}, mcptest.Options{RequiredScopes: []string{"read"}})
 	c := w.connected()

@@ -228,7 +228,7 @@ func TestExpiredAttempt(t *testing.T) {
 }
 
 // The callback may reach another process, or the same one after a restart.
-func TestPain05CallbackOnAnotherReplica(t *testing.T) {
+func TestFinishAuth_OnAnotherReplica(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	store := &attempts{now: w.clock.Now}

@@ -147,7 +147,7 @@ func (k *canaries) check(least ...string) {
 	}
 }
 
-func TestPain25NoSecretIsShown(t *testing.T) {
+func TestSecrets_AreNotShown(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{authtest.AuthNone, authtest.AuthBasic, authtest.AuthPost} {
 		t.Run(method, func(t *testing.T) {
@@ -206,7 +206,7 @@ func answer(status int, contentType, body string) http.HandlerFunc {
 	return authtest.Body(status, contentType, body)
 }
 
-func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
+func TestSecrets_AreNotShownOnFailure(t *testing.T) {
 	t.Parallel()
 	const issued = "issued-canary-0123456789" // in answers that cannot be used
 	atToken := map[string]http.HandlerFunc{
@@ -291,7 +291,7 @@ func TestPain25NoSecretIsShownOnFailure(t *testing.T) {
 	}
 }
 
-func TestPain25NoSecretIsShownByDiscoveryAndRegistration(t *testing.T) {
+func TestSecrets_AreNotShownByDiscoveryAndRegistration(t *testing.T) {
 	t.Parallel()
 	const issued = "issued-canary-0123456789"
 	rows := map[string]func(k *canaries){
@@ -327,7 +327,7 @@ func TestPain25NoSecretIsShownByDiscoveryAndRegistration(t *testing.T) {
 }
 
 // A server repeats the token that it was sent in its error, which hosts log.
-func TestPain25ServerThatRepeatsTheToken(t *testing.T) {
+func TestSecrets_TokenThatTheServerRepeatsIsNotShown(t *testing.T) {
 	t.Parallel()
 	var token atomic.Pointer[string]
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Raw: func(method string, _ json.RawMessage) *mcptest.RawReply {
@@ -347,7 +347,7 @@ func TestPain25ServerThatRepeatsTheToken(t *testing.T) {
 }
 
 // The key of bound tokens is a secret in attempts, credentials and errors.
-func TestPain25NoSecretIsShown_DPoP(t *testing.T) {
+func TestSecrets_DPoPKeysAreNotShown(t *testing.T) {
 	t.Parallel()
 	k := newCanaries(t, authtest.Options{DPoP: true}, mcptest.Options{DPoP: true})
 	store := &attempts{now: k.clock.Now, created: func(a oauthclient.Attempt) {
@@ -366,7 +366,7 @@ func TestPain25NoSecretIsShown_DPoP(t *testing.T) {
 }
 
 // Assertions, and the private keys that sign them, are secrets like any other.
-func TestPain25NoSecretIsShown_PrivateKeys(t *testing.T) {
+func TestSecrets_PrivateKeysAreNotShown(t *testing.T) {
 	t.Parallel()
 	for alg, signer := range signers(t) {
 		t.Run(alg, func(t *testing.T) {

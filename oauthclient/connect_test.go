@@ -170,7 +170,7 @@ func TestConnectAgainGivesAFreshURL(t *testing.T) {
 }
 
 // Two tabs: either may be finished, and the other one does no harm afterwards.
-func TestPain06OverlappingAttempts(t *testing.T) {
+func TestFinishAuth_EitherOfTwoAttemptsFinishesFirst(t *testing.T) {
 	t.Parallel()
 	for _, order := range []struct {
 		name        string
@@ -192,7 +192,7 @@ func TestPain06OverlappingAttempts(t *testing.T) {
 }
 
 // A denial in one tab leaves what the other tab achieved.
-func TestPain06StaleTabDoesNotBreakTheConnection(t *testing.T) {
+func TestFinishAuth_DenialInAStaleTabKeepsTheConnection(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	c := w.client()
@@ -207,7 +207,7 @@ func TestPain06StaleTabDoesNotBreakTheConnection(t *testing.T) {
 }
 
 // A live MCP session says nothing about the credentials.
-func TestPain10ConnectNoticesDeadCredentials(t *testing.T) {
+func TestConnect_NoticesDeadCredentials(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
 	c := w.connected()

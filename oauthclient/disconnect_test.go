@@ -14,7 +14,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
-func TestPain22DisconnectRevokes(t *testing.T) {
+func TestDisconnect_RevokesBothTokens(t *testing.T) {
 	t.Parallel()
 	for _, wire := range wires {
 		t.Run(wire.name, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestDisconnect_RaceWithFinishAuthLeavesNoTokens(t *testing.T) {
 }
 
 // The credentials are gone soon, also when the servers are down.
-func TestPain22DisconnectWhenServersAreDown(t *testing.T) {
+func TestDisconnect_CredentialsAreGoneWhenServersAreDown(t *testing.T) {
 	t.Parallel()
 	faults := []struct {
 		name   string

@@ -90,7 +90,7 @@ func TestServerMetadataMissing(t *testing.T) {
 }
 
 // RFC 8414 section 3.3: a document of another issuer is an attack or a mistake.
-func TestPain14IssuerMismatch(t *testing.T) {
+func TestDiscovery_IssuerMismatchIsRefused(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name   string
@@ -132,7 +132,7 @@ func TestPain14IssuerMismatch(t *testing.T) {
 	}
 }
 
-func TestPain18PKCENotAdvertised(t *testing.T) {
+func TestDiscovery_PKCENotAdvertisedIsRefusedUnlessAllowed(t *testing.T) {
 	t.Parallel()
 	lenient := oauthclient.ServerPolicy{AllowUnadvertisedPKCE: true}
 	rows := []struct {

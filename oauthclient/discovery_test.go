@@ -87,7 +87,7 @@ func TestResourceMetadataLocations(t *testing.T) {
 
 // The resource of the document is the server's URL, and is what the token is
 // asked for.
-func TestPain14ResourceMatch(t *testing.T) {
+func TestDiscovery_ResourceMatchesTheServerURL(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name     string
@@ -345,7 +345,7 @@ func TestDiscovery_OddDocuments(t *testing.T) {
 }
 
 // An outage must not pass for an absence: the fallback could be another server.
-func TestPain04OutageAtDiscoveryIsNoAbsence(t *testing.T) {
+func TestDiscovery_OutageIsNoAbsence(t *testing.T) {
 	t.Parallel()
 	outages := []struct {
 		name  string

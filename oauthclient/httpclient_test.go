@@ -18,7 +18,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
-// Pain 11: addresses that a server on the internet must not make us visit.
+// Addresses that a server on the internet must not make us visit.
 var forbidden = []string{
 	"https://127.0.0.1/", "https://127.1.2.3/", "https://[::1]/", "https://0.0.0.0/", "https://[::]/",
 	"https://10.0.0.1/", "https://172.16.0.1/", "https://192.168.1.1/", "https://100.64.0.1/", "https://[fd00::1]/",
@@ -81,7 +81,7 @@ func TestNetworkPolicyAllowNetworks(t *testing.T) {
 }
 
 // The guard covers every kind of request, at the place where it is made.
-func TestPain11ForbiddenAddressesFromServers(t *testing.T) {
+func TestNetworkPolicy_ForbiddenAddressesFromServersAreNotDialed(t *testing.T) {
 	t.Parallel()
 	const target = "https://169.254.169.254/latest/meta-data/"
 	rows := []struct {

@@ -15,7 +15,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
-func TestPain02RefreshAheadOfExpiry(t *testing.T) {
+func TestRefresh_AheadOfExpiry(t *testing.T) {
 	t.Parallel()
 	rows := []struct {
 		name      string
@@ -48,7 +48,7 @@ func TestPain02RefreshAheadOfExpiry(t *testing.T) {
 }
 
 // A relative expiry is worthless after a restart.
-func TestPain02AbsoluteExpirySurvivesARestart(t *testing.T) {
+func TestRefresh_AbsoluteExpirySurvivesARestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	w.connected()
@@ -64,7 +64,7 @@ func TestPain02AbsoluteExpirySurvivesARestart(t *testing.T) {
 	require.NotContains(t, w.mcp.Tokens(), restored.AccessToken.Reveal(), "the token that is over was not even tried")
 }
 
-func TestPain01OneRefreshForAll(t *testing.T) {
+func TestRefresh_OnceForAllCalls(t *testing.T) {
 	t.Parallel()
 	for _, replicas := range []int{1, 5} {
 		t.Run(map[int]string{1: "one process", 5: "replicas with a shared store"}[replicas], func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestPain01OneRefreshForAll(t *testing.T) {
 }
 
 // The loser of a race between replicas must not undo what the winner did.
-func TestPain01LoserKeepsTheWinnersTokens(t *testing.T) {
+func TestRefresh_LoserKeepsTheWinnersTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	slow, fast := w.connected(), w.client()
@@ -135,7 +135,7 @@ func (s *gatedStore) Update(ctx context.Context, fn func(*oauthclient.Credential
 
 // A lease that ran out: the write is refused, because another process has
 // written in the meantime. What that one wrote counts.
-func TestPain01LostLeaseUsesTheWinnersTokens(t *testing.T) {
+func TestRefresh_LostLeaseUsesTheWinnersTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	w.connected()
@@ -173,7 +173,7 @@ func (s *lostLease) Update(ctx context.Context, fn func(*oauthclient.Credentials
 
 // The caller that asked for the refresh may be gone before it is over. The result
 // must be kept, because the old refresh token is spent.
-func TestPain01RefreshOutlivesItsCaller(t *testing.T) {
+func TestRefresh_OutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	c := w.connected()
@@ -194,7 +194,7 @@ func TestPain01RefreshOutlivesItsCaller(t *testing.T) {
 	require.Zero(t, w.as.Counts().ReuseDetected)
 }
 
-func TestPain20RefreshTokenOmittedIsKept(t *testing.T) {
+func TestRefresh_OmittedRefreshTokenIsKept(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{NoRotation: true}, mcptest.Options{})
 	c := w.connected()

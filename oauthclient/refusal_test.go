@@ -14,7 +14,7 @@ import (
 )
 
 // A refresh that brings no token costs nothing while the access token works.
-func TestPain04UsableTokenIsUsedWhateverTheRefreshBrings(t *testing.T) {
+func TestRefresh_FailureKeepsTheUsableToken(t *testing.T) {
 	t.Parallel()
 	for _, row := range badTokenAnswers {
 		t.Run(row.name, func(t *testing.T) {

@@ -33,7 +33,7 @@ func TestRegistrationSecretExpiry(t *testing.T) {
 }
 
 // An expired secret at refresh is a dead client.
-func TestPain03SecretExpiredAtRefresh(t *testing.T) {
+func TestRegistration_SecretExpiredAtRefreshIsADeadClient(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{ClientSecretTTL: 30 * time.Minute, AssignAuthMethod: authtest.AuthBasic}, mcptest.Options{})
 	c := w.connected()
@@ -157,7 +157,7 @@ func TestOddRegistrationAnswers(t *testing.T) {
 }
 
 // Evicted clients: the server says so at refresh.
-func TestPain03DeadClientAtRefresh(t *testing.T) {
+func TestRegistration_DeadClientAtRefreshIsReplaced(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	c := w.connected()
@@ -173,7 +173,7 @@ func TestPain03DeadClientAtRefresh(t *testing.T) {
 }
 
 // … or when the code is exchanged.
-func TestPain03DeadClientAtExchange(t *testing.T) {
+func TestRegistration_DeadClientAtExchangeIsReplaced(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	c := w.client()

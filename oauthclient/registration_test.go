@@ -122,8 +122,8 @@ func TestRegistrationOrder(t *testing.T) {
 	}
 }
 
-// TestPain16NoDynamicRegistration is the case of Slack, GitHub and Google.
-func TestPain16NoDynamicRegistration(t *testing.T) {
+// Slack, GitHub and Google register no clients by themselves.
+func TestRegistration_MissingEndpointNamesIssuerAndRedirectURI(t *testing.T) {
 	t.Parallel()
 	client := known(authtest.AuthPost)
 	w := newWorld(t, authtest.Options{NoRegistration: true, Clients: []authtest.Client{client}}, mcptest.Options{})

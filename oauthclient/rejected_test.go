@@ -14,7 +14,7 @@ import (
 )
 
 // A key rotation: the token ends before its time, the refresh token works.
-func TestPain21RejectedTokenIsRefreshedOnce(t *testing.T) {
+func TestRejected_TokenIsRefreshedOnce(t *testing.T) {
 	t.Parallel()
 	for _, wire := range wires {
 		t.Run(wire.name, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestPain21RejectedTokenIsRefreshedOnce(t *testing.T) {
 }
 
 // A server that rejects the new token as well: one refresh, then the user.
-func TestPain21RejectedAgainIsForTheUser(t *testing.T) {
+func TestRejected_SecondRejectionAsksTheUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	c := w.connected()
@@ -132,7 +132,7 @@ func TestRejectedTokenWithoutRefreshToken(t *testing.T) {
 }
 
 // No expires_in: the token is used until a 401 says that it is over.
-func TestPain20NoExpiryMeansUntilRejected(t *testing.T) {
+func TestTokenLife_WithoutExpiryLastsUntilRejected(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []authtest.ExpiresInMode{authtest.ExpiresInOmitted, authtest.ExpiresInZero} {
 		w := newWorld(t, authtest.Options{ExpiresIn: mode}, mcptest.Options{})
@@ -148,7 +148,7 @@ func TestPain20NoExpiryMeansUntilRejected(t *testing.T) {
 }
 
 // The refresh that a 401 forces may fail for a while only.
-func TestPain21OutageAtForcedRefreshIsTemporary(t *testing.T) {
+func TestRejected_OutageAtTheForcedRefreshIsTemporary(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	c := w.connected()
@@ -180,7 +180,7 @@ func TestFiftyRejectedCallsRefreshOnce(t *testing.T) {
 }
 
 // Another process has refreshed already: its token is used, none is spent.
-func TestPain17NewTokenOfAnotherReplicaIsUsed(t *testing.T) {
+func TestRejected_NewTokenOfAnotherReplicaIsUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	first, second := w.connected(), w.client()
@@ -194,7 +194,7 @@ func TestPain17NewTokenOfAnotherReplicaIsUsed(t *testing.T) {
 }
 
 // The token is read for every request, not when the connection is made.
-func TestPain17NewAuthorizationOnALiveConnection(t *testing.T) {
+func TestTransport_NewTokenIsUsedOnALiveConnection(t *testing.T) {
 	t.Parallel()
 	for _, wire := range wires {
 		t.Run(wire.name, func(t *testing.T) {
@@ -236,7 +236,7 @@ func TestForbiddenIsAServerError(t *testing.T) {
 }
 
 // Servers that ask for a token only when a tool is called.
-func TestPain09LazyAuthorization(t *testing.T) {
+func TestLazyServer_CallAsksTheUser(t *testing.T) {
 	t.Parallel()
 	for _, wire := range wires {
 		t.Run(wire.name, func(t *testing.T) {

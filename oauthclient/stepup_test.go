@@ -18,7 +18,7 @@ func (w *world) callAdmin(c *oauthclient.MCPOAuthClient) error {
 	return err
 }
 
-func TestPain23StepUp(t *testing.T) {
+func TestStepUp_KeepsTheScopesGranted(t *testing.T) {
 	t.Parallel()
 	for _, wire := range wires {
 		t.Run(wire.name, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestPain23StepUp(t *testing.T) {
 }
 
 // The account lacks the permission: asking the user once more would loop.
-func TestPain23RepeatedChallengeIsAnError(t *testing.T) {
+func TestStepUp_RepeatedChallengeIsAnError(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{AlwaysInsufficientScope: true})
 	c := w.connected()
@@ -63,7 +63,7 @@ func TestPain23RepeatedChallengeIsAnError(t *testing.T) {
 
 // Two tools with a scope each: both challenges are remembered, so that they
 // cannot take turns for ever.
-func TestPain23AlternatingChallenges(t *testing.T) {
+func TestStepUp_AlternatingChallengesAreAnError(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{
 		GrantScopes: func([]string) []string { return nil }, // nothing is ever granted
@@ -77,7 +77,7 @@ func TestPain23AlternatingChallenges(t *testing.T) {
 	require.Equal(t, 3, w.as.Counts().Authorizations)
 }
 
-func TestPain23StepUpForSeveralTools(t *testing.T) {
+func TestStepUp_SeveralToolsAddTheirScopes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{ToolScopes: map[string][]string{"admin": {"a"}, "echo": {"b"}}})
 	c := w.connected()

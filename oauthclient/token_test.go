@@ -20,7 +20,7 @@ func tokenAnswer(body string) http.HandlerFunc {
 }
 
 // Servers express the life of a token in many ways, and some not at all.
-func TestPain20TokenLife(t *testing.T) {
+func TestTokenLife_FormsOfExpiresIn(t *testing.T) {
 	t.Parallel()
 	const longest = 10 * 365 * 24 * time.Hour // the most that is believed
 	rows := []struct {

@@ -90,8 +90,8 @@ func beginTwo(t *testing.T, w *world) (id string, a, b *session.Manager, first, 
 	return info.ID.Reveal(), a, b, first, second
 }
 
-// Pain 6: overlapping flows overwrite each other's state.
-func TestPain06TwoTabs(t *testing.T) {
+// Overlapping attempts do not overwrite each other's state.
+func TestAttempts_EitherOfTwoTabsFinishesFirst(t *testing.T) {
 	t.Parallel()
 	for name, swap := range map[string]bool{"the first tab first": false, "the second tab first": true} {
 		t.Run(name, func(t *testing.T) {
@@ -113,9 +113,9 @@ func TestPain06TwoTabs(t *testing.T) {
 	}
 }
 
-// Pain 6: a stale tab, in which the user says no or whose code is refused, ends
+// A stale tab, in which the user says no or whose code is refused, ends
 // nothing that works.
-func TestPain06StaleTabFails(t *testing.T) {
+func TestAttempts_StaleTabEndsNothingThatWorks(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*world, *testing.T, string) oauthclient.AuthorizationResponse{
 		"denied": func(w *world, t *testing.T, authURL string) oauthclient.AuthorizationResponse {
@@ -147,8 +147,8 @@ func TestPain06StaleTabFails(t *testing.T) {
 	}
 }
 
-// Pain 6, the other way round: the failure comes first, then the other tab.
-func TestPain06FailedTabDoesNotEndTheOther(t *testing.T) {
+// The failure comes first, then the other tab.
+func TestAttempts_FailedTabDoesNotEndTheOther(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	id, a, b, first, second := beginTwo(t, w)
@@ -161,9 +161,9 @@ func TestPain06FailedTabDoesNotEndTheOther(t *testing.T) {
 	require.Empty(t, done.Reason)
 }
 
-// Pain 10: stuck in pending, no way to retry. However an attempt fails, the
-// status says so with a reason, and a retry gives a fresh URL that works.
-func TestPain10FailedAttempts(t *testing.T) {
+// However an attempt fails, the status says so with a reason, and a retry
+// gives a fresh URL that works.
+func TestAttempts_FailureHasAReasonAndARetryWorks(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		before func(*world)

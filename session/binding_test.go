@@ -11,9 +11,9 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// Pain 8: a callback that is not bound to the browser or user who began lets
-// an attacker have a victim authorize the attacker's session.
-func TestPain08CallbackIsBoundToWhoBegan(t *testing.T) {
+// A callback that is not bound to the browser or user who began lets an
+// attacker have a victim authorize the attacker's session.
+func TestBinding_CallbackIsForTheBrowserAndOwnerThatBegan(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		began, came session.Caller
@@ -67,7 +67,7 @@ func TestPain08CallbackIsBoundToWhoBegan(t *testing.T) {
 }
 
 // The same for a refusal: from another browser it does not end the attempt.
-func TestPain08ForeignDenialChangesNothing(t *testing.T) {
+func TestBinding_ForeignDenialChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m := w.manager(t)
@@ -81,7 +81,7 @@ func TestPain08ForeignDenialChangesNothing(t *testing.T) {
 
 // The browser that an attempt is bound to is the one whose call began it, also
 // on a connection that another browser opened.
-func TestPain08BindingOfTheCallThatBegan(t *testing.T) {
+func TestBinding_IsThatOfTheCallThatBegan(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
 	m := w.manager(t)
@@ -103,7 +103,7 @@ func TestPain08BindingOfTheCallThatBegan(t *testing.T) {
 }
 
 // A session ID given along with the callback must be that of the attempt.
-func TestPain08SessionIDOfTheCallback(t *testing.T) {
+func TestBinding_CallbackWithAnotherSessionIDIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m := w.manager(t)

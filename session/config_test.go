@@ -93,8 +93,8 @@ func TestConfigIsCopied(t *testing.T) {
 	require.Equal(t, []string{"ops@app.example"}, metadata.Contacts)
 }
 
-// Pain 25: secrets in logs.
-func TestPain25NothingToSeeInFormattedValues(t *testing.T) {
+// A host may log its configuration and what the package returns.
+func TestFormat_ValuesShowNoSecret(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	cfg := session.Config{

@@ -105,8 +105,8 @@ func TestTouchFailsQuietly(t *testing.T) {
 	requireWorks(t, m, alice, id)
 }
 
-// Pain 10: falsely connected. Connected means that the MCP server has answered.
-func TestPain10ConnectedMeansAnswered(t *testing.T) {
+// Connected means that the MCP server has answered.
+func TestStatus_ConnectedMeansTheServerAnswered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m, peer := w.manager(t), w.manager(t)
@@ -136,8 +136,8 @@ func TestPain10ConnectedMeansAnswered(t *testing.T) {
 	require.Equal(t, 1, w.as.Counts().Authorizations, "without asking the user again")
 }
 
-// Pain 10: a server that accepts no token is not connected, and says why.
-func TestPain10ServerThatRefusesEveryToken(t *testing.T) {
+// A server that accepts no token is not connected, and says why.
+func TestStatus_ServerThatRefusesEveryTokenIsNotConnected(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m := w.manager(t)
@@ -154,8 +154,8 @@ func TestPain10ServerThatRefusesEveryToken(t *testing.T) {
 	requireStatus(t, m, info.ID.Reveal(), session.StatusConnected)
 }
 
-// Pain 9: a server that asks for a token only at tools/call.
-func TestPain09LazyServer(t *testing.T) {
+// A server that asks for a token only at tools/call.
+func TestLazyServer_CallOfAConnectedSessionAsksTheUser(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{LazyAuth: true})
 	m, peer := w.manager(t), w.manager(t)

@@ -17,9 +17,9 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// Pain 4, of the store: an outage is an error of its own, never "no such
-// session", and nothing is lost by it.
-func TestPain04StoreOutage(t *testing.T) {
+// An outage is an error of its own, never "no such session", and nothing is
+// lost by it.
+func TestOutage_OfTheStoreIsNotNotFound(t *testing.T) {
 	t.Parallel()
 	type scene struct {
 		w  *world
@@ -71,7 +71,7 @@ func TestPain04StoreOutage(t *testing.T) {
 
 // Whatever the store refuses while a session is being made, what is left is
 // either the whole session or none of it.
-func TestPain04StoreOutageAtConnect(t *testing.T) {
+func TestOutage_AtConnectLeavesAWholeSessionOrNone(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"get", "swap"} {
 		for _, kind := range []string{"session", "owner", "client", "attempt"} {
@@ -368,7 +368,7 @@ func TestOutageOfTheListAtRemoval(t *testing.T) {
 }
 
 // A time limit of the store's own is an outage; a caller that gave up is not.
-func TestWhoseTimeRanOut(t *testing.T) {
+func TestOutage_TimeLimitOfTheStoreIsOneAndTheCallersIsNot(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m := w.manager(t)

@@ -18,9 +18,9 @@ var (
 	nobody = session.Caller{}
 )
 
-// Pain 7: one user gets another's connection. All reasons why a caller may not
-// have a session give one and the same answer.
-func TestPain07OwnersAreApart(t *testing.T) {
+// All reasons why a caller may not have a session give one and the same
+// answer.
+func TestOwners_ForeignSessionDoesNotExist(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m, peer := w.manager(t), w.manager(t)
@@ -64,7 +64,7 @@ func TestPain07OwnersAreApart(t *testing.T) {
 
 // A list that names another owner's session, as one may when its own session
 // ended during an outage and the ID was used again, gives nothing away.
-func TestPain07ListNamesAForeignSession(t *testing.T) {
+func TestOwners_ListThatNamesAForeignSessionShowsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m := w.manager(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// Pain 1: a race for the refresh, whose loser would use up a rotated token.
-func TestPain01RefreshHappensOnce(t *testing.T) {
+// A second refresh would use up a rotated refresh token.
+func TestRefresh_OnceAmongReplicas(t *testing.T) {
 	t.Parallel()
 	for name, expire := range map[string]func(w *world){
 		"due by the clock":        func(w *world) { w.advance(59 * time.Minute) },
@@ -41,9 +41,9 @@ func TestPain01RefreshHappensOnce(t *testing.T) {
 	}
 }
 
-// Pain 2: the token is refreshed ahead of its end, also by a process that did
-// not obtain it.
-func TestPain02RefreshAheadAfterRestart(t *testing.T) {
+// The token is refreshed ahead of its end, also by a process that did not
+// obtain it.
+func TestRefresh_AheadOfExpiryAfterARestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	id := w.connected(t, w.manager(t))
@@ -57,7 +57,7 @@ func TestPain02RefreshAheadAfterRestart(t *testing.T) {
 
 // A lease that runs out while its holder waits for the authorization server
 // lets a second refresh in. The last to save must not overwrite the winner.
-func TestPain01LeaseThatRanOutOverwritesNothing(t *testing.T) {
+func TestRefresh_LeaseThatRanOutOverwritesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{NoRotation: true}, mcptest.Options{})
 	a, b := w.manager(t), w.manager(t)
@@ -89,7 +89,7 @@ func TestPain01LeaseThatRanOutOverwritesNothing(t *testing.T) {
 }
 
 // A store whose leases exclude no holder gives wasted work, no lost update.
-func TestPain01LeasesThatExcludeNobody(t *testing.T) {
+func TestRefresh_LeasesThatExcludeNoHolderLoseNoUpdate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{NoRotation: true}, mcptest.Options{})
 	noLock := func(c *session.Config) { c.Store = lockless{w.store} }
@@ -142,8 +142,8 @@ func TestRefreshMeetsAnotherWrite(t *testing.T) {
 	require.Equal(t, 1, w.as.Counts().Refreshes)
 }
 
-// Pain 4: a failing authorization server costs no credentials.
-func TestPain04OutageAtRefreshKeepsCredentials(t *testing.T) {
+// A failing authorization server costs no credentials.
+func TestRefresh_OutageKeepsTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	a, b := w.manager(t), w.manager(t)
@@ -279,8 +279,8 @@ func TestCrashBetweenRefreshAndSave(t *testing.T) {
 	require.Equal(t, 1, w.as.Counts().ReuseDetected, "the lost token was tried once, not in a loop")
 }
 
-// Pain 21: a token revoked before its end.
-func TestPain21RevokedTokenIsRenewedOnce(t *testing.T) {
+// A token is revoked before its end.
+func TestRejected_RevokedTokenIsRenewedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	a, b := w.manager(t), w.manager(t)

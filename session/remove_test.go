@@ -16,8 +16,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/store"
 )
 
-// Pain 22: disconnecting does not revoke upstream.
-func TestPain22RemovalRevokesBothTokens(t *testing.T) {
+// A removal revokes the tokens at the authorization server.
+func TestRemove_RevokesBothTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
 	m := w.manager(t)
@@ -45,8 +45,8 @@ func TestPain22RemovalRevokesBothTokens(t *testing.T) {
 	requireUnknown(t, m, alice, id)
 }
 
-// Pain 22: a removal on a replica that never used the session.
-func TestPain22RemovalByAColdReplica(t *testing.T) {
+// The replica that removes the session has never used it.
+func TestRemove_ReplicaThatNeverUsedTheSessionRevokes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	id := w.connected(t, w.manager(t))
@@ -55,8 +55,8 @@ func TestPain22RemovalByAColdReplica(t *testing.T) {
 	require.Empty(t, w.store.live("session"))
 }
 
-// Pain 22: whether the servers answer or not, the session is gone here.
-func TestPain22RemovalWhileServersAreDown(t *testing.T) {
+// Whether the servers answer or not, the session is gone here.
+func TestRemove_SessionIsGoneWhileServersAreDown(t *testing.T) {
 	t.Parallel()
 	for name, down := range map[string]func(*world){
 		"both closed":             func(w *world) { w.as.Close(); w.mcp.Close() },
@@ -78,7 +78,7 @@ func TestPain22RemovalWhileServersAreDown(t *testing.T) {
 }
 
 // The user who removes may leave; the goodbye is said all the same.
-func TestPain22RemoverLeaves(t *testing.T) {
+func TestRemove_OutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m := w.manager(t)
@@ -163,7 +163,7 @@ func TestCloseWaitsForARemoval(t *testing.T) {
 
 // A refresh in progress is let finish first, so that its new tokens are among
 // the revoked ones; and it brings nothing back.
-func TestPain22RemovalDuringARefresh(t *testing.T) {
+func TestRemove_DuringARefreshRevokesTheNewTokens(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m, peer := w.manager(t), w.manager(t)
@@ -190,7 +190,7 @@ func TestPain22RemovalDuringARefresh(t *testing.T) {
 }
 
 // Two removals at once: one does it, the other finds nothing.
-func TestRemovedOnce(t *testing.T) {
+func TestRemove_TwiceAtOnceRemovesOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{Stateful: true})
 	replicas := []*session.Manager{w.manager(t), w.manager(t)}

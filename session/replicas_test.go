@@ -11,8 +11,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// Pain 5: the callback lands on another replica.
-func TestPain05CallbackLandsOnAnotherReplica(t *testing.T) {
+// The browser's callback lands on a replica that did not begin.
+func TestCallback_AnotherReplicaFinishes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	a, b := w.manager(t), w.manager(t)
@@ -23,8 +23,8 @@ func TestPain05CallbackLandsOnAnotherReplica(t *testing.T) {
 	require.Equal(t, 1, w.as.Counts().Exchanges)
 }
 
-// Pain 5: the callback comes after a restart.
-func TestPain05CallbackAfterRestart(t *testing.T) {
+// The callback comes after a restart.
+func TestCallback_FinishesAfterARestart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	before := w.manager(t)
@@ -57,9 +57,9 @@ func TestRemovedOnAnotherReplica(t *testing.T) {
 	require.Empty(t, w.store.live("owner"))
 }
 
-// Pain 17: a live client goes on with the old token after another replica has
+// A live client goes on with the old token after another replica has
 // obtained a new one.
-func TestPain17StepUpOnAnotherReplicaIsUsed(t *testing.T) {
+func TestStepUp_TokenOfAnotherReplicaIsUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	a, b := w.manager(t), w.manager(t)
@@ -77,8 +77,8 @@ func TestPain17StepUpOnAnotherReplicaIsUsed(t *testing.T) {
 	}
 }
 
-// Pain 23: step-up loops, or drops earlier scopes; here across replicas.
-func TestPain23StepUpIsAskedForOnce(t *testing.T) {
+// Step-up on two replicas neither loops nor drops earlier scopes.
+func TestStepUp_IsAskedForOnceAmongReplicas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{AlwaysInsufficientScope: true, Metadata: mcptest.Metadata{ScopesSupported: []string{"read"}}})
 	a, b := w.manager(t), w.manager(t)

@@ -50,8 +50,8 @@ func secretsOf(t *testing.T, w *world, id string, authURLs ...string) map[string
 	return secrets
 }
 
-// Pain 25: secrets at rest.
-func TestPain25NothingReadableInTheStore(t *testing.T) {
+// No value and no key of the store contains a secret.
+func TestSeal_NothingIsReadableInTheStore(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
 		change   func(*session.Config)

@@ -14,8 +14,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// Pain 3: a registration per process, user or login.
-func TestPain03OneRegistrationForAll(t *testing.T) {
+// There is no registration per process, user or login.
+func TestRegistration_OneForAllUsersAndReplicas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	replicas := []*session.Manager{w.manager(t), w.manager(t)}
@@ -42,8 +42,8 @@ func TestPain03OneRegistrationForAll(t *testing.T) {
 	require.Len(t, w.store.live("client"), 1)
 }
 
-// Pain 3: a client that the server has forgotten is replaced, once for all.
-func TestPain03DeadClientIsReplacedOnce(t *testing.T) {
+// A client that the server has forgotten is replaced, once for all.
+func TestRegistration_DeadClientIsReplacedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	replicas := []*session.Manager{w.manager(t), w.manager(t)}
@@ -70,9 +70,9 @@ func TestPain03DeadClientIsReplacedOnce(t *testing.T) {
 	require.Equal(t, 2, w.as.Counts().Registrations)
 }
 
-// Pain 3, the trap: the server tells only the browser that it no longer knows
-// the client, so no callback ever comes.
-func TestPain03DeadClientOnlyTheBrowserSees(t *testing.T) {
+// The server tells only the browser that it no longer knows the client, so
+// no callback ever comes.
+func TestRegistration_DeadClientThatOnlyTheBrowserSeesIsReplaced(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m, peer := w.manager(t), w.manager(t)
@@ -127,10 +127,10 @@ func (h *hooks) attach(c *session.Config) {
 	}
 }
 
-// Pain 24: authorization in the middle of a conversation. The host is told
-// once, on the replica that noticed, and once when the user is back, on the
-// replica with the callback.
-func TestPain24Hooks(t *testing.T) {
+// A tool call needs authorization in the middle of a conversation. The host
+// is told once, on the replica that noticed, and once when the user is back,
+// on the replica with the callback.
+func TestHooks_TellOfTheDemandAndOfTheReturn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	var onA, onB hooks
@@ -160,8 +160,8 @@ func TestPain24Hooks(t *testing.T) {
 	require.Len(t, onB.authorized, 1)
 }
 
-// Pain 24: once per attempt, also while two replicas have one each.
-func TestPain24OncePerAttemptOnTwoReplicas(t *testing.T) {
+// Once per attempt, also while two replicas have one each.
+func TestHooks_OncePerAttemptOnTwoReplicas(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	var onA, onB hooks

@@ -88,7 +88,7 @@ func TestWaitersHearOfOtherReplicas(t *testing.T) {
 }
 
 // A session that ends, a caller who leaves and a Manager that closes end a wait.
-func TestWaitsEnd(t *testing.T) {
+func TestWait_EndsWithTheSessionTheCallerAndTheManager(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	watched := func(c *session.Config) { c.Store = watching{w.store} }

@@ -22,7 +22,7 @@ type strict struct{ decorator }
 
 func (strict) Ephemeral() bool { return false }
 
-func TestFind(t *testing.T) {
+func TestFindBelowWrappers(t *testing.T) {
 	t.Parallel()
 	memory := memstore.New(memstore.Config{})
 	for _, tt := range []struct {

@@ -152,7 +152,7 @@ func TestServe(t *testing.T) {
 	requireInOrder(t, out.String(), last, "server/discover", "POST /register", "POST /token", "tools/list", "tools/call", "403 Forbidden", "DELETE /mcp", "Stopped.")
 }
 
-func TestSafe(t *testing.T) {
+func TestSafeShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ field, value, want string }{
 		"no secret":        {"client_id", "client-1234567890", "client-1234567890"},

@@ -58,15 +58,15 @@ var endings = map[string]func(w *world){
 	"revoked": func(w *world) { w.clock.advance(2 * time.Minute); w.as.ExpireAccessTokens() },
 }
 
-// Pain 1: two replicas refresh a rotating token at the same moment.
-func TestPain01TwoReplicasRefreshAtTheSameMoment(t *testing.T) {
+// Two replicas refresh a rotating token at the same moment.
+func TestRefresh_OnceAtTheSameMomentOnTwoReplicas(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		testRefreshes(t, b, pick(50, 1000), 1)
 	})
 }
 
-// Pain 1, with a whole page of calls on each replica: one grant among all.
-func TestPain01OneRefreshForAllCalls(t *testing.T) {
+// The same with a whole page of calls on each replica: one grant among all.
+func TestRefresh_OnceForAllCallsOfTwoReplicas(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		testRefreshes(t, b, pick(20, 100), 50)
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 )
 
-func TestDenied(t *testing.T) {
+func TestPopup_DenialIsShownAndCanBeRetried(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
 	w.connect(p)
@@ -28,7 +28,7 @@ func TestDenied(t *testing.T) {
 	require.Equal(t, 1, eval[int](p, "return document.querySelectorAll('#sessions li').length"))
 }
 
-func TestPopupClosed(t *testing.T) {
+func TestPopup_ClosedUnansweredIsShown(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
 	w.connect(p)
@@ -39,8 +39,8 @@ func TestPopupClosed(t *testing.T) {
 	p.see("The window was closed before you answered.")
 }
 
-// TestPain12PopupBlocked: a browser that blocks the popup must not be the end.
-func TestPain12PopupBlocked(t *testing.T) {
+// A browser that blocks the popup must not be the end.
+func TestPopup_BlockedIsOpenedByAClick(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
 	p.script("labelled('Server URL').value = " + quote(w.mcp.URL())) // typing would be a gesture
@@ -57,10 +57,10 @@ func TestPain12PopupBlocked(t *testing.T) {
 	p.alone(1)
 }
 
-// TestPain12OpenerCut: the authorization page's Cross-Origin-Opener-Policy cuts
-// the popup off for good, and makes it look closed. The page learns of the
-// authorization all the same.
-func TestPain12OpenerCut(t *testing.T) {
+// The authorization page's Cross-Origin-Opener-Policy cuts the popup off for
+// good, and makes it look closed. The page learns of the authorization all
+// the same.
+func TestPopup_CutOffFromItsOpenerStillReports(t *testing.T) {
 	w := newWorld(t)
 	w.isolate()
 	p := w.open()
@@ -79,9 +79,9 @@ func TestPain12OpenerCut(t *testing.T) {
 	p.alone(1)
 }
 
-// TestPain12AnsweredLate: a user who went back to the page is told that the
-// popup was closed, and answers it after all.
-func TestPain12AnsweredLate(t *testing.T) {
+// A user who went back to the page is told that the popup was closed, and
+// answers it after all.
+func TestPopup_AnsweredAfterItSeemedClosed(t *testing.T) {
 	w := newWorld(t)
 	w.isolate()
 	p := w.open()
@@ -94,9 +94,9 @@ func TestPain12AnsweredLate(t *testing.T) {
 	p.alone(1)
 }
 
-// TestPain12CannotClose: where the authorization was no popup but a tab of the
-// user's own, no script may close it, and it says what to do.
-func TestPain12CannotClose(t *testing.T) {
+// Where the authorization was no popup but a tab of the user's own, no
+// script may close it, and it says what to do.
+func TestCallbackPage_ThatCannotCloseSaysWhatToDo(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
 	w.callbackPages(p, func(tab *page, name string) {
@@ -131,9 +131,9 @@ func (w *world) callbackPages(p *page, show func(tab *page, name string)) {
 	}
 }
 
-// TestPain24Revoked: a token that is revoked in mid-use asks the user once more,
-// and the call that was waiting completes.
-func TestPain24Revoked(t *testing.T) {
+// A token that is revoked in mid-use asks the user once more, and the call
+// that was waiting completes.
+func TestCall_RevokedTokenAsksTheUserAndTheCallCompletes(t *testing.T) {
 	w := newWorld(t)
 	p := w.connected()
 	p.click("add")
@@ -154,9 +154,9 @@ func TestPain24Revoked(t *testing.T) {
 	require.Equal(t, 1, w.mcp.Executed("add"))
 }
 
-// TestPain24RevokedAndBlocked: the same where the browser opens no windows for
-// scripts at all. A link opens a tab, and the call completes beside it.
-func TestPain24RevokedAndBlocked(t *testing.T) {
+// The same where the browser opens no windows for scripts at all. A link
+// opens a tab, and the call completes beside it.
+func TestCall_RevokedTokenWithABlockedPopupCompletes(t *testing.T) {
 	w := newWorld(t)
 	p := w.connected()
 	p.script("window.open = () => null")
@@ -174,9 +174,9 @@ func TestPain24RevokedAndBlocked(t *testing.T) {
 	require.Equal(t, 1, w.mcp.Executed("add"))
 }
 
-// TestPain24StepUp: a tool that needs more than was granted asks for it in the
-// middle of its call.
-func TestPain24StepUp(t *testing.T) {
+// A tool that needs more than was granted asks for it in the middle of its
+// call.
+func TestCall_StepUpAsksTheUserAndTheCallCompletes(t *testing.T) {
 	w := newWorld(t)
 	p := w.connected()
 	p.click("admin")
@@ -189,7 +189,7 @@ func TestPain24StepUp(t *testing.T) {
 	require.Equal(t, 1, w.mcp.Executed("admin"))
 }
 
-func TestServerAway(t *testing.T) {
+func TestCall_ServerAwayIsShownAndRetried(t *testing.T) {
 	w := newWorld(t)
 	p := w.connected()
 	w.mcp.SetOutage(authtest.StatusOutage(http.StatusServiceUnavailable))

@@ -37,8 +37,8 @@ func TestProgressAndCancel(t *testing.T) {
 	require.Equal(t, 1, w.auth.Counts().Authorizations)
 }
 
-// TestCallsGoOn: a call goes on while another session is shown.
-func TestCallsGoOn(t *testing.T) {
+// A call goes on while another session is shown.
+func TestCall_GoesOnWhileAnotherSessionIsShown(t *testing.T) {
 	w := newWorld(t)
 	p := w.connected()
 	p.click("slow")

@@ -61,8 +61,7 @@ func TestDemoStepUp(t *testing.T) {
 	p.see(`"publish"`)
 }
 
-// TestKinds shows what tools can return.
-func TestKinds(t *testing.T) {
+func TestResults_OfEveryKindAreShown(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
 	p.click("Open")
@@ -99,8 +98,7 @@ func TestKinds(t *testing.T) {
 	p.see("Nothing is connected yet")
 }
 
-// TestKeyboard makes the journey without a mouse.
-func TestKeyboard(t *testing.T) {
+func TestJourney_WithoutAMouse(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
 	tab := func(name string) {
@@ -145,8 +143,8 @@ func TestKeyboard(t *testing.T) {
 	p.until("document.activeElement.id === 'url'")
 }
 
-// TestProblemsAreSeen checks that this suite would notice.
-func TestProblemsAreSeen(t *testing.T) {
+// This suite would notice a problem of the page.
+func TestSuite_NoticesProblemsOfThePage(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
 	for script, want := range map[string]string{

@@ -76,8 +76,7 @@ func (f *fleet) requireOtherReplica(older bool) {
 	require.Empty(f.t, f.servedBy("tool/input"))
 }
 
-// TestQuestionOnTheOtherReplica: a question that came from one replica is
-// answered on the other one.
+// A question that came from one replica is answered on the other one.
 func TestQuestionOnTheOtherReplica(t *testing.T) {
 	wires(t, questionOnTheOtherReplica)
 }
@@ -121,8 +120,7 @@ func TestQuestionDeclined(t *testing.T) {
 	})
 }
 
-// TestQuestionWithdrawn: who cancels the call is asked no more, and can begin
-// again.
+// Who cancels the call is asked no more, and can begin again.
 func TestQuestionWithdrawn(t *testing.T) {
 	wires(t, func(t *testing.T, _ bool, options func(*mcp.ElicitParams) mcptest.Options) {
 		f := newFleet(t, options(formQuestion()))
@@ -136,8 +134,8 @@ func TestQuestionWithdrawn(t *testing.T) {
 	})
 }
 
-// TestQuestionCorrected: the form lets a text pass that the host refuses. The
-// question is asked again, with what was entered and what is wrong.
+// The form lets a text pass that the host refuses. The question is asked
+// again, with what was entered and what is wrong.
 func TestQuestionCorrected(t *testing.T) {
 	options := asking(&mcp.ElicitParams{Mode: "form", Message: "Code?", RequestedSchema: json.RawMessage(`{"type":"object","required":["code"],"properties":{
 		"code":{"type":"string","title":"Code","minLength":2}}}`)})
@@ -158,8 +156,8 @@ func TestQuestionCorrected(t *testing.T) {
 	require.Equal(t, []int{1, 0}, f.servedBy("tool/input"))
 }
 
-// TestVisitFirst: a server refuses a call until the user has been elsewhere.
-func TestVisitFirst(t *testing.T) {
+// A server refuses a call until the user has been elsewhere.
+func TestQuestionsOfAServerThatWantsAVisitFirst(t *testing.T) {
 	wires(t, func(t *testing.T, older bool, _ func(*mcp.ElicitParams) mcptest.Options) {
 		var visits atomic.Int64
 		f := newFleet(t, mcptest.Options{Stateful: older, Configure: func(server *mcp.Server) {
@@ -193,8 +191,8 @@ func TestQuestionByKeyboard(t *testing.T) {
 	p.until("document.activeElement.textContent === 'Run'")
 }
 
-// TestQuestionWithURL: the page shows where it leads, opens it only for a click,
-// apart and without an opener, and goes on when the user is back.
+// The page shows where it leads, opens it only for a click, apart and
+// without an opener, and goes on when the user is back.
 func TestQuestionWithURL(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
@@ -234,7 +232,7 @@ func TestQuestionWithURL(t *testing.T) {
 	p.see(`The bank was not asked: you answered "decline".`)
 }
 
-// TestQuestionWithOddURL: the page says what is odd about an address.
+// The page says what is odd about an address.
 func TestQuestionWithOddURL(t *testing.T) {
 	for name, row := range map[string]struct{ url, host, says string }{
 		"user name": {"https://bank.example@evil.example/", "evil.example", "It has a user name in it"},
@@ -253,8 +251,7 @@ func TestQuestionWithOddURL(t *testing.T) {
 	}
 }
 
-// TestQuestionWithScriptURL: what no browser should open is no link, should it
-// ever get to the page.
+// What no browser should open is no link, should it ever get to the page.
 func TestQuestionWithScriptURL(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()

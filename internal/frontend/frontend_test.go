@@ -83,7 +83,7 @@ func TestOriginalFrontEndWorks(t *testing.T) {
 	run(t, servers(t), "node", filepath.Join(compiled(t), "journey.mjs"))
 }
 
-func TestHelper(t *testing.T) {
+func TestHelper_PassesItsOwnTests(t *testing.T) {
 	t.Parallel()
 	run(t, servers(t), "node", "--test", filepath.Join(compiled(t), "helper.mjs"))
 }

@@ -199,7 +199,7 @@ type endless struct{ http.RoundTripper }
 
 func (e *endless) Unwrap() http.RoundTripper { return e }
 
-func TestFind(t *testing.T) {
+func TestFindGuardBelowWrappers(t *testing.T) {
 	t.Parallel()
 	guarded := netguard.New(netguard.Policy{}, netguard.Names{})
 	require.Same(t, guarded, netguard.Find(wrapped{wrapped{guarded}}))

@@ -35,7 +35,7 @@ func TestReplicasStartAtOnce(t *testing.T) {
 }
 
 // Tables of a version that this release does not know are left alone.
-func TestOtherVersion(t *testing.T) {
+func TestTablesOfAnotherVersionAreRefused(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, d sqlstore.Dialect, first, second *sql.DB) {
 		prefix := newPrefix()
 		cfg := sqlstore.Config{DB: first, Dialect: d, TablePrefix: prefix, OpTimeout: time.Minute}
@@ -79,7 +79,7 @@ func TestRestrictedUser(t *testing.T) {
 	}
 }
 
-func TestSizes(t *testing.T) {
+func TestLargestValuesAndKeys(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, d sqlstore.Dialect, first, _ *sql.DB) {
 		s, later := open(t, sqlstore.Config{DB: first, Dialect: d}), time.Now().Add(time.Hour)
 		largest := make([]byte, 256<<10)

@@ -26,7 +26,7 @@ func silent(_ http.ResponseWriter, r *http.Request, _ rpc) { <-r.Context().Done(
 
 // Whether a connection is lost depends on the refusal of a call and, in doubt,
 // on one more request.
-func TestLost(t *testing.T) {
+func TestLost_RefusedCallAndOneMoreRequestDecide(t *testing.T) {
 	t.Parallel()
 	const gone, unknownTool, noMethod = `{"code":-32001,"message":"Session not found"}`, `{"code":-32602,"message":"unknown tool"}`, `{"code":-32601,"message":"Method not found"}`
 	session, sessionless, newest := connOf("2025-06-18"), &wire.Conn{Version: "2025-06-18"}, connOf("2026-07-28")

@@ -228,7 +228,7 @@ func TestNoRevisionInCommon(t *testing.T) {
 
 // A server known to be older is not asked for the newest revision, unless it
 // refuses initialize.
-func TestLegacy(t *testing.T) {
+func TestOlderServerIsNotAskedForTheNewestRevision(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, older{version: "2025-06-18"}.answer)
 	_, err := f.Negotiate(t.Context(), f.NewOp(), true)
@@ -250,7 +250,7 @@ func TestLegacy(t *testing.T) {
 
 // A refused notifications/initialized is no failure; a refusal of the client's
 // own is, and ends the session.
-func TestInitialized(t *testing.T) {
+func TestInitialized_RefusalIsNoFailure(t *testing.T) {
 	t.Parallel()
 	serve := older{version: "2025-06-18"}.answer
 	for _, status := range []int{200, 204, 400, 404, 500} {
@@ -342,7 +342,7 @@ func TestOldTransport(t *testing.T) {
 }
 
 // A session is ended with DELETE; what the server says about it matters little.
-func TestEnd(t *testing.T) {
+func TestEndSendsDelete(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]bool{200: true, 204: true, 404: true, 405: true, 410: true, 400: false, 500: false} {
 		f := newFake(t, func(w http.ResponseWriter, _ *http.Request, _ rpc) { w.WriteHeader(status) })

@@ -41,8 +41,7 @@ func tryLock(t testing.TB, s store.SessionStore, key string, wait time.Duration)
 	return s.Lock(ctx, key, time.Minute)
 }
 
-// TestRecordsFromBeforeAreReadOnly: two isolated replicas do not both spend a token
-// that can be spent once.
+// Two isolated replicas do not both spend a token that can be spent once.
 func TestRecordsFromBeforeAreReadOnly(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -87,8 +86,8 @@ func TestRecordsFromBeforeAreReadOnly(t *testing.T) {
 	update(t, s, "session", "refresh-1", "refresh-2")
 }
 
-// TestUnknownIsUnsure: a front end drops a session whose answer is "not found". A
-// replica without Redis answers so only for records that it has deleted itself.
+// A front end drops a session whose answer is "not found". A replica without
+// Redis answers so only for records that it has deleted itself.
 func TestUnknownIsUnsure(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -112,7 +111,7 @@ func TestUnknownIsUnsure(t *testing.T) {
 	requireAbsent(t, s, "never existed")
 }
 
-// TestCreatedWhileAway: records of the outage live fully in memory.
+// Records of the outage live fully in memory.
 func TestCreatedWhileAway(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -146,8 +145,7 @@ func TestCreatedWhileAway(t *testing.T) {
 	}
 }
 
-// TestOnlyReplica changes records from before the outage.
-func TestOnlyReplica(t *testing.T) {
+func TestOnlyReplicaChangesRecordsFromBeforeTheOutage(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	s, log, proxy := cutOff(t, server, hybridstore.Config{OnlyReplica: true})
@@ -215,7 +213,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestDeletionsLeaveRoom: sessions that end push no others out of memory.
+// Sessions that end push no others out of memory.
 func TestDeletionsLeaveRoom(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -234,7 +232,7 @@ func TestDeletionsLeaveRoom(t *testing.T) {
 	}
 }
 
-// TestExpiredMakesRoom: in a memory that is full, what has expired is reclaimed.
+// In a memory that is full, what has expired is reclaimed.
 func TestExpiredMakesRoom(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -248,8 +246,8 @@ func TestExpiredMakesRoom(t *testing.T) {
 	requireValue(t, s, "new", "v")
 }
 
-// TestChangedElsewhereIsForgotten: a replica does not go on with a record of which
-// Redis has said that it is outdated.
+// A replica does not go on with a record of which Redis has said that it is
+// outdated.
 func TestChangedElsewhereIsForgotten(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -267,7 +265,7 @@ func TestChangedElsewhereIsForgotten(t *testing.T) {
 	requireValue(t, s, "kept", "v")
 }
 
-// TestDeletedFromAFullRedis: a user can disconnect also when Redis takes no writes.
+// A user can disconnect also when Redis takes no writes.
 func TestDeletedFromAFullRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})

@@ -11,9 +11,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
-// Pain 25: the password for Redis is part of the configuration that a Store
-// holds.
-func TestPain25NothingToSeeInAStore(t *testing.T) {
+// The password for Redis is part of the configuration that a Store holds.
+func TestFormat_StoreShowsNoPassword(t *testing.T) {
 	t.Parallel()
 	const canary = "canary-password"
 	server := redistest.Run(t, redistest.Options{Password: canary})

@@ -44,9 +44,9 @@ func commandsDuring(t *testing.T, server *redistest.Server, f func()) (stats red
 	return stats, pings, time.Since(began).Seconds()
 }
 
-// TestIdleIsIdle: at most one command per replica and second, also when Redis
-// cannot remember who has read what.
-func TestIdleIsIdle(t *testing.T) {
+// At most one command per replica and second, also when Redis cannot
+// remember who has read what.
+func TestIdle_AtMostOneCommandASecond(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, table string }{{"table is large", "1000000"}, {"table is full", "100"}} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestCostOfAReconnect(t *testing.T) {
 	requireValue(t, replicas[1], "session1", "v")
 }
 
-// TestCostOfAnEmptyRedis: what Redis lost is not written again.
+// What Redis lost is not written again.
 func TestCostOfAnEmptyRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})

@@ -14,9 +14,9 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
 )
 
-// TestRedisWins cuts off one replica while another one goes on. A removal wins over
-// all other changes, because a user has disconnected.
-func TestRedisWins(t *testing.T) {
+// One replica is cut off while another one goes on. A removal wins over all
+// other changes, because a user has disconnected.
+func TestReturn_RemovalInRedisWins(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	s, log, proxy := cutOff(t, server, hybridstore.Config{})
@@ -41,7 +41,7 @@ func TestRedisWins(t *testing.T) {
 	}
 }
 
-// TestWhatRedisLostIsLost: keeping data is what Redis persistence is for.
+// Keeping data is what Redis persistence is for.
 func TestWhatRedisLostIsLost(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -61,10 +61,10 @@ func TestWhatRedisLostIsLost(t *testing.T) {
 	requireEventuallyAbsent(t, s, "created")
 }
 
-// TestTokensOfTheLastMoment: Redis vanishes between a refresh and its Swap. The
-// holder of the lock saves the tokens in memory, and other replicas get the lock
-// together with what was saved, not before.
-func TestTokensOfTheLastMoment(t *testing.T) {
+// Redis vanishes between a refresh and its Swap. The holder of the lock
+// saves the tokens in memory, and other replicas get the lock together with
+// what was saved, not before.
+func TestReturn_KeepsTokensSavedDuringTheOutage(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	s, _, proxy := cutOff(t, server, hybridstore.Config{})
@@ -91,8 +91,8 @@ func TestTokensOfTheLastMoment(t *testing.T) {
 	}
 }
 
-// TestLockWithoutRead: a lock holder that has not read the record in Redis does
-// not go on with what was last seen, which the previous holder may have changed.
+// A lock holder that has not read the record in Redis does not go on with
+// what was last seen, which the previous holder may have changed.
 func TestLockWithoutRead(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -107,9 +107,9 @@ func TestLockWithoutRead(t *testing.T) {
 	require.Error(t, s.Swap(t.Context(), "session", []byte("refresh-1"), []byte("refresh-2'"), later()))
 }
 
-// TestLocksWaitForOthers: no lock is granted before another replica, which comes back
-// later, has written its changes.
-func TestLocksWaitForOthers(t *testing.T) {
+// No lock is granted before another replica, which comes back later, has
+// written its changes.
+func TestReturn_LocksWaitForChangesOfOtherReplicas(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{Persist: true})
 	late, _, proxy := cutOff(t, server, hybridstore.Config{})
@@ -139,8 +139,8 @@ func TestLocksWaitForOthers(t *testing.T) {
 	requireValue(t, early, "session", "refresh-2")
 }
 
-// TestLockedHereIsReplayedAfterwards: a record of the outage that is locked when
-// Redis is back is not seen by other replicas before it is unlocked.
+// A record of the outage that is locked when Redis is back is not seen by
+// other replicas before it is unlocked.
 func TestLockedHereIsReplayedAfterwards(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
@@ -304,9 +304,9 @@ func TestReturnUnderLoad(t *testing.T) {
 	}
 }
 
-// TestUnknownLockedHere: the holder of a lock that this replica granted itself does
-// not see the record in Redis, where another replica may have the lock.
-func TestUnknownLockedHere(t *testing.T) {
+// The holder of a lock that this replica granted itself does not see the
+// record in Redis, where another replica may have the lock.
+func TestReturn_LockGrantedAwayDoesNotShowRedis(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
 	s, _, proxy := cutOff(t, server, hybridstore.Config{})

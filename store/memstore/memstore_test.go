@@ -49,13 +49,13 @@ func TestContractWithRealClock(t *testing.T) {
 	})
 }
 
-func TestEphemeral(t *testing.T) {
+func TestStoreIsEphemeral(t *testing.T) {
 	t.Parallel()
 	var s store.Ephemeral = memstore.New(memstore.Config{})
 	require.True(t, s.Ephemeral())
 }
 
-func TestFull(t *testing.T) {
+func TestFullStoreCreatesNothingAndEvictsNothing(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	s := memstore.New(memstore.Config{MaxEntries: 2, Now: c.Now})

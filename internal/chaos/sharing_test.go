@@ -16,8 +16,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
-// Pain 3: a registration per process, user or login. One is enough for all.
-func TestPain03RegistrationIsShared(t *testing.T) {
+// One registration is enough for all processes, users and logins.
+func TestRegistration_OneForAllReplicas(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)
 		f := newFleet(w.replicas(t, b, redis.URL())...)
@@ -30,9 +30,9 @@ func TestPain03RegistrationIsShared(t *testing.T) {
 	})
 }
 
-// Pain 3: the authorization server has forgotten the client. The first replica
-// to notice registers again, for all.
-func TestPain03DeadClientIsReplacedForAll(t *testing.T) {
+// The authorization server has forgotten the client. The first replica to
+// notice registers again, for all.
+func TestRegistration_DeadClientIsReplacedForAllReplicas(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)
 		replicas := w.replicas(t, b, redis.URL())
@@ -47,9 +47,9 @@ func TestPain03DeadClientIsReplacedForAll(t *testing.T) {
 	})
 }
 
-// Pain 4: the authorization server is down when a token ends. No replica drops
-// the credentials, and all go on when it is back.
-func TestPain04OutageAtRefreshKeepsCredentials(t *testing.T) {
+// The authorization server is down when a token ends. No replica drops the
+// credentials, and all go on when it is back.
+func TestRefresh_OutageKeepsTokensOnAllReplicas(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)
 		replicas := w.replicas(t, b, redis.URL())
@@ -77,9 +77,9 @@ func TestPain04OutageAtRefreshKeepsCredentials(t *testing.T) {
 	})
 }
 
-// Pain 4, of the store: Redis is away when a token ends. The call is an error that
-// says so, no refresh token is spent, and calls succeed once Redis is back.
-func TestPain04RedisAwayAtRefreshKeepsCredentials(t *testing.T) {
+// Redis is away when a token ends. The call is an error that says so, no
+// refresh token is spent, and calls succeed once Redis is back.
+func TestRefresh_RedisAwayKeepsTokens(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{Persist: true}), quiet(t)
 		replicas := w.replicas(t, b, redis.URL())
@@ -101,9 +101,9 @@ func TestPain04RedisAwayAtRefreshKeepsCredentials(t *testing.T) {
 	})
 }
 
-// Pain 5: the callback lands on another replica, or after all of them, and
-// Redis too, have been restarted.
-func TestPain05CallbackLandsElsewhere(t *testing.T) {
+// The callback lands on another replica, or after all of them, and Redis
+// too, have been restarted.
+func TestCallback_AnotherReplicaOrARestartedOneFinishes(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{Persist: true}), quiet(t)
 		replicas := w.replicas(t, b, redis.URL())
@@ -148,9 +148,9 @@ func catchUp(t testing.TB, redis *redistest.Server, replicas []*replica) {
 	}
 }
 
-// Pain 17: a live connection goes on with the old token after another replica
-// has got a new one, by a refresh, a step-up, or another account.
-func TestPain17NewTokenOfAnotherReplicaIsUsed(t *testing.T) {
+// A live connection goes on with the old token after another replica has got
+// a new one, by a refresh, a step-up, or another account.
+func TestNewToken_OfAnotherReplicaIsUsedOnALiveConnection(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), newWorld(t, authtest.Options{}, mcptest.Options{JSONResponse: true, Stateful: true})
 		replicas := w.replicas(t, b, redis.URL())
