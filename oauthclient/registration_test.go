@@ -129,6 +129,7 @@ func TestRegistration_MissingEndpointNamesIssuerAndRedirectURI(t *testing.T) {
 	w := newWorld(t, authtest.Options{NoRegistration: true, Clients: []authtest.Client{client}}, mcptest.Options{})
 	var required *oauthclient.RegistrationRequiredError
 	require.ErrorAs(t, w.client().Connect(t.Context()), &required)
+	require.Equal(t, &oauthclient.RegistrationRequiredError{Issuer: w.as.Issuer(), RedirectURI: callbackURL}, required)
 	c := w.connected(func(cfg *oauthclient.Config) {
 		cfg.PreregisteredClients = []oauthclient.PreregisteredClient{{
 			Issuer: required.Issuer, ClientID: client.ID, ClientSecret: oauthclient.NewSecret(client.Secret), TokenEndpointAuthMethod: authtest.AuthPost,
