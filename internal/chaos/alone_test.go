@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -28,7 +29,7 @@ func openOnly(redisURL string) (store.SessionStore, func(), error) {
 type alone struct {
 	*world
 	redis    *redistest.Server
-	replicas [2]*replica
+	replicas [2]*loadtest.Replica
 }
 
 func newAlone(t *testing.T) *alone {
@@ -53,13 +54,13 @@ func (a *alone) known(t *testing.T) (id string) {
 func (a *alone) begin(t *testing.T) {
 	t.Helper()
 	a.redis.Kill()
-	eventually(t, "Redis is away", func() bool { return a.replicas[0].isAlone() && a.replicas[1].isAlone() })
+	loadtest.Eventually(t, "Redis is away", func() bool { return isAlone(a.replicas[0]) && isAlone(a.replicas[1]) })
 }
 
 func (a *alone) end(t *testing.T) {
 	t.Helper()
 	require.NoError(t, a.redis.Restart())
-	eventually(t, "Redis is back", func() bool { return !a.replicas[0].isAlone() && !a.replicas[1].isAlone() })
+	loadtest.Eventually(t, "Redis is back", func() bool { return !isAlone(a.replicas[0]) && !isAlone(a.replicas[1]) })
 }
 
 // However long Redis is away, no replica spends a refresh token that another one
@@ -78,13 +79,13 @@ func TestAloneNoReplicaRefreshesWhatIsShared(t *testing.T) {
 		require.ErrorAs(t, echo(t, r, ended), &outage)
 	}
 	require.Zero(t, a.as.Counts().Refreshes)
-	require.NoError(t, a.replicas[0].manager.RemoveClient(t.Context(), alice, removed))
+	require.NoError(t, a.replicas[0].Manager.RemoveClient(t.Context(), alice, removed))
 	require.ErrorIs(t, echo(t, a.replicas[0], removed), session.ErrNotFound)
 
 	a.end(t)
 	for _, r := range a.replicas {
 		require.NoError(t, echo(t, r, ended))
-		eventually(t, "the removed session is gone", func() bool { _, err := r.manager.Status(t.Context(), alice, removed); return err != nil })
+		loadtest.Eventually(t, "the removed session is gone", func() bool { _, err := r.Manager.Status(t.Context(), alice, removed); return err != nil })
 		require.ErrorIs(t, echo(t, r, removed), session.ErrNotFound)
 	}
 	require.Equal(t, 1, a.as.Counts().Refreshes)
@@ -99,14 +100,14 @@ func TestAloneTheOnlyReplicaRefreshes(t *testing.T) {
 	id := w.session(t, r, r)
 	require.NoError(t, echo(t, r, id))
 	redis.Kill()
-	eventually(t, "the outage is noticed", r.isAlone)
+	loadtest.Eventually(t, "the outage is noticed", func() bool { return isAlone(r) })
 	for range 3 {
 		w.clock.advance(61 * time.Minute)
 		require.NoError(t, echo(t, r, id))
 	}
-	require.True(t, r.isAlone())
+	require.True(t, isAlone(r))
 	require.NoError(t, redis.Restart())
-	eventually(t, "Redis is back", func() bool { return !r.isAlone() })
+	loadtest.Eventually(t, "Redis is back", func() bool { return !isAlone(r) })
 	require.NoError(t, echo(t, r, id))
 	next := w.replica(t, "its successor", backend{open: openOnly}.store(t, redis.URL()))
 	require.NoError(t, echo(t, next, id), "with the tokens of the outage")
@@ -121,10 +122,10 @@ func TestAloneUnknownIsAnOutage(t *testing.T) {
 	t.Parallel()
 	a := newAlone(t)
 	id := a.session(t, a.replicas[0], a.replicas[0])
-	begun, begunErr := a.replicas[0].manager.Connect(t.Context(), alice, session.ConnectParams{ServerURL: a.mcp.URL(), CallbackURL: callback})
+	begun, begunErr := a.replicas[0].Manager.Connect(t.Context(), alice, session.ConnectParams{ServerURL: a.mcp.URL(), CallbackURL: callback})
 	require.NoError(t, echo(t, a.replicas[0], id))
 	a.begin(t)
-	m := a.replicas[1].manager
+	m := a.replicas[1].Manager
 	var failed *session.StoreError
 	_, err := m.Status(t.Context(), alice, id)
 	require.ErrorAs(t, err, &failed)
@@ -135,7 +136,7 @@ func TestAloneUnknownIsAnOutage(t *testing.T) {
 	back, err := a.as.Approve(t.Context(), required.AuthURL)
 	require.NoError(t, err)
 	for _, r := range a.replicas { // also the one that has begun it
-		_, err = r.manager.FinishAuth(t.Context(), alice, begun.ID.Reveal(), response(t, back))
+		_, err = r.Manager.FinishAuth(t.Context(), alice, begun.ID.Reveal(), response(t, back))
 		require.ErrorAs(t, err, &failed)
 	}
 	require.NoError(t, echo(t, a.replicas[0], id), "the other one knows it")
@@ -147,7 +148,7 @@ func TestAloneUnknownIsAnOutage(t *testing.T) {
 	require.NoError(t, echo(t, a.replicas[1], id))
 	require.NoError(t, m.RemoveClient(t.Context(), alice, id))
 	for _, r := range a.replicas {
-		eventually(t, "it is gone", func() bool { _, err := r.manager.Status(t.Context(), alice, id); return err != nil })
+		loadtest.Eventually(t, "it is gone", func() bool { _, err := r.Manager.Status(t.Context(), alice, id); return err != nil })
 		require.ErrorIs(t, echo(t, r, id), session.ErrNotFound)
 	}
 }
@@ -165,27 +166,27 @@ func TestAloneFromTheStart(t *testing.T) {
 			known := w.session(t, before, before)
 			require.NoError(t, echo(t, before, known))
 			redis.Kill()
-			eventually(t, "the outage is noticed", before.isAlone)
+			loadtest.Eventually(t, "the outage is noticed", func() bool { return isAlone(before) })
 			r := w.replica(t, "new", backend{open: openHybrid}.store(t, redis.URL()))
-			require.True(t, r.isAlone())
+			require.True(t, isAlone(r))
 
 			id, removed := w.session(t, r, r), w.session(t, r, r)
 			require.NoError(t, echo(t, r, id))
 			w.clock.advance(61 * time.Minute)
 			require.NoError(t, echo(t, r, id))
 			require.Equal(t, 1, w.as.Counts().Refreshes)
-			require.NoError(t, r.manager.RemoveClient(t.Context(), alice, removed))
+			require.NoError(t, r.Manager.RemoveClient(t.Context(), alice, removed))
 			require.ErrorIs(t, echo(t, r, removed), session.ErrNotFound)
 			var outage *session.StoreError
 			require.ErrorAs(t, echo(t, r, known), &outage)
-			require.True(t, r.isAlone())
+			require.True(t, isAlone(r))
 
 			require.NoError(t, redis.Restart())
-			eventually(t, "Redis is in service", func() bool { return !r.isAlone() && !before.isAlone() })
+			loadtest.Eventually(t, "Redis is in service", func() bool { return !isAlone(r) && !isAlone(before) })
 			require.NoError(t, echo(t, r, id), "as before")
-			eventually(t, "the other replica has it, with the tokens of the outage", func() bool { return echo(t, before, id) == nil })
+			loadtest.Eventually(t, "the other replica has it, with the tokens of the outage", func() bool { return echo(t, before, id) == nil })
 			require.Equal(t, 1, w.as.Counts().Refreshes)
-			for _, replica := range []*replica{r, before} {
+			for _, replica := range []*loadtest.Replica{r, before} {
 				require.ErrorIs(t, echo(t, replica, removed), session.ErrNotFound)
 				if persist {
 					require.NoError(t, echo(t, replica, known))

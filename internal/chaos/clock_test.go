@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -22,20 +23,20 @@ func TestClockSkewBetweenReplicas(t *testing.T) {
 		skewed := func(by time.Duration) func(*session.Config) {
 			return func(c *session.Config) { c.Now = func() time.Time { return w.clock.Now().Add(by) } }
 		}
-		l := newLoad(t, w, newUsers(w, pick(20, 50), newRandom(t)), newFleet(
+		l := newLoad(t, w, w.newUsers(pick(20, 50), newRandom(t)), loadtest.NewFleet(
 			w.replica(t, "ahead", b.store(t, redis.URL()), skewed(30*time.Second)),
 			w.replica(t, "behind", b.store(t, redis.URL()), skewed(-30*time.Second)),
 		))
-		l.callsOnly = true // so that refreshes can be counted
-		l.start()
+		l.CallsOnly = true // so that refreshes can be counted
+		l.Start()
 		steps := pick(90, 300)
 		for range steps {
-			l.progress(10)
+			l.Progress(10)
 			w.clock.advance(10 * time.Second)
 		}
-		l.stop()
+		l.Stop()
 		passed := time.Duration(steps) * 10 * time.Second
-		most := len(l.users) * (int(passed/(3*time.Minute)) + 2) // skew and refreshing ahead cost two minutes
+		most := len(l.Users) * (int(passed/(3*time.Minute)) + 2) // skew and refreshing ahead cost two minutes
 		require.LessOrEqual(t, w.as.Counts().Refreshes, most)
 	})
 }

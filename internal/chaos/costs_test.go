@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -54,7 +55,7 @@ func TestCostOfUse(t *testing.T) {
 	const sessions, fleet, touchInterval = 10, 4, 5 * time.Minute
 	redis := redistest.Run(t, redistest.Options{})
 	w := newWorld(t, authtest.Options{AccessTokenTTL: 1000 * time.Hour}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
-	var replicas []*replica
+	var replicas []*loadtest.Replica
 	for range fleet {
 		replicas = append(replicas, w.replica(t, "one of many", backends[0].store(t, redis.URL()), func(c *session.Config) { c.TouchInterval = touchInterval }))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -22,8 +23,8 @@ type crash struct {
 	redis    *redistest.Server
 	network  *redistest.Proxy // between victim and redis
 	victim   *process
-	survivor *replica
-	user     *user
+	survivor *loadtest.Replica
+	user     *loadtest.User
 }
 
 // What a request may take on a busy machine, and how long others wait for what the
@@ -38,17 +39,17 @@ func newCrash(t *testing.T, b backend, skew time.Duration) *crash {
 	p := processConfig{Name: "victim", Backend: b.name, RedisURL: c.redis.URLAt(c.network.Addr()), RequestTimeout: requestTimeout, LockTTL: lockTTL, Skew: skew}
 	c.victim = startProcess(t, p)
 	c.survivor = c.w.replica(t, "survivor", b.store(t, c.redis.URL()), p.change)
-	c.user = newUsers(c.w, 1, rand.New(rand.NewPCG(1, 2)))[0]
+	c.user = c.w.newUsers(1, rand.New(rand.NewPCG(1, 2)))[0]
 	return c
 }
 
 // begin asks the victim, or the survivor, for a session.
-func (c *crash) begin(r *replica) (path string) {
+func (c *crash) begin(r *loadtest.Replica) (path string) {
 	c.t.Helper()
-	a := c.user.begin(c.t.Context(), r)
-	require.Equal(c.t, "requires_auth", a.code, "%s", a.body)
-	c.user.id = a.sessionID
-	path, err := c.user.authorize(c.t.Context(), a.authURL)
+	a := c.user.Begin(c.t.Context(), r)
+	require.Equal(c.t, "requires_auth", a.Code, "%s", a.Body)
+	c.user.ID = a.SessionID
+	path, err := c.user.Authorize(c.t.Context(), a.AuthURL)
 	require.NoError(c.t, err)
 	return path
 }
@@ -56,9 +57,9 @@ func (c *crash) begin(r *replica) (path string) {
 // connected gives the user a session that both replicas know.
 func (c *crash) connected() {
 	c.t.Helper()
-	path := c.begin(c.victim.replica)
-	require.True(c.t, c.user.finish(c.t.Context(), c.survivor, path).ok())
-	c.requireCall(c.victim.replica)
+	path := c.begin(c.victim.Replica)
+	require.True(c.t, c.user.Finish(c.t.Context(), c.survivor, path).OK())
+	c.requireCall(c.victim.Replica)
 	c.requireCall(c.survivor)
 }
 
@@ -68,26 +69,26 @@ func (c *crash) killDuring(fn func(ctx context.Context), what string, happened f
 	c.t.Helper()
 	ended := make(chan struct{})
 	go func() { defer close(ended); fn(context.Background()) }()
-	eventually(c.t, what, happened)
+	loadtest.Eventually(c.t, what, happened)
 	c.victim.kill()
 	<-ended
-	eventually(c.t, "the authorization server notices", func() bool { return c.w.as.Held() == 0 })
+	loadtest.Eventually(c.t, "the authorization server notices", func() bool { return c.w.as.Held() == 0 })
 }
 
-func (c *crash) requireCall(r *replica) {
+func (c *crash) requireCall(r *loadtest.Replica) {
 	c.t.Helper()
-	a := c.user.call(c.t.Context(), r)
-	require.Equal(c.t, "call 200", a.outcome("call"), "%s", a.body)
+	a := c.user.Call(c.t.Context(), r)
+	require.Equal(c.t, "call 200", a.Outcome("call"), "%s", a.Body)
 }
 
 // eventuallyCalls requires that calls come to succeed, without the user, and
 // that until then they fail in a way that says so.
 func (c *crash) eventuallyCalls() {
 	c.t.Helper()
-	eventually(c.t, "a call", func() bool {
-		a := c.user.call(c.t.Context(), c.survivor)
-		require.Contains(c.t, []int{http.StatusOK, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, a.status, "%s", a.body)
-		return a.ok()
+	loadtest.Eventually(c.t, "a call", func() bool {
+		a := c.user.Call(c.t.Context(), c.survivor)
+		require.Contains(c.t, []int{http.StatusOK, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, a.Status, "%s", a.Body)
+		return a.OK()
 	})
 }
 
@@ -99,9 +100,9 @@ func (c *crash) tokenRequests(grant string) func() bool {
 func TestCrashBetweenConnectAndCallback(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		c := newCrash(t, b, 0)
-		path := c.begin(c.victim.replica)
+		path := c.begin(c.victim.Replica)
 		c.victim.kill()
-		require.True(t, c.user.finish(t.Context(), c.survivor, path).ok())
+		require.True(t, c.user.Finish(t.Context(), c.survivor, path).OK())
 		c.requireCall(c.survivor)
 		require.Equal(t, 1, c.w.as.Counts().Exchanges)
 	})
@@ -115,10 +116,10 @@ func TestCrashDuringExchange(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				c := newCrash(t, b, 0)
-				path := c.begin(c.victim.replica)
+				path := c.begin(c.victim.Replica)
 				release := c.w.as.Block(authtest.EndpointToken)
 				defer release()
-				c.killDuring(func(ctx context.Context) { c.user.finish(ctx, c.victim.replica, path) }, "the exchange", func() bool {
+				c.killDuring(func(ctx context.Context) { c.user.Finish(ctx, c.victim.Replica, path) }, "the exchange", func() bool {
 					if !c.tokenRequests("authorization_code")() {
 						return false
 					}
@@ -130,13 +131,13 @@ func TestCrashDuringExchange(t *testing.T) {
 				})
 				release()
 
-				a := c.user.finish(t.Context(), c.survivor, path) // the user reloads the page
-				require.Equal(t, "callback 400 invalid_callback", a.outcome("callback"))
-				a = c.user.call(t.Context(), c.survivor)
-				require.Equal(t, "call 401 requires_auth", a.outcome("call"), "%s", a.body)
-				again, err := c.user.authorize(t.Context(), a.authURL)
+				a := c.user.Finish(t.Context(), c.survivor, path) // the user reloads the page
+				require.Equal(t, "callback 400 invalid_callback", a.Outcome("callback"))
+				a = c.user.Call(t.Context(), c.survivor)
+				require.Equal(t, "call 401 requires_auth", a.Outcome("call"), "%s", a.Body)
+				again, err := c.user.Authorize(t.Context(), a.AuthURL)
 				require.NoError(t, err)
-				require.True(t, c.user.finish(t.Context(), c.survivor, again).ok())
+				require.True(t, c.user.Finish(t.Context(), c.survivor, again).OK())
 				c.requireCall(c.survivor)
 				require.Zero(t, c.w.as.Counts().CodesReused)
 			})
@@ -158,11 +159,11 @@ func TestCrashDuringRefreshBeforeTheAnswer(t *testing.T) {
 				release := c.w.as.Block(authtest.EndpointToken)
 				defer release()
 				killed := time.Now() // or a little later
-				c.killDuring(func(ctx context.Context) { c.user.call(ctx, c.victim.replica) }, "the refresh", c.tokenRequests("refresh_token"))
+				c.killDuring(func(ctx context.Context) { c.user.Call(ctx, c.victim.Replica) }, "the refresh", c.tokenRequests("refresh_token"))
 				require.Zero(t, c.w.as.Counts().Refreshes)
 				early, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
-				require.Equal(t, "call 504 upstream_timeout", c.user.call(early, c.survivor).outcome("call"))
+				require.Equal(t, "call 504 upstream_timeout", c.user.Call(early, c.survivor).Outcome("call"))
 				require.Len(t, c.w.as.TokenRequests("refresh_token"), 1, "the lease has not ended")
 				release()
 				c.eventuallyCalls()
@@ -185,7 +186,7 @@ func TestCrashDuringRefreshBeforeItIsSaved(t *testing.T) {
 		c.w.as.ExpireAccessTokens()
 		release := c.w.as.Block(authtest.EndpointToken)
 		defer release()
-		c.killDuring(func(ctx context.Context) { c.user.call(ctx, c.victim.replica) }, "the refresh", func() bool {
+		c.killDuring(func(ctx context.Context) { c.user.Call(ctx, c.victim.Replica) }, "the refresh", func() bool {
 			if !c.tokenRequests("refresh_token")() {
 				return false
 			}
@@ -193,16 +194,16 @@ func TestCrashDuringRefreshBeforeItIsSaved(t *testing.T) {
 			release()
 			return c.w.as.Counts().Refreshes == 1
 		})
-		var a answer
-		eventually(t, "a clean end", func() bool {
-			a = c.user.call(t.Context(), c.survivor)
-			require.Contains(t, []int{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, a.status, "%s", a.body)
-			return a.status == http.StatusUnauthorized
+		var a loadtest.Answer
+		loadtest.Eventually(t, "a clean end", func() bool {
+			a = c.user.Call(t.Context(), c.survivor)
+			require.Contains(t, []int{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, a.Status, "%s", a.Body)
+			return a.Status == http.StatusUnauthorized
 		})
-		require.Equal(t, "requires_auth", a.code)
-		path, err := c.user.authorize(t.Context(), a.authURL)
+		require.Equal(t, "requires_auth", a.Code)
+		path, err := c.user.Authorize(t.Context(), a.AuthURL)
 		require.NoError(t, err)
-		require.True(t, c.user.finish(t.Context(), c.survivor, path).ok())
+		require.True(t, c.user.Finish(t.Context(), c.survivor, path).OK())
 		c.requireCall(c.survivor)
 		require.Equal(t, 1, c.w.as.Counts().ReuseDetected, "unavoidable, and the only one")
 	})
@@ -230,18 +231,18 @@ func TestCrashDuringConnect(t *testing.T) {
 				c := newCrash(t, b, 0)
 				release := row.block(c.w)
 				defer release()
-				c.killDuring(func(ctx context.Context) { c.user.begin(ctx, c.victim.replica) }, "the connect", func() bool { return row.happened(c.w) })
+				c.killDuring(func(ctx context.Context) { c.user.Begin(ctx, c.victim.Replica) }, "the connect", func() bool { return row.happened(c.w) })
 				release()
-				var a answer
-				eventually(t, "a session", func() bool {
-					a = c.user.begin(t.Context(), c.survivor)
-					require.Contains(t, []int{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, a.status, "%s", a.body)
-					return a.code == "requires_auth"
+				var a loadtest.Answer
+				loadtest.Eventually(t, "a session", func() bool {
+					a = c.user.Begin(t.Context(), c.survivor)
+					require.Contains(t, []int{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusGatewayTimeout}, a.Status, "%s", a.Body)
+					return a.Code == "requires_auth"
 				})
-				c.user.id = a.sessionID
-				path, err := c.user.authorize(t.Context(), a.authURL)
+				c.user.ID = a.SessionID
+				path, err := c.user.Authorize(t.Context(), a.AuthURL)
 				require.NoError(t, err)
-				require.True(t, c.user.finish(t.Context(), c.survivor, path).ok())
+				require.True(t, c.user.Finish(t.Context(), c.survivor, path).OK())
 				c.requireCall(c.survivor)
 				require.Equal(t, 1, c.w.as.Counts().Registrations)
 				c.requireNothingStuck()
@@ -254,7 +255,7 @@ func TestCrashDuringConnect(t *testing.T) {
 func (c *crash) requireNothingStuck() {
 	c.t.Helper()
 	c.w.clock.advance(12 * time.Minute)
-	infos, err := c.survivor.manager.Sessions(c.t.Context(), session.Caller{Owner: c.user.name})
+	infos, err := c.survivor.Manager.Sessions(c.t.Context(), session.Caller{Owner: c.user.Name})
 	require.NoError(c.t, err)
 	require.Len(c.t, infos, 1)
 	require.Equal(c.t, session.StatusConnected, infos[0].Status)

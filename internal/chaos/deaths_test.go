@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 )
 
 // deaths are the kills of replicas under load, and what they excuse.
@@ -21,10 +22,10 @@ type deaths struct {
 
 	mu       sync.Mutex
 	spent    []spending
-	killed   map[*replica]time.Time
+	killed   map[*loadtest.Replica]time.Time
 	requests []*interruption
-	asked    map[*user]bool // has been asked to authorize, and has not done it yet
-	watched  string         // the name of the replica whose next refresh is reported
+	asked    map[*loadtest.User]bool // has been asked to authorize, and has not done it yet
+	watched  string                  // the name of the replica whose next refresh is reported
 	refresh  chan struct{}
 }
 
@@ -36,14 +37,14 @@ type spending struct {
 
 // interruption is a request that a killed replica has left without an answer.
 type interruption struct {
-	user    *user
-	replica *replica
+	user    *loadtest.User
+	replica *loadtest.Replica
 	began   time.Time
 	excused bool // the loss that this one explains has been seen
 }
 
 func newDeaths(leaseTTL time.Duration) *deaths {
-	return &deaths{leaseTTL: leaseTTL, killed: make(map[*replica]time.Time), asked: make(map[*user]bool), refresh: make(chan struct{})}
+	return &deaths{leaseTTL: leaseTTL, killed: make(map[*loadtest.Replica]time.Time), asked: make(map[*loadtest.User]bool), refresh: make(chan struct{})}
 }
 
 // onRefresh is for authtest.Options. It holds the answer to the next refresh of
@@ -75,23 +76,23 @@ func (d *deaths) nextRefresh(name string) <-chan struct{} {
 // kill ends a replica, which gets no more requests.
 func (d *deaths) kill(p *process) {
 	d.mu.Lock()
-	d.killed[p.replica] = time.Now().Add(patience) // until it is dead
+	d.killed[p.Replica] = time.Now().Add(loadtest.Patience) // until it is dead
 	d.mu.Unlock()
 	p.kill()
 	d.mu.Lock()
-	d.killed[p.replica] = time.Now()
+	d.killed[p.Replica] = time.Now()
 	d.mu.Unlock()
 }
 
-// excuse reports whether a kill is the reason of an answer to a request that began
+// Excuse reports whether a kill is the reason of an answer to a request that began
 // then.
-func (d *deaths) excuse(u *user, r *replica, a answer, began time.Time) bool {
+func (d *deaths) Excuse(u *loadtest.User, r *loadtest.Replica, a loadtest.Answer, began time.Time) bool {
 	if d == nil {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch a.code {
+	switch a.Code {
 	case "unreachable":
 		if d.killed[r].IsZero() {
 			return false
@@ -121,12 +122,12 @@ func (d *deaths) excuse(u *user, r *replica, a answer, began time.Time) bool {
 // request began: a user has one request at a time, and the replica got no more.
 func (d *deaths) inDoubt(i *interruption) bool {
 	return slices.ContainsFunc(d.spent, func(s spending) bool {
-		return s.replica == i.replica.name && s.user == i.user.name && !s.at.Before(i.began)
+		return s.replica == i.replica.Name && s.user == i.user.Name && !s.at.Before(i.began)
 	})
 }
 
-// mended is called when a user has authorized again.
-func (d *deaths) mended(u *user) {
+// Mended is called when a user has authorized again.
+func (d *deaths) Mended(u *loadtest.User) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.asked[u] = false
@@ -139,9 +140,9 @@ func (d *deaths) interrupted() int {
 	return len(d.requests)
 }
 
-// losses is how many sessions can have lost their tokens at most. Whether a
+// Losses is how many sessions can have lost their tokens at most. Whether a
 // replica came to save them is not known; where it did, there is one loss less.
-func (d *deaths) losses() (n int) {
+func (d *deaths) Losses() (n int) {
 	if d == nil {
 		return 0
 	}

@@ -11,13 +11,11 @@ package chaos_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"runtime"
 	"strconv"
@@ -29,6 +27,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -37,15 +36,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
-const (
-	publicURL  = "https://app.example"
-	apiPrefix  = "/api/mcp"
-	callback   = publicURL + apiPrefix + "/auth/callback"
-	userHeader = "X-User" // stands for the host's own login
-
-	// patience bounds what should happen soon, on a busy machine.
-	patience = 60 * time.Second
-)
+const callback = loadtest.PublicURL + "/api/mcp/auth/callback"
 
 var (
 	sealKey = bytes.Repeat([]byte("k"), 32)
@@ -221,24 +212,35 @@ func busyWorld(t testing.TB, change ...func(*authtest.Options)) *world {
 	return w
 }
 
-// replica is one process of a web application, or what stands for one.
-type replica struct {
-	name    string
-	base    string
-	client  http.RoundTripper
-	manager *session.Manager   // nil for a process of its own
-	store   store.SessionStore // likewise
+// newUsers returns users of the world's MCP server.
+func (w *world) newUsers(n int, random *rand.Rand) []*loadtest.User {
+	return loadtest.NewUsers(n, w.mcp.URL(), random)
 }
 
-// isAlone reports whether the replica has noticed that Redis is away, and goes on
+// newLoad returns a load on a world that is not started yet.
+func newLoad(t testing.TB, w *world, users []*loadtest.User, f *loadtest.Fleet, allowed ...string) *loadtest.Load {
+	t.Helper()
+	l := loadtest.New(t, w.as, users, f, allowed...)
+	l.Busy = w.busy
+	return l
+}
+
+func startLoad(t testing.TB, w *world, users []*loadtest.User, f *loadtest.Fleet, allowed ...string) *loadtest.Load {
+	t.Helper()
+	l := newLoad(t, w, users, f, allowed...)
+	l.Start()
+	return l
+}
+
+// isAlone reports whether a replica has noticed that Redis is away, and goes on
 // without it.
-func (r *replica) isAlone() bool {
-	s, ok := r.store.(*hybridstore.Store)
+func isAlone(r *loadtest.Replica) bool {
+	s, ok := r.Store.(*hybridstore.Store)
 	return ok && !s.IsRedisConnected()
 }
 
 // replica starts a replica in this process.
-func (w *world) replica(t testing.TB, name string, s store.SessionStore, change ...func(*session.Config)) *replica {
+func (w *world) replica(t testing.TB, name string, s store.SessionStore, change ...func(*session.Config)) *loadtest.Replica {
 	t.Helper()
 	cfg := session.Config{Store: s, SealKeys: [][]byte{sealKey}, Now: w.clock.Now}
 	cfg.Client.Transport = oauthclient.NewTransport(oauthclient.NetworkPolicy{AllowLoopback: true})
@@ -251,61 +253,15 @@ func (w *world) replica(t testing.TB, name string, s store.SessionStore, change 
 		_ = m.Close()
 		(&http.Client{Transport: cfg.Client.Transport}).CloseIdleConnections()
 	})
-	return &replica{name: name, base: publicURL, client: direct{newAPI(t, m)}, manager: m, store: s}
+	return loadtest.NewReplica(t, name, m, s)
 }
 
 // replicas starts two replicas, each with its own connection to Redis.
-func (w *world) replicas(t testing.TB, b backend, redisURL string, change ...func(*session.Config)) []*replica {
+func (w *world) replicas(t testing.TB, b backend, redisURL string, change ...func(*session.Config)) []*loadtest.Replica {
 	t.Helper()
-	return []*replica{
+	return []*loadtest.Replica{
 		w.replica(t, "a", b.store(t, redisURL), change...),
 		w.replica(t, "b", b.store(t, redisURL), change...),
-	}
-}
-
-func newAPI(t testing.TB, m *session.Manager) http.Handler {
-	t.Helper()
-	api, err := httpapi.New(m, apiConfig())
-	require.NoError(t, err)
-	return api
-}
-
-func apiConfig() httpapi.Config {
-	return httpapi.Config{
-		PublicURL:         publicURL,
-		ConnectsPerMinute: -1, CallbacksPerMinute: -1, RequestsPerMinute: -1,
-		Identify: func(r *http.Request) (string, error) {
-			if user := r.Header.Get(userHeader); user != "" {
-				return user, nil
-			}
-			return "", errors.New("no user is signed in")
-		},
-	}
-}
-
-// direct is a network without a wire.
-type direct struct{ handler http.Handler }
-
-func (d direct) RoundTrip(req *http.Request) (*http.Response, error) {
-	in := req.Clone(req.Context())
-	in.RequestURI, in.RemoteAddr = req.URL.RequestURI(), "192.0.2.1:1234"
-	if in.Body == nil {
-		in.Body = http.NoBody
-	}
-	rec := httptest.NewRecorder()
-	d.handler.ServeHTTP(rec, in)
-	return rec.Result(), nil
-}
-
-// eventually polls, because real processes and networks take their time.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			require.FailNow(t, "it did not happen: "+what)
-		}
-		time.Sleep(2 * time.Millisecond)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -113,11 +114,11 @@ func TestWritesElsewhereAreSeenWithinMilliseconds(t *testing.T) {
 			id := w.session(t, replicas[0], replicas[1])
 			require.NoError(t, echo(t, replicas[1], id))
 			start := time.Now()
-			require.NoError(t, replicas[0].manager.RemoveClient(t.Context(), alice, id))
+			require.NoError(t, replicas[0].Manager.RemoveClient(t.Context(), alice, id))
 			took = append(took, time.Since(start))
 			start = time.Now()
-			eventually(t, "the removal is seen", func() bool {
-				_, err := replicas[1].manager.Status(t.Context(), alice, id)
+			loadtest.Eventually(t, "the removal is seen", func() bool {
+				_, err := replicas[1].Manager.Status(t.Context(), alice, id)
 				return err != nil
 			})
 			delays = append(delays, time.Since(start))

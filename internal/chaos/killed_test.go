@@ -9,6 +9,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 )
 
@@ -25,28 +26,28 @@ func TestReplicaIsKilledUnderLoad(t *testing.T) {
 		w := busyWorld(t, func(o *authtest.Options) { o.OnRefresh = d.onRefresh })
 		p.RedisURL, p.Name = redis.URL(), "process 0"
 		victim := startProcess(t, p)
-		f := newFleet(victim.replica, w.replica(t, "survivor", b.store(t, redis.URL()), p.change))
-		l := newLoad(t, w, newUsers(w, pick(24, 100), random), f, httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
-		l.deaths = d
-		l.start()
+		f := loadtest.NewFleet(victim.Replica, w.replica(t, "survivor", b.store(t, redis.URL()), p.change))
+		l := newLoad(t, w, w.newUsers(pick(24, 100), random), f, httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+		l.Deaths = d
+		l.Start()
 		kills := pick(1, 3)
 		for n := range kills {
-			l.progress(pick(200, 600))
+			l.Progress(pick(200, 600))
 			select {
 			case <-d.nextRefresh(p.Name):
-			case <-time.After(patience):
+			case <-time.After(loadtest.Patience):
 				require.FailNow(t, "the replica does not refresh")
 			}
-			f.lose(victim.replica, func() { d.kill(victim) })
+			f.Lose(victim.Replica, func() { d.kill(victim) })
 			p.Name = fmt.Sprintf("process %d", n+1)
 			victim = startProcess(t, p)
-			f.add(victim.replica)
+			f.Add(victim.Replica)
 		}
-		l.progress(pick(300, 600))
-		l.stop()
-		t.Logf("%d requests interrupted, %d of them after a refresh, %d users had to authorize again", d.interrupted(), d.losses(), d.lost())
-		require.GreaterOrEqual(t, d.losses(), kills, "the one whose answer was on hold")
-		require.LessOrEqual(t, d.interrupted(), kills*loadWorkers, "requests that were in flight")
+		l.Progress(pick(300, 600))
+		l.Stop()
+		t.Logf("%d requests interrupted, %d of them after a refresh, %d users had to authorize again", d.interrupted(), d.Losses(), d.lost())
+		require.GreaterOrEqual(t, d.Losses(), kills, "the one whose answer was on hold")
+		require.LessOrEqual(t, d.interrupted(), kills*loadtest.Workers, "requests that were in flight")
 		require.LessOrEqual(t, d.lost(), w.as.Counts().ReuseDetected, "no user is asked for another reason")
 	})
 }

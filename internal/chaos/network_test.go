@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 )
 
@@ -18,22 +19,22 @@ func networkOfOneReplicaFails(t *testing.T, b backend) {
 	network := redistest.RunProxy(t, redis.Addr())
 	cutOff := w.replica(t, "cut off", b.store(t, redis.URLAt(network.Addr())))
 	other := w.replica(t, "other", b.store(t, redis.URL()))
-	l := newLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(cutOff, other),
+	l := newLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(cutOff, other),
 		b.outageCodes()...)
-	l.callsOnly = true // a callback that failed on one replica can fail on the other
-	l.start()
+	l.CallsOnly = true // a callback that failed on one replica can fail on the other
+	l.Start()
 	faults := []func(){network.Cut, network.Silence, network.Drop, func() { network.Delay(30 * time.Millisecond) }}
 	for range pick(1, 4) {
 		for _, i := range random.Perm(len(faults)) {
-			l.progress(pick(150, 400))
+			l.Progress(pick(150, 400))
 			faults[i]()
 			time.Sleep(time.Duration(random.Int64N(int64(pick(time.Second, 5*time.Second)))))
 			network.Heal()
 		}
 	}
-	l.progress(pick(200, 400))
-	l.stop()
-	require.Zero(t, l.failuresOn(other))
+	l.Progress(pick(200, 400))
+	l.Stop()
+	require.Zero(t, l.FailuresOn(other))
 }
 
 // Both replicas lose Redis for longer than a store tries.
@@ -41,15 +42,15 @@ func TestNetworkOfAllReplicasFails(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 		network := redistest.RunProxy(t, redis.Addr())
-		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URLAt(network.Addr()))...),
+		l := startLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(w.replicas(t, b, redis.URLAt(network.Addr()))...),
 			b.outageCodes()...)
 		for range pick(1, 5) {
-			l.progress(pick(200, 400))
+			l.Progress(pick(200, 400))
 			network.Cut()
 			time.Sleep(opTimeout + time.Duration(random.Int64N(int64(time.Second))))
 			network.Heal()
 		}
-		l.progress(pick(200, 400))
-		l.stop()
+		l.Progress(pick(200, 400))
+		l.Stop()
 	})
 }

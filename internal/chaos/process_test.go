@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
 	"github.com/mcpoauth/mcpoauth/store"
@@ -95,7 +96,7 @@ func serveReplica() error {
 	if err != nil {
 		return err
 	}
-	api, err := httpapi.New(m, apiConfig())
+	api, err := httpapi.New(m, loadtest.APIConfig())
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func serveReplica() error {
 
 // process is a replica that can be killed.
 type process struct {
-	*replica
+	*loadtest.Replica
 	cmd *exec.Cmd
 }
 
@@ -136,11 +137,11 @@ func startProcess(t testing.TB, p processConfig) *process {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	transport := &http.Transport{}
-	proc := &process{replica: &replica{name: p.Name, client: transport}, cmd: cmd}
+	proc := &process{Replica: &loadtest.Replica{Name: p.Name, Client: transport}, cmd: cmd}
 	t.Cleanup(func() { proc.kill(); transport.CloseIdleConnections() })
 	base, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err, "the replica does not start")
-	proc.base = strings.TrimSpace(base)
+	proc.Base = strings.TrimSpace(base)
 	return proc
 }
 

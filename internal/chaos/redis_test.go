@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 )
 
@@ -14,10 +15,10 @@ import (
 func TestRedisRestartsWithItsData(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{Persist: true}), busyWorld(t), newRandom(t)
-		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
+		l := startLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(w.replicas(t, b, redis.URL())...),
 			b.outageCodes()...)
 		for round := range pick(2, 6) {
-			l.progress(pick(300, 800))
+			l.Progress(pick(300, 800))
 			redis.Kill()
 			away := time.Duration(random.IntN(500)) * time.Millisecond
 			if round%2 == 1 {
@@ -26,8 +27,8 @@ func TestRedisRestartsWithItsData(t *testing.T) {
 			time.Sleep(away)
 			require.NoError(t, redis.Restart())
 		}
-		l.progress(pick(300, 800))
-		l.stop()
+		l.Progress(pick(300, 800))
+		l.Stop()
 	})
 }
 
@@ -37,18 +38,18 @@ func TestRedisRestartsEmpty(t *testing.T) { onEachBackend(t, redisRestartsEmpty)
 
 func redisRestartsEmpty(t *testing.T, b backend) {
 	redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
-	l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
+	l := startLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(w.replicas(t, b, redis.URL())...),
 		httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback, httpapi.CodeSessionNotFound)
 	for range pick(2, 4) {
-		l.progress(pick(300, 800))
-		told := l.seen(httpapi.CodeSessionNotFound)
+		l.Progress(pick(300, 800))
+		told := l.Seen(httpapi.CodeSessionNotFound)
 		redis.Kill()
 		time.Sleep(time.Duration(random.IntN(500)) * time.Millisecond)
 		require.NoError(t, redis.RestartEmpty())
-		eventually(t, "users are told that their sessions are gone", func() bool { return l.seen(httpapi.CodeSessionNotFound) > told })
+		loadtest.Eventually(t, "users are told that their sessions are gone", func() bool { return l.Seen(httpapi.CodeSessionNotFound) > told })
 	}
-	l.progress(pick(300, 800))
-	l.stop()
+	l.Progress(pick(300, 800))
+	l.Stop()
 }
 
 // Redis stops answering and keeps its connections, as in a long fork or on a
@@ -57,23 +58,23 @@ func redisRestartsEmpty(t *testing.T, b backend) {
 func TestRedisPaused(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
-		l := startLoad(t, w, newUsers(w, pick(24, 100), random), newFleet(w.replicas(t, b, redis.URL())...),
+		l := startLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(w.replicas(t, b, redis.URL())...),
 			b.outageCodes()...)
 		for range pick(1, 3) {
-			l.progress(pick(300, 800))
-			told := l.seen(httpapi.CodeStoreUnavailable)
+			l.Progress(pick(300, 800))
+			told := l.Seen(httpapi.CodeStoreUnavailable)
 			require.NoError(t, redis.Pause())
 			time.Sleep(opTimeout + 2*time.Second)
 			if b.goesOn {
-				for _, r := range l.fleet.all() {
-					eventually(t, "replica "+r.name+" is alone", r.isAlone)
+				for _, r := range l.Fleet.All() {
+					loadtest.Eventually(t, "replica "+r.Name+" is alone", func() bool { return isAlone(r) })
 				}
 			} else {
-				eventually(t, "users are told", func() bool { return l.seen(httpapi.CodeStoreUnavailable) > told })
+				loadtest.Eventually(t, "users are told", func() bool { return l.Seen(httpapi.CodeStoreUnavailable) > told })
 			}
 			require.NoError(t, redis.Resume())
 		}
-		l.progress(pick(300, 800))
-		l.stop()
+		l.Progress(pick(300, 800))
+		l.Stop()
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -19,21 +20,21 @@ var alice = session.Caller{Owner: "alice", Binding: "browser-a"}
 
 // session makes a session of alice's, begun on one replica and finished on
 // another.
-func (w *world) session(t testing.TB, first, last *replica) (id string) {
+func (w *world) session(t testing.TB, first, last *loadtest.Replica) (id string) {
 	t.Helper()
-	info, err := first.manager.Connect(t.Context(), alice, session.ConnectParams{ServerURL: w.mcp.URL(), CallbackURL: callback})
+	info, err := first.Manager.Connect(t.Context(), alice, session.ConnectParams{ServerURL: w.mcp.URL(), CallbackURL: callback})
 	w.reauthorize(t, last, info.ID.Reveal(), err)
 	return info.ID.Reveal()
 }
 
 // reauthorize does what an error asks for, and finishes on a replica.
-func (w *world) reauthorize(t testing.TB, r *replica, id string, err error) {
+func (w *world) reauthorize(t testing.TB, r *loadtest.Replica, id string, err error) {
 	t.Helper()
 	var required *oauthclient.AuthorizationRequiredError
 	require.ErrorAs(t, err, &required)
 	back, err := w.as.Approve(t.Context(), required.AuthURL)
 	require.NoError(t, err)
-	done, err := r.manager.FinishAuth(t.Context(), alice, id, response(t, back))
+	done, err := r.Manager.FinishAuth(t.Context(), alice, id, response(t, back))
 	require.NoError(t, err)
 	require.Equal(t, session.StatusConnected, done.Status, done.Reason)
 }
@@ -46,8 +47,8 @@ func response(t testing.TB, back string) oauthclient.AuthorizationResponse {
 	return oauthclient.ParseAuthorizationResponse(target.Query())
 }
 
-func echo(t testing.TB, r *replica, id string) error {
-	_, err := r.manager.CallTool(t.Context(), alice, id, "echo", nil)
+func echo(t testing.TB, r *loadtest.Replica, id string) error {
+	_, err := r.Manager.CallTool(t.Context(), alice, id, "echo", nil)
 	return err
 }
 

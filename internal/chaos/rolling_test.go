@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 )
 
@@ -13,18 +14,18 @@ import (
 func TestRollingRestart(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), busyWorld(t)
-		f := newFleet(w.replicas(t, b, redis.URL())...)
-		l := startLoad(t, w, newUsers(w, pick(100, 1000), newRandom(t)), f)
+		f := loadtest.NewFleet(w.replicas(t, b, redis.URL())...)
+		l := startLoad(t, w, w.newUsers(pick(100, 1000), newRandom(t)), f)
 		for range pick(1, 2) {
-			for _, old := range f.all() {
-				l.progress(pick(100, 1000))
-				f.add(w.replica(t, "next "+old.name, b.store(t, redis.URL())))
-				f.drain(old)
-				require.NoError(t, old.manager.Close())
+			for _, old := range f.All() {
+				l.Progress(pick(100, 1000))
+				f.Add(w.replica(t, "next "+old.Name, b.store(t, redis.URL())))
+				f.Drain(old)
+				require.NoError(t, old.Manager.Close())
 			}
 		}
-		l.progress(pick(200, 1000))
-		l.stop()
+		l.Progress(pick(200, 1000))
+		l.Stop()
 	})
 }
 
@@ -33,17 +34,17 @@ func TestRollingRestart(t *testing.T) {
 func TestRestartWithoutDraining(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), busyWorld(t)
-		f := newFleet(w.replicas(t, b, redis.URL())...)
-		l := startLoad(t, w, newUsers(w, pick(50, 200), newRandom(t)), f, httpapi.CodeShuttingDown, httpapi.CodeInvalidCallback)
+		f := loadtest.NewFleet(w.replicas(t, b, redis.URL())...)
+		l := startLoad(t, w, w.newUsers(pick(50, 200), newRandom(t)), f, httpapi.CodeShuttingDown, httpapi.CodeInvalidCallback)
 		for range pick(2, 5) {
-			for _, old := range f.all() {
-				l.progress(pick(60, 500))
-				require.NoError(t, old.manager.Close())
-				f.add(w.replica(t, "next "+old.name, b.store(t, redis.URL())))
-				f.drain(old)
+			for _, old := range f.All() {
+				l.Progress(pick(60, 500))
+				require.NoError(t, old.Manager.Close())
+				f.Add(w.replica(t, "next "+old.Name, b.store(t, redis.URL())))
+				f.Drain(old)
 			}
 		}
-		l.progress(pick(200, 1000))
-		l.stop()
+		l.Progress(pick(200, 1000))
+		l.Stop()
 	})
 }

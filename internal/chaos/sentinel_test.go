@@ -8,6 +8,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -26,20 +27,20 @@ func TestSentinelFailover(t *testing.T) {
 				redis := redistest.RunSentinel(t)
 				w := newWorld(t, authtest.Options{DiscardRequests: true}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
 				touchy := func(c *session.Config) { c.TouchInterval = 20 * time.Millisecond }
-				l := newLoad(t, w, newUsers(w, pick(24, 50), newRandom(t)), newFleet(w.replicas(t, b, redis.URL(), touchy)...),
+				l := newLoad(t, w, w.newUsers(pick(24, 50), newRandom(t)), loadtest.NewFleet(w.replicas(t, b, redis.URL(), touchy)...),
 					httpapi.CodeStoreUnavailable)
-				l.callsOnly = true
-				l.start()
-				l.progress(pick(200, 500))
+				l.CallsOnly = true
+				l.Start()
+				l.Progress(pick(200, 500))
 				require.NoError(t, redis.Sync())
 				require.NoError(t, fail(redis))
-				l.progress(pick(200, 500))
+				l.Progress(pick(200, 500))
 				require.NoError(t, redis.Settle())
 				w.as.ExpireAccessTokens()
-				l.progress(pick(200, 500))
-				l.stop()
-				require.Equal(t, len(l.users), w.as.Counts().Refreshes)
-				require.Equal(t, len(l.users), w.as.Counts().Authorizations)
+				l.Progress(pick(200, 500))
+				l.Stop()
+				require.Equal(t, len(l.Users), w.as.Counts().Refreshes)
+				require.Equal(t, len(l.Users), w.as.Counts().Authorizations)
 			})
 		})
 	}
@@ -58,28 +59,28 @@ func TestSentinelFailoverDuringWrites(t *testing.T) {
 		require.NoError(t, err)
 		_, err = primary.Do("CONFIG", "SET", "min-replicas-to-write", "1")
 		require.NoError(t, err)
-		l := startLoad(t, w, newUsers(w, pick(24, 50), newRandom(t)), newFleet(w.replicas(t, b, redis.URL())...),
+		l := startLoad(t, w, w.newUsers(pick(24, 50), newRandom(t)), loadtest.NewFleet(w.replicas(t, b, redis.URL())...),
 			httpapi.CodeStoreUnavailable, httpapi.CodeUpstreamTimeout, httpapi.CodeInvalidCallback, httpapi.CodeSessionNotFound, "requires_auth")
-		l.progress(pick(200, 500))
+		l.Progress(pick(200, 500))
 		require.NoError(t, redis.Failover())
-		l.progress(pick(200, 500))
-		l.halt()
+		l.Progress(pick(200, 500))
+		l.Halt()
 		lost := 0
-		for _, u := range l.users {
-			if u.id != "" && !u.call(t.Context(), l.fleet.all()[0]).ok() {
+		for _, u := range l.Users {
+			if u.ID != "" && !u.Call(t.Context(), l.Fleet.All()[0]).OK() {
 				lost++
-				u.id = ""
+				u.ID = ""
 			}
-			eventually(t, u.name+" has a session", func() bool {
-				if u.id == "" {
-					l.connect(u)
+			loadtest.Eventually(t, u.Name+" has a session", func() bool {
+				if u.ID == "" {
+					l.Connect(u)
 				}
-				return u.id != ""
+				return u.ID != ""
 			})
-			for _, r := range l.fleet.all() {
-				l.settleOn(u, r)
+			for _, r := range l.Fleet.All() {
+				l.SettleOn(u, r)
 			}
 		}
-		t.Logf("%d of %d users had to connect again; %+v", lost, len(l.users), w.as.Counts())
+		t.Logf("%d of %d users had to connect again; %+v", lost, len(l.Users), w.as.Counts())
 	})
 }

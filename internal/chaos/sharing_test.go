@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -20,12 +21,12 @@ import (
 func TestRegistration_OneForAllReplicas(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{}), quiet(t)
-		f := newFleet(w.replicas(t, b, redis.URL())...)
-		l := newLoad(t, w, newUsers(w, pick(20, 200), newRandom(t)), f)
-		l.connectAll()
+		f := loadtest.NewFleet(w.replicas(t, b, redis.URL())...)
+		l := newLoad(t, w, w.newUsers(pick(20, 200), newRandom(t)), f)
+		l.ConnectAll()
 		require.Equal(t, 1, w.as.Counts().Registrations)
-		f.add(w.replica(t, "later", b.store(t, redis.URL())))
-		w.session(t, f.all()[2], f.all()[0])
+		f.Add(w.replica(t, "later", b.store(t, redis.URL())))
+		w.session(t, f.All()[2], f.All()[0])
 		require.Equal(t, 1, w.as.Counts().Registrations, "nor per process")
 	})
 }
@@ -62,7 +63,7 @@ func TestRefresh_OutageKeepsTokensOnAllReplicas(t *testing.T) {
 			w.as.SetOutage(authtest.EndpointToken, outage)
 			for _, r := range replicas {
 				require.Error(t, echo(t, r, id), name)
-				info, err := r.manager.Status(t.Context(), alice, id)
+				info, err := r.Manager.Status(t.Context(), alice, id)
 				require.NoError(t, err)
 				require.Equal(t, session.StatusConnected, info.Status, name)
 			}
@@ -94,7 +95,7 @@ func TestRefresh_RedisAwayKeepsTokens(t *testing.T) {
 		require.Zero(t, w.as.Counts().Refreshes)
 		require.NoError(t, redis.Restart())
 		for _, r := range replicas {
-			eventually(t, "a call", func() bool { return echo(t, r, id) == nil })
+			loadtest.Eventually(t, "a call", func() bool { return echo(t, r, id) == nil })
 		}
 		require.Equal(t, 1, w.as.Counts().Authorizations)
 		require.Equal(t, 1, w.as.Counts().Refreshes)
@@ -111,9 +112,9 @@ func TestCallback_AnotherReplicaOrARestartedOneFinishes(t *testing.T) {
 		for _, r := range replicas {
 			require.NoError(t, echo(t, r, id))
 		}
-		info, err := replicas[0].manager.Connect(t.Context(), alice, session.ConnectParams{ServerURL: w.mcp.URL(), CallbackURL: callback})
+		info, err := replicas[0].Manager.Connect(t.Context(), alice, session.ConnectParams{ServerURL: w.mcp.URL(), CallbackURL: callback})
 		for _, r := range replicas {
-			require.NoError(t, r.manager.Close())
+			require.NoError(t, r.Manager.Close())
 		}
 		require.NoError(t, redis.Restart())
 		after := w.replica(t, "after", b.store(t, redis.URL()))
@@ -126,7 +127,7 @@ func TestCallback_AnotherReplicaOrARestartedOneFinishes(t *testing.T) {
 }
 
 // catchUp waits until the replicas have heard of every write to a record.
-func catchUp(t testing.TB, redis *redistest.Server, replicas []*replica) {
+func catchUp(t testing.TB, redis *redistest.Server, replicas []*loadtest.Replica) {
 	t.Helper()
 	const prefix = "mcpoauth:v:"
 	view, err := redisstore.New(t.Context(), redisstore.Config{URL: redis.URL(), DisableCache: true})
@@ -140,8 +141,8 @@ func catchUp(t testing.TB, redis *redistest.Server, replicas []*replica) {
 		want, _, err := view.Get(t.Context(), key)
 		require.NoError(t, err)
 		for _, r := range replicas {
-			eventually(t, "replica "+r.name+" hears of a write", func() bool {
-				got, _, err := r.store.Get(t.Context(), key)
+			loadtest.Eventually(t, "replica "+r.Name+" hears of a write", func() bool {
+				got, _, err := r.Store.Get(t.Context(), key)
 				return err == nil && bytes.Equal(got, want)
 			})
 		}
@@ -157,7 +158,7 @@ func TestNewToken_OfAnotherReplicaIsUsedOnALiveConnection(t *testing.T) {
 		id := w.session(t, replicas[0], replicas[1])
 		callOnBoth := func(tool string) {
 			for _, r := range replicas {
-				_, err := r.manager.CallTool(t.Context(), alice, id, tool, nil)
+				_, err := r.Manager.CallTool(t.Context(), alice, id, tool, nil)
 				require.NoError(t, err)
 			}
 		}
@@ -173,7 +174,7 @@ func TestNewToken_OfAnotherReplicaIsUsedOnALiveConnection(t *testing.T) {
 				require.NoError(t, echo(t, replicas[0], id))
 			}},
 			{"step-up", func() {
-				_, err := replicas[0].manager.CallTool(t.Context(), alice, id, "admin", nil)
+				_, err := replicas[0].Manager.CallTool(t.Context(), alice, id, "admin", nil)
 				w.reauthorize(t, replicas[0], id, err)
 			}},
 			{"consent withdrawn and given again", func() {

@@ -12,13 +12,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 )
 
 // host is a running host, and the front end of one user.
 type host struct {
 	*wire
 	public string // the URL that browsers use
-	log    *buffer
+	log    *testlog.Buffer
 	user   *user
 }
 

@@ -1,46 +1,28 @@
 package interop_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 )
 
 // startTimeout bounds the start of a server on a machine that is busy.
 const startTimeout = time.Minute
 
-// buffer holds the output of a process.
-type buffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // process is a running program.
 type process struct {
 	address string // the first group of what run waited for
-	output  *buffer
+	output  *testlog.Buffer
 	stop    func()
 }
 
@@ -49,7 +31,7 @@ type process struct {
 // test failed.
 func run(t *testing.T, cmd *exec.Cmd, listening *regexp.Regexp) *process {
 	t.Helper()
-	output := new(buffer)
+	output := new(testlog.Buffer)
 	cmd.Stdout, cmd.Stderr = output, output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(t, cmd.Start())

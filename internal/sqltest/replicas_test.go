@@ -3,7 +3,7 @@ package sqltest_test
 import (
 	"bytes"
 	"log/slog"
-	"net/http"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -11,6 +11,7 @@ import (
 
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
+	"github.com/mcpoauth/mcpoauth/internal/loadtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/internal/pgtest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
@@ -18,27 +19,22 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/sqlstore"
 )
 
-// world is two replicas on one PostgreSQL, and the servers of others. Tokens end
-// after a second, so that refreshes are always going on.
-type world struct {
-	as       *authtest.Server
-	mcp      *mcptest.Server
-	replicas []http.Handler
-}
-
-func newWorld(t *testing.T, url string) *world {
+// startReplicas starts two replicas on one PostgreSQL, and many users of them. Tokens
+// end after a second, so that refreshes are always going on.
+func startReplicas(t *testing.T, url string, allowed ...string) *loadtest.Load {
 	t.Helper()
-	w := &world{as: authtest.New(authtest.Options{AccessTokenTTL: time.Second, Leeway: 30 * time.Second, DiscardRequests: true})}
-	t.Cleanup(w.as.Close)
-	w.mcp = mcptest.New(mcptest.Options{Auth: w.as, DiscardRequests: true, JSONResponse: true})
-	t.Cleanup(w.mcp.Close)
-	for range 2 {
-		w.replicas = append(w.replicas, w.replica(t, url))
-	}
-	return w
+	as := authtest.New(authtest.Options{AccessTokenTTL: time.Second, Leeway: 30 * time.Second, DiscardRequests: true})
+	t.Cleanup(as.Close)
+	mcp := mcptest.New(mcptest.Options{Auth: as, DiscardRequests: true, JSONResponse: true})
+	t.Cleanup(mcp.Close)
+	fleet := loadtest.NewFleet(newReplica(t, "a", url), newReplica(t, "b", url))
+	l := loadtest.New(t, as, loadtest.NewUsers(24, mcp.URL(), rand.New(rand.NewPCG(1, 2))), fleet, allowed...)
+	l.Busy = true
+	l.Start()
+	return l
 }
 
-func (w *world) replica(t *testing.T, url string) http.Handler {
+func newReplica(t *testing.T, name, url string) *loadtest.Replica {
 	t.Helper()
 	cfg := session.Config{
 		Store:    open(t, sqlstore.Config{DB: openPostgres(t, url), Dialect: sqlstore.Postgres, TablePrefix: "load_", OpTimeout: 3 * time.Second}),
@@ -49,12 +45,7 @@ func (w *world) replica(t *testing.T, url string) http.Handler {
 	m, err := session.New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = m.Close() })
-	api, err := httpapi.New(m, httpapi.Config{
-		PublicURL: publicURL, ConnectsPerMinute: -1, CallbacksPerMinute: -1, RequestsPerMinute: -1,
-		Identify: func(r *http.Request) (string, error) { return r.Header.Get(userHeader), nil },
-	})
-	require.NoError(t, err)
-	return api
+	return loadtest.NewReplica(t, name, m, cfg.Store)
 }
 
 // PostgreSQL is restarted and killed while users connect, authorize, call tools
@@ -73,36 +64,15 @@ func TestReplicasWhilePostgresRestarts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := pgtest.Run(t, pgtest.Options{})
-			w := newWorld(t, server.URL())
-			l := startLoad(t, w, 24, httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
+			l := startReplicas(t, server.URL(), httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
 			for _, away := range tc.away {
-				l.progress(200)
+				l.Progress(200)
 				tc.stop(server)
-				time.Sleep(away)
+				time.Sleep(away) // the outage itself
 				require.NoError(t, server.Restart())
 			}
-			l.progress(200)
-			l.stop()
-
-			before := w.as.Counts().Authorizations
-			for _, u := range l.users {
-				for _, r := range w.replicas {
-					if u.id != "" {
-						a := u.call(r)
-						require.Equal(t, http.StatusOK, a.status, "%s: %s", u.name, a.body)
-					}
-					for _, id := range u.removed {
-						require.Equal(t, http.StatusNotFound, u.status(r, id).status, "a removed session stays removed")
-					}
-				}
-			}
-			counts := w.as.Counts()
-			t.Logf("%v; %+v", l.summary(), counts)
-			require.Equal(t, before, counts.Authorizations)
-			require.GreaterOrEqual(t, counts.Refreshes, leastRefreshes*(len(tc.away)+1))
-			require.Zero(t, counts.ReuseDetected, "a refresh token was used twice")
-			require.Zero(t, counts.CodesReused, "a code was used twice")
-			require.Empty(t, l.bad, "answers that no user should get")
+			l.Progress(200)
+			l.Stop()
 		})
 	}
 }
