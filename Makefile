@@ -16,7 +16,7 @@ export GOWORK = off
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-test: ## all tests, with the race detector; installs what they need
+test: ## all tests, with the race detector; asks to install what they need
 	@scripts/need cc redis-server postgres chromium
 	@scripts/frontend
 	go test -race -shuffle=on -timeout 15m ./...
