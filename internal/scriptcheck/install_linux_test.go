@@ -1,6 +1,3 @@
-// Package scriptcheck_test holds the scripts to what they promise: they announce
-// what they install and ask first, and the hosted workflows run the parts of
-// .ci/run.
 package scriptcheck_test
 
 import (
@@ -14,31 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// repository is the root directory, seen from here.
-const repository = "../.."
-
-// machine is a directory of programs that takes the place of PATH.
-type machine string
-
-// newMachine returns a machine with what scripts always find, and with stubs: names of
-// programs, and what they are in testdata. A stub writes its calls to the script's own
-// output, so that their order is seen.
-func newMachine(t *testing.T, stubs map[string]string) machine {
-	t.Helper()
-	dir := t.TempDir()
-	for _, name := range []string{"sh", "env", "dirname", "basename", "cp", "ls"} {
-		path, err := exec.LookPath(name)
-		require.NoError(t, err)
-		require.NoError(t, os.Symlink(path, filepath.Join(dir, name)))
-	}
-	for name, stub := range stubs {
-		path, err := filepath.Abs(filepath.Join("testdata", stub))
-		require.NoError(t, err)
-		require.NoError(t, os.Symlink(path, filepath.Join(dir, name)))
-	}
-	return machine(dir)
-}
 
 // need returns the command scripts/need redis-server on the machine.
 func (m machine) need(t *testing.T, env ...string) *exec.Cmd {
@@ -123,14 +95,6 @@ func TestNeed_SaysWhatItInstalls(t *testing.T) {
 			require.Equal(t, tc.lines, lines(string(out)))
 		})
 	}
-}
-
-// lines returns the lines of a text.
-func lines(text string) []string {
-	if text = strings.TrimSuffix(text, "\n"); text == "" {
-		return nil
-	}
-	return strings.Split(text, "\n")
 }
 
 // On a terminal the script waits for an answer, and has called nothing until then.
