@@ -2,6 +2,7 @@
 
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 REVIVE      = go run github.com/mgechev/revive@v1.15.0
+ACTIONLINT  = go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 # What needs other modules than the library is a module of its own.
 EXAMPLES = $(patsubst %/go.mod,%,$(wildcard examples/*/go.mod))
@@ -11,26 +12,37 @@ MODULES  = $(EXAMPLES) session/otelsession internal/openapi internal/e2e interna
 export GOWORK = off
 
 .DEFAULT_GOAL := help
-.PHONY: help test check fmt tidy vuln chaos keepalive conformance interop types openapi sql e2e screenshots bench fuzz quickstart readme clean
+.PHONY: help test library newest check fmt tidy vuln chaos keepalive conformance interop types openapi sql e2e screenshots bench fuzz quickstart readme clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-test: ## all tests, with the race detector; installs what they need
+test: ## all tests, with the race detector; asks to install what they need
 	@scripts/need cc redis-server postgres chromium
-	@scripts/frontend
-	go test -race -shuffle=on -timeout 15m ./...
-	@set -e; for dir in $(EXAMPLES) session/otelsession; do (set -x; go test -C $$dir -race -shuffle=on ./...); done
-	@$(MAKE) --no-print-directory openapi sql e2e
+	@$(MAKE) --no-print-directory library openapi sql e2e
 
-check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs
+library: ## the tests of the library and the examples; TEST=flags
+	@scripts/need cc redis-server postgres
+	@scripts/frontend
+	go test -race -shuffle=on -timeout 15m $(TEST) ./...
+	@set -e; for dir in $(EXAMPLES) session/otelsession; do (set -x; go test -C $$dir -race -shuffle=on $(TEST) ./...); done
+
+newest: ## vet and test with the newest dependencies, in a copy of the tree
+	@scripts/need redis-server postgres chromium
+	@scripts/frontend
+	@scripts/newest . $(MODULES)
+
+check: ## gofmt, vet, staticcheck, revive, module tidiness, import rules, docs, scripts, workflows
+	@scripts/need shellcheck
 	@test -z "$$(gofmt -l .)" || { echo "gofmt needed:"; gofmt -l .; exit 1; }
 	go vet ./...
 	$(STATICCHECK) ./...
 	$(REVIVE) -config revive.toml -set_exit_status ./...
 	go mod tidy -diff
 	go mod verify
-	go test ./internal/importrules ./internal/docscheck
+	go test ./internal/importrules ./internal/docscheck ./internal/scriptcheck
+	shellcheck scripts/* .ci/run internal/scriptcheck/testdata/*
+	$(ACTIONLINT)
 	@set -e; for dir in $(MODULES); do (set -x; go vet -C $$dir ./...; go mod tidy -C $$dir -diff; cd $$dir; $(STATICCHECK) ./...); done
 	go mod tidy -C internal/interop/hydra -diff # pins a program, and has no packages
 

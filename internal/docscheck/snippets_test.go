@@ -147,9 +147,7 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, len(commands), 2)
 	require.Equal(t, []string{"go run ./examples/quickstart", "make test"}, commands[:2])
-	ci := strings.Split(read(t, ".ci/run"), "\n")
-	require.Contains(t, ci, "make test")
-	require.Contains(t, ci, "make readme", "it runs the others")
+	require.Contains(t, strings.Fields(read(t, ".ci/run")), "readme", "it runs the others; internal/scriptcheck looks for make test")
 	require.Contains(t, read(t, "Makefile"), "\t@scripts/readme\n")
 	for _, command := range commands {
 		if path, ok := strings.CutPrefix(command, "go run ./"); ok {
