@@ -46,7 +46,7 @@ func tool(t *testing.T, name string) string {
 func run(t *testing.T, env []string, name string, args ...string) {
 	t.Helper()
 	path := tool(t, name)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // go test compiles first
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), env...)
