@@ -15,6 +15,16 @@ import (
 // The kinds cannot be confused either: a tool's result is recognized by its
 // content, so whatever else an MCP server puts into it, it is never taken for
 // a request to open an authorization URL.
+//
+// Errors are an [ErrorResponse] with a text for a person and a code for a program; 429
+// and 503 come with Retry-After. A 5xx other than 500 is about a server further on, and
+// 500 is a bug of ours. A tool that ran and failed is a 200 with isError. Tools and
+// results pass through as the MCP server wrote them, further members and large numbers
+// included, and so does toolArgs in the other direction.
+//
+// With Accept: text/event-stream, tool/call answers with events: progress
+// while the tool runs, then result or error. EventSource cannot send a POST;
+// read the stream with fetch. Stopping to read cancels the call.
 type Response struct {
 	ConnectSuccess   *ConnectSuccess
 	AuthRequired     *AuthRequired

@@ -28,6 +28,53 @@ import (
 // A Handler is safe for concurrent use. It holds no state beyond the counters
 // of the rate limits, and those are shared where the store counts: all replicas
 // are equal.
+//
+// # Protections
+//
+// Every answer is no-referrer and nosniff, and may not be framed. All but the
+// client metadata document, the key set and the static files are no-store. POSTs from
+// pages of other origins are refused ([http.CrossOriginProtection]), and so is what is
+// not JSON, except that the callback also takes a form. Queries and bodies are bounded,
+// and so is the time that a body takes. The host's [http.Server] bounds the header with
+// ReadHeaderTimeout and MaxHeaderBytes. It must have no WriteTimeout, which would end
+// event streams; those have Config.WriteTimeout.
+//
+// An authorization belongs to the browser in which it was begun: connect sets
+// an HttpOnly, SameSite=Lax cookie with a random value (named __Host-mcpoauth-…
+// where PublicURL is https), and the callback is refused unless the browser
+// has it and Config.Identify, if any, names the owner who began. So an attacker
+// cannot get a victim to authorize the attacker's session. A page on another
+// site, which gets no cookie, sends a random value of its own in the header
+// Mcpoauth-Binding, and posts the authorization response with it. The callback must be
+// reachable without a header or a SameSite=Strict cookie of the host's, because the
+// browser comes from another site.
+//
+// Another owner's session is answered exactly like one that does not exist, byte
+// for byte, and all that is wrong with a callback has one answer too. The callback URL of
+// a connect is compared with the host's configuration, byte for byte. Where PublicURL is
+// http, on loopback, requests to another Host get public files only: a page of an
+// attacker's could have its own name resolve to loopback.
+//
+// What is sent has no detail that is not the caller's to know; the log has it,
+// under the ID that the client finds in X-Request-Id. Neither has secrets.
+//
+// # Limits
+//
+// Each caller has three budgets a minute, for connects, callbacks and all the
+// rest: an owner, or the address of a client without a login, and so
+// a flood without a login uses up no user's budget. Requests are counted after
+// Identify and before their body is read. If the store counts (see
+// [session.Manager.Counter]), replicas share the budgets: each reserves a portion
+// of a budget in the store before it uses that portion, so together they never
+// allow more than the limit. While the store is away each replica counts alone. Memory
+// is bounded: of more than 100,000 callers in a minute the later ones share 1,024
+// budgets, and no flood of addresses resets a count or takes an owner's budget.
+// Answers say what is left in X-RateLimit-Limit, -Remaining and -Reset, and at
+// the limit Retry-After.
+//
+// Behind a proxy, Config.TrustedProxies has its network: X-Forwarded-For is read from
+// the right, as far as those networks wrote it. Without it the proxy counts as one
+// client, and the log says so. No other forwarded header is looked at.
 type Handler struct {
 	cfg         Config
 	manager     manager

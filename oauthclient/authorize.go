@@ -383,6 +383,7 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	if a.Resource != "" {
 		form.Set("resource", a.Resource)
 	}
+	old, _ := p.load(ctx) // if the store is away, storing the grant fails too
 	token, err := p.tokenRequest(ctx, "exchanging the code", a.TokenEndpoint, a.Registration, a.DPoPKey, form)
 	if err != nil {
 		var refused *AuthorizationError
@@ -398,7 +399,9 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	}
 	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
 	granted.standing.issued(p.cfg.Now(), false)
-	old, _ := p.load(ctx) // if the store is away, storing the grant fails too
+	if now, err := p.load(ctx); err == nil { // a refresh may have replaced the old tokens; a store that closes gives no more
+		old = now
+	}
 	granted.standing.granted(old.standing)
 	next := granted
 	revocable := next.replace(old)

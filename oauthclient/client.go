@@ -22,6 +22,10 @@ import (
 // authorize, methods return [*AuthorizationRequiredError]; after FinishAuth the
 // same client works.
 //
+// A request is repeated only if the server certainly did not execute it: it
+// answered 401, had lost the MCP session, or wanted other headers for a tool. A
+// call whose connection broke is never repeated.
+//
 // An MCPOAuthClient is safe for concurrent use. The zero value is not usable.
 type MCPOAuthClient struct {
 	*core

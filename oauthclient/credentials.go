@@ -202,6 +202,7 @@ type credentialsWire struct {
 //
 // A store that several processes share makes them one client: a token that
 // one of them refreshed, and a connection that one of them made, is used by all.
+// Encrypt what [Credentials.MarshalBinary] returns.
 type CredentialStore interface {
 	// Load returns the present credentials; the zero Credentials, and no
 	// error, when nothing was ever stored. It is called before every request

@@ -62,12 +62,17 @@ func (m *Manager) Attempt(ctx context.Context, caller Caller, sessionID, attempt
 	if err != nil {
 		return AttemptInfo{}, err
 	}
+	return m.attemptInfo(ctx, s.key, attemptID)
+}
+
+// attemptInfo is Attempt without a look at the session.
+func (m *Manager) attemptInfo(ctx context.Context, key, attemptID string) (AttemptInfo, error) {
 	if len(attemptID) != attemptIDLen {
 		return AttemptInfo{Status: AttemptExpired}, nil // a stranger's text is no key to look for
 	}
 	a, _, err := m.readAttempt(ctx, attemptID)
 	switch {
-	case errors.Is(err, oauthclient.ErrNoAttempt), err == nil && a.SessionKey != s.key:
+	case errors.Is(err, oauthclient.ErrNoAttempt), err == nil && a.SessionKey != key:
 		return AttemptInfo{Status: AttemptExpired}, nil
 	case err != nil:
 		return AttemptInfo{}, err

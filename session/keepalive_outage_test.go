@@ -3,6 +3,7 @@ package session_test
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -134,6 +135,26 @@ func TestKeepAliveOfShortTokens(t *testing.T) {
 	}
 	require.LessOrEqual(t, w.as.Counts().Refreshes, 6*4)
 	require.GreaterOrEqual(t, w.as.Counts().Refreshes, 6*3)
+}
+
+// Nor is one asked more often that refuses each of them.
+func TestKeepAliveOfShortTokensThatAreRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{EditToken: func(answer map[string]any) { answer["refresh_token_expires_in"] = 1 }}, mcptest.Options{})
+	m := w.manager(t, keptAlive)
+	w.connected(t, m)
+	var asked atomic.Int32
+	w.as.SetOutage(authtest.EndpointToken, func(rw http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		rw.WriteHeader(http.StatusBadRequest)
+		_, _ = rw.Write([]byte(`{"error":"invalid_request"}`))
+	})
+	for range 6 * 60 {
+		w.advance(time.Minute)
+		rounds(t, m)
+	}
+	require.LessOrEqual(t, asked.Load(), int32(6*4))
+	require.GreaterOrEqual(t, asked.Load(), int32(6*3))
 }
 
 // An authorization server that never answers holds up its own sessions only.

@@ -59,10 +59,14 @@ func (m *Manager) nextSlot(key string, r *record) slot {
 	return max(min(slotAt(m.dueAt(key, r)), slotAt(now.Add(m.cfg.TTL))), slotAt(now)+2)
 }
 
-// retrySlot is nextSlot for a session whose refresh failed.
+// retrySlot is nextSlot for a session whose refresh failed. A refresh token whose
+// life is over may still be good, but nothing is urgent any more.
 func (m *Manager) retrySlot(key string, r *record) slot {
-	_, life := m.refreshLife(r)
+	from, life := m.refreshLife(r)
 	retry := time.Duration((1 + shareOf(key)) * float64(life/keepAliveRetries))
+	if m.cfg.Now().After(from.Add(life)) {
+		retry = max(retry, minKeepAlive)
+	}
 	return max(slotAt(m.cfg.Now().Add(retry)), m.nextSlot(key, r))
 }
 

@@ -8,9 +8,10 @@ import "context"
 //
 // Calls are cancelled. What has begun and cannot be repeated (a code or a
 // refresh token that was sent to the authorization server, a removal) is brought
-// to its end and saved first, which takes as long as Client.RequestTimeout
-// allows, and Config.LockTTL if the store is away. The store must be usable until
-// Close returns. Close may be called more than once and always returns nil.
+// to its end and saved first. That takes one request as a rule, 4 times
+// Client.RequestTimeout at most if the authorization server does not answer, and
+// Config.LockTTL more if the store is away. The store must be usable until Close
+// returns. Close may be called more than once and always returns nil.
 func (m *Manager) Close() error {
 	m.mu.Lock()
 	if !m.closed {

@@ -16,7 +16,31 @@ import (
 // Manager works on the sessions in the store, which all replicas share. It holds
 // no connection of its own. Make one per process with [New].
 //
-// A Manager is safe for concurrent use.
+// A session lives for [Config].TTL after its last use. In the meantime it is in
+// one of the states of [Status], none of which it can be stuck in: using it, or
+// connecting again, always starts over.
+//
+// All that a call needs is in the session's record: credentials, and what was
+// agreed on with the MCP server. In memory a replica has a bounded cache of
+// decoded records. A replica that has never seen a session, or has forgotten it,
+// calls with one Get and one request.
+//
+// An access token is refreshed ahead of its end, once for all calls of all
+// replicas. The new tokens are stored before they are used. An outage of the
+// authorization server, the MCP server or the store costs no credentials. For sessions
+// that are not used for longer than 24 hours see [Manager.KeepAlive].
+//
+// Methods may return [*oauthclient.AuthorizationRequiredError]. Call again when
+// [Config].OnAuthorized says that the user is back; [Config].OnAuthorizationFailed says
+// that the user, or a server, said no. Other errors to tell apart: [ErrNotFound] (no
+// such session, for this caller), [*StoreError] (try again), [*LimitError],
+// [*InputError], [ErrClosed], and those of package oauthclient.
+//
+// Records change by compare-and-swap only. Refreshes, registrations and removals also
+// take a lease in the store; one that runs out early costs work, never a lost update.
+//
+// A Manager is safe for concurrent use. It calls hooks in the goroutine of the call that
+// they are about.
 type Manager struct {
 	cfg    Config
 	sealer sealer

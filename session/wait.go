@@ -79,8 +79,8 @@ func (m *Manager) watch(storeKeys []string) (changed [2]<-chan struct{}, interva
 // another replica, and returns when until reports true. Other errors than those of
 // Status and Attempt: that of ctx, and [ErrClosed].
 //
-// Where the store is a [store.Watcher], waiting costs a read with each change, and one
-// in 5 seconds; elsewhere it is one a second.
+// Waiting reads the session, and the attempt: with each change and once in 5 seconds
+// where the store is a [store.Watcher], and once a second elsewhere.
 func (m *Manager) WaitStatus(ctx context.Context, caller Caller, sessionID, attemptID string, until func(Info, AttemptInfo) bool) error {
 	keys := make([]string, 0, 2)
 	if key, _, ok := splitID(sessionID); ok {
@@ -93,9 +93,11 @@ func (m *Manager) WaitStatus(ctx context.Context, caller Caller, sessionID, atte
 		var attempt AttemptInfo
 		if attemptID != "" {
 			// Before the session, whose status then is never older than the attempt's: a
-			// caller that sees success also sees its result.
+			// caller that sees success also sees its result. That the caller may see the
+			// attempt is checked with the session.
+			key, _, _ := splitID(sessionID)
 			var err error
-			if attempt, err = m.Attempt(ctx, caller, sessionID, attemptID); err != nil {
+			if attempt, err = m.attemptInfo(ctx, key, attemptID); err != nil {
 				return false, err
 			}
 		}

@@ -138,13 +138,13 @@ func TestWaitsEndWhileTheyRead(t *testing.T) {
 	require.ErrorIs(t, <-ended, session.ErrClosed)
 }
 
-// Without a Watcher a waiter reads once a second, and with one hardly ever. When
+// Without a Watcher a waiter reads each of its records once a second, and with one hardly ever. When
 // the wait has ended nothing of it runs: a bubble ends with its last goroutine.
 func TestWaitersReadOnceASecondWithoutWatcher(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	m := w.manager(t)
-	info, _ := w.connect(t, m, alice)
+	info, required := w.connect(t, m, alice)
 	for name, tt := range map[string]struct {
 		store store.SessionStore
 		reads int
@@ -155,11 +155,12 @@ func TestWaitersReadOnceASecondWithoutWatcher(t *testing.T) {
 			defer func() { require.NoError(t, m.Close()) }()
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second-time.Millisecond)
 			defer cancel()
-			before, begun := w.store.count("get session"), time.Now()
-			err = m.WaitStatus(ctx, alice, info.ID.Reveal(), "", func(session.Info, session.AttemptInfo) bool { return false })
+			sessions, attempts, begun := w.store.count("get session"), w.store.count("get attempt"), time.Now()
+			err = m.WaitStatus(ctx, alice, info.ID.Reveal(), required.AttemptID, func(session.Info, session.AttemptInfo) bool { return false })
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			require.Equal(t, 20*time.Second-time.Millisecond, time.Since(begun))
-			require.Equal(t, tt.reads, w.store.count("get session")-before, name)
+			require.Equal(t, tt.reads, w.store.count("get session")-sessions, name)
+			require.Equal(t, tt.reads, w.store.count("get attempt")-attempts, name)
 		})
 	}
 }

@@ -69,6 +69,27 @@ var (
 // happened.
 //
 // Keys and values never appear in an error's text.
+//
+// # Writing a backend
+//
+// Every method works on one key, so a backend needs no transactions over
+// several records and a cluster needs no co-location. What it must have is an
+// atomic compare-and-write: a script in Redis, UPDATE … WHERE in SQL, a
+// condition expression in DynamoDB. Reading, comparing in Go and then writing
+// is not one.
+//
+//   - Check arguments with [CheckKey], [CheckSwap], [CheckExtend] and [CheckLock], and a
+//     context that is already done, before anything else.
+//   - Compare the expiry with the clock when reading. A database that reclaims
+//     expired rows now and then does not do it at the right moment.
+//   - Give each lease a random token of its own and release with a comparison,
+//     so that a late unlock does not release its successor's lease.
+//   - Return the sentinels for their outcomes only. In particular a timeout or
+//     a refused connection must never become [ErrNotFound].
+//   - Leave keys and values out of error texts, those of a driver included.
+//
+// Then run the suite of package storetest, which has everything that is promised
+// here as tests. [Counter] and [Watcher] are optional.
 type SessionStore interface {
 	// Get returns the value stored under key and the record's expiry, or
 	// ErrNotFound if there is no live record. With a nil error the value is not

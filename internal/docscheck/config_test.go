@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"go/types"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -14,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// publicPackages are those whose configuration a host writes.
-var publicPackages = []string{"oauthclient", "session", "httpapi", "store", "store/memstore", "store/redisstore", "store/hybridstore", "store/sqlstore"}
+// publicPackages are the packages whose configuration a host writes.
+var publicPackages = []string{"oauthclient", "session", "session/otelsession", "httpapi", "store/memstore", "store/redisstore", "store/hybridstore", "store/sqlstore"}
 
 // syntax parses the source files of a package, tests aside.
 func syntax(t *testing.T, dir string) (files []*ast.File) {
@@ -34,10 +35,10 @@ func syntax(t *testing.T, dir string) (files []*ast.File) {
 	return files
 }
 
-// configStructs returns the fields, with their types, of every struct that a
-// host configures a package with: Config, whatever is called Policy, and the
-// package's own structs that these are made of.
-func configStructs(files []*ast.File) map[string][][2]string {
+// configStructs returns the fields of every struct that a host configures a
+// package with: Config, each Policy, and the package's own structs that these are
+// made of.
+func configStructs(files []*ast.File) map[string][]string {
 	structs := make(map[string]*ast.StructType)
 	for _, file := range files {
 		ast.Inspect(file, func(n ast.Node) bool {
@@ -49,18 +50,18 @@ func configStructs(files []*ast.File) map[string][][2]string {
 			return true
 		})
 	}
-	found := make(map[string][][2]string)
+	found := make(map[string][]string)
 	var visit func(name string)
 	visit = func(name string) {
 		s, known := structs[name]
 		if _, seen := found[name]; !known || seen {
 			return
 		}
-		var fields [][2]string
+		var fields []string
 		for _, field := range s.Fields.List {
 			for _, id := range field.Names {
 				if id.IsExported() {
-					fields = append(fields, [2]string{id.Name, types.ExprString(field.Type)})
+					fields = append(fields, id.Name)
 				}
 			}
 		}
@@ -104,48 +105,66 @@ func made(expr ast.Expr) (names []string) {
 	return names
 }
 
-func TestConfiguration(t *testing.T) {
-	t.Parallel()
-	_, text := blocks(t, "docs/configuration.md")
-	documented := sections(text, "##")
+// settings returns the fields of all configurations, such as
+// "session.Config.TTL", and the environment variables of examples/server.
+func settings(t *testing.T) (names []string) {
+	t.Helper()
 	for _, dir := range publicPackages {
 		for name, fields := range configStructs(syntax(t, dir)) {
-			heading := "`" + filepath.Base(dir) + "." + name + "`"
-			section, ok := documented[heading]
-			delete(documented, heading)
-			if len(fields) == 0 {
-				continue
-			}
-			if !ok {
-				t.Errorf("docs/configuration.md: the section %q is missing", "## "+heading)
-				continue
-			}
-			byName := make(map[string][]string)
-			for _, row := range rows(section) {
-				byName[row[0]] = row
-			}
 			for _, field := range fields {
-				row, ok := byName[field[0]]
-				delete(byName, field[0])
-				if !ok {
-					t.Errorf("docs/configuration.md: %s: a row for %s %s is missing", heading, field[0], field[1])
-					continue
-				}
-				if len(row) != 4 || row[2] == "" || row[3] == "" {
-					t.Errorf("docs/configuration.md: %s: the row for %s must have field, type, default and effect", heading, field[0])
-					continue
-				}
-				if got, _ := code(row[1]); got != field[1] {
-					t.Errorf("docs/configuration.md: %s: the type of %s is `%s`, not %s", heading, field[0], field[1], row[1])
-				}
-			}
-			for name := range byName {
-				t.Errorf("docs/configuration.md: %s: there is no field %s", heading, name)
+				names = append(names, filepath.Base(dir)+"."+name+"."+field)
 			}
 		}
 	}
-	for heading := range documented {
-		t.Errorf("docs/configuration.md: there is no %s", heading)
+	for _, file := range syntax(t, "examples/server") {
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || types.ExprString(call.Fun) != "os.Getenv" {
+				return true
+			}
+			variable, err := strconv.Unquote(types.ExprString(call.Args[0]))
+			require.NoError(t, err, "a variable without a constant name cannot be checked")
+			names = append(names, variable)
+			return true
+		})
+	}
+	return names
+}
+
+// setting matches the name of a setting in the first cell of a row.
+var setting = regexp.MustCompile("`([^`]+)`")
+
+// Each setting is in one row of one task, with its default and effect, and each
+// task shows an example.
+func TestConfiguration(t *testing.T) {
+	t.Parallel()
+	const path = "docs/configuration.md"
+	described := make(map[string]string) // the task of each setting
+	for task, text := range sections(read(t, path), "##") {
+		found := tableRow.FindAllStringSubmatch(text, -1)
+		require.True(t, len(found) == 0 || strings.Contains(text, "```"), "%s: %s: an example is missing", path, task)
+		for _, match := range found {
+			cells := strings.Split(match[1], "|")
+			names := setting.FindAllStringSubmatch(cells[0], -1)
+			if len(names) == 0 {
+				continue // the head
+			}
+			complete := len(cells) == 3 && strings.TrimSpace(cells[1]) != "" && strings.TrimSpace(cells[2]) != ""
+			require.True(t, complete, "%s: %s: the row of %s must have setting, default and effect", path, task, names[0][1])
+			for _, name := range names {
+				require.Empty(t, described[name[1]], "%s: %s is described twice, in %s too", path, name[1], task)
+				described[name[1]] = task
+			}
+		}
+	}
+	for _, name := range settings(t) {
+		if described[name] == "" {
+			t.Errorf("%s: a row for %s is missing", path, name)
+		}
+		delete(described, name)
+	}
+	for name, task := range described {
+		t.Errorf("%s: %s: there is no %s", path, task, name)
 	}
 }
 

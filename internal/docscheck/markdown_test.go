@@ -1,7 +1,7 @@
 // Package docscheck_test holds the documentation to the code: every
 // configuration field, error code and route is described, nothing is described
-// that does not exist, links lead somewhere, Go snippets compile, and the
-// commands of the README are run in CI.
+// that does not exist, links lead somewhere, Go snippets compile, the doc comment
+// of each package fits on a screen, and the commands of the README are run in CI.
 package docscheck_test
 
 import (

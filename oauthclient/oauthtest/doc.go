@@ -5,7 +5,7 @@
 //
 // # Walk-through
 //
-// Start both servers, and connect a client that may reach loopback addresses:
+// Start both servers, and make a client that may reach loopback addresses:
 //
 //	auth := oauthtest.NewAuthServer(oauthtest.AuthServerConfig{})
 //	defer auth.Close()
@@ -20,14 +20,9 @@
 //
 //	callbackURL, err := oauthtest.Browser{}.Approve(ctx, required.AuthURL)
 //
-// Faults are data. The next two token requests fail, then the server recovers:
+// Faults are data, and the wire is recorded:
 //
-//	auth.SetFaults(oauthtest.Faults{
-//		oauthtest.EndpointToken: {Status: 503, Times: 2},
-//	})
-//
-// The wire is recorded:
-//
+//	auth.SetFaults(oauthtest.Faults{oauthtest.EndpointToken: {Status: 503, Times: 2}})
 //	refreshes := auth.TokenRequests("refresh_token")
 //	calls := server.Requests("tools/call")
 //

@@ -1,4 +1,4 @@
-// Package otelsession reports the work of package session, httpapi and oauthclient
+// Package otelsession reports the work of packages session, httpapi and oauthclient
 // to OpenTelemetry: metrics and traces. It is a module of its own and uses
 // OpenTelemetry's API alone; the host brings the SDK and the exporters.
 //

@@ -11,6 +11,24 @@ import (
 // Config configures a [Store]. Exactly one of Client, URL and ClientOption is
 // needed. It is taken by value; changing it afterwards changes nothing. A
 // negative limit is an error, zero stands for the default.
+//
+// # Permissions
+//
+// An ACL user for this package needs no more than
+//
+//	ACL SETUSER mcpoauth on >secret ~mcpoauth:* -@all +hello +ping +get +pttl
+//	    +exists +set +del +pexpire +eval +evalsha +multi +exec
+//	    +client|tracking +client|caching
+//
+// and, beside that,
+//
+//	+select                                 for a database other than 0
+//	+role                                   with Sentinel
+//	+cluster|slots +cluster|shards +asking  with Cluster
+//	+getrange                               for a borrowed client
+//
+// on every server that may become a primary. Without CLIENT TRACKING or CLIENT
+// CACHING everything works, with a round trip for each Get.
 type Config struct {
 	// Client is a client that the host has and closes itself. It must read
 	// from primaries only, which is rueidis's default, and its ConnWriteTimeout

@@ -11,6 +11,56 @@ import (
 // Store is a [store.SessionStore] on a Redis server, cluster or sentinel
 // group. Create one with [New]. It does not implement [store.Ephemeral]:
 // values leave the process.
+//
+// # What an operation costs
+//
+//	Get, warm     nothing
+//	Get, cold     one round trip: CLIENT CACHING, MULTI, PTTL, GET, EXEC
+//	Swap          one round trip: a script (GET, SET or DEL) and EXISTS
+//	Extend        one round trip: a script (GET and SET) and EXISTS
+//	Delete        one round trip: DEL and EXISTS
+//	Lock          two round trips when it is free, one more with Cluster
+//	unlock        one round trip
+//	Add           one round trip: a script (GET and SET)
+//
+// A change made by another replica is usually seen within a millisecond. With EXISTS
+// a replica sees its own writes at once: Redis answers a write before it sends the
+// notice of the change, and the answer to EXISTS comes after the notice. A borrowed
+// client, which may have several connections, needs a round trip of its own for that.
+//
+// Each operation touches one key, so Cluster needs no hash tags, and none uses
+// KEYS, SCAN or FLUSHDB. In Redis a record takes its value, its key, and about
+// 150 bytes, and some 400 more per replica that has it in its cache. In the cache
+// it takes its value and about 900 bytes; 128 MiB per node are kept, which
+// rueidis.ClientOption.CacheSizeEachConn changes, and what is not used goes first.
+//
+// # When Redis is away
+//
+// Operations are tried again until [Config].OpTimeout has passed, so that a
+// restart or failover of a second or two only makes them slow. A Swap that is
+// sent again takes effect once: each carries a stamp by which it recognizes its
+// own work. When that cannot be decided, because another writer has changed the
+// record since, the error says so. Reads and writes that fail return an
+// ordinary error, never one of package store's.
+//
+// Redis sends its notices on the connection. When the connection is lost, the cache is
+// dropped, and records are read again. A network that loses packets without ending the
+// connection is noticed because a PING is not answered: about 3 s pass until then, in
+// which a Get may return what it knew.
+//
+// Redis replicates asynchronously. A failover can lose writes that had been
+// acknowledged a moment before, as with every use of Redis; set
+// min-replicas-to-write where that matters more than availability.
+//
+// # Locks
+//
+// A lock is a key with a random token that expires with the lease. Releasing
+// compares the token, so that a holder whose lease has run out cannot release
+// the next one's. While a lock is held, one waiter per process asks for it, at
+// growing intervals of up to 200 ms; an unlock in the same process lets it in at
+// once. A lease lasts twice [Config].OpTimeout until the replica that was granted
+// it has confirmed that it knows, so that a request which the network delivers
+// after its sender has given up delays the other replicas for a short time only.
 type Store struct{ redis *redis.Store }
 
 var (

@@ -17,6 +17,38 @@ import (
 // Store is a [store.SessionStore] in a SQL database. Create one with [New]. It
 // does not implement [store.Ephemeral]: values leave the process, and SQLite may
 // write a database without a file to the disk.
+//
+// # What an operation costs
+//
+// Each operation is one statement on one row, and each Get one query: there is no
+// cache. A waiting Lock asks once every 10 to 200 ms. The store is no
+// [store.Watcher]: a request that waits for a change reads each record that it waits
+// for once a second, which are two with auth/status?wait=&attemptId=. A write that
+// comes a minute after the last sweep starts the next one in the background, which
+// deletes 10,000 expired rows of each table at most, in portions of 1,000, without
+// waiting for rows that others are writing.
+//
+// # When the database is away
+//
+// Operations are tried again until [Config].OpTimeout has passed, so a restart or
+// failover of a second or two only makes them slow. A Swap that is sent again
+// takes effect once: each carries a stamp by which it recognizes its own work.
+// When that cannot be decided, because another writer has changed the record
+// since, the error says so. An outage is an ordinary error, never one of package
+// store's.
+//
+// # Clocks
+//
+// The database's clock decides what has expired, records and leases alike, so
+// replicas need not agree on the time. For SQLite it is the machine's clock.
+// Expiries are kept to the millisecond.
+//
+// # Connections
+//
+// Replicas of a PostgreSQL behind a connection pooler that hands out connections per
+// transaction work, if the driver is configured to use no prepared statements. With
+// one connection to a SQLite file, the callers of a process take turns, and only
+// other processes are waited for.
 type Store struct {
 	db            *sql.DB
 	dialect       Dialect
@@ -38,6 +70,33 @@ var (
 // New returns a store in cfg.DB. It creates the tables if there are none, and
 // returns an error if the database does not answer within OpTimeout. The error
 // about cfg names every mistake in it and matches [store.ErrInvalid].
+//
+// The tables, in the connection's current schema, are:
+//
+//	CREATE TABLE mcpoauth_records (
+//	    kind   SMALLINT NOT NULL, -- 0: a record, 1: a lease
+//	    key    BYTEA    NOT NULL,
+//	    value  BYTEA    NOT NULL, -- of a lease: empty
+//	    stamp  BYTEA    NOT NULL, -- random: which write it was, or which lease
+//	    expiry BIGINT   NOT NULL, -- milliseconds since 1970
+//	    PRIMARY KEY (kind, key)
+//	);
+//	CREATE INDEX mcpoauth_records_expiry ON mcpoauth_records (expiry);
+//	CREATE UNLOGGED TABLE mcpoauth_counts (
+//	    key    BYTEA  NOT NULL PRIMARY KEY,
+//	    n      BIGINT NOT NULL,
+//	    expiry BIGINT NOT NULL    -- milliseconds since 1970
+//	);
+//	CREATE INDEX mcpoauth_counts_expiry ON mcpoauth_counts (expiry);
+//	CREATE TABLE mcpoauth_schema (
+//	    version INTEGER NOT NULL
+//	);
+//	INSERT INTO mcpoauth_schema (version) VALUES (1);
+//
+// In SQLite, BLOB stands for BYTEA, and no table is UNLOGGED: in PostgreSQL, counts
+// do not wait for the disk, and a crash ends them. A database user that may not create
+// tables needs them to exist, SELECT, INSERT, UPDATE and DELETE on the first two, and
+// SELECT on the third. New refuses tables of another version.
 func New(ctx context.Context, cfg Config) (*Store, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

@@ -21,32 +21,14 @@
 //		})
 //	}
 //
-// Peer is a second handle on the same data, as a second replica has one. With
-// it every race and every lock is tried across handles, and a cache inside the
-// backend shows whether it is coherent. Isolated shares the server and must
-// share nothing else.
+// Peer is a second handle on the same data, as a second replica has one: with
+// it, races, locks and caches are tried across handles. Isolated shares the server
+// and must share nothing else. A backend with a clock of its own also gives Now and
+// Advance; without them the suite waits for short lives to pass, for some seconds.
 //
-// # Time
-//
-// A backend on a server has the server's clock. Leave Advance nil: the suite
-// then uses short lives, in multiples of Backend.Resolution, and waits for
-// them to pass; it takes some seconds. No case demands that anything be quick,
-// so a slow machine does not fail it.
-//
-// A backend with a clock of its own gives Now and Advance, and time is moved
-// instead of waited for; see the example of [Backend].
-//
-// # What is covered
-//
-// Missing records, create, update, delete and conflicts through Swap, odd keys
-// and binary values, aliasing, expiry to the moment, invalid arguments, ended
-// contexts, races of takers, creators and counters, reads that must not be
-// stale, leases with all their edges, separate spaces for locks and for other
-// prefixes, and error texts without keys or values.
-//
-// Outages are not covered, as only the backend's own tests can cause one. They
-// should show that an unreachable server gives an error that is none of the
-// sentinels of package store.
+// Covered are values, conflicts, expiry, leases, races, arguments and error texts.
+// Outages are not: the backend's own tests should show that an unreachable server
+// gives an error that is none of the sentinels of package store.
 //
 // # Concurrency
 //
