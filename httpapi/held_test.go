@@ -194,11 +194,11 @@ func TestReadTimeoutIsTheBodysAlone(t *testing.T) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(3 * time.Second): // more than ReadTimeout, which a busy machine needs for the body
 			return nil
 		}
 	}}
-	url, _ := serveFake(t, f, func(c *httpapi.Config) { c.ReadTimeout = 100 * time.Millisecond })
+	url, _ := serveFake(t, f, func(c *httpapi.Config) { c.ReadTimeout = 2 * time.Second })
 	resp, err := http.ReadResponse(bufio.NewReader(dialCall(t, url, "text/event-stream")), nil)
 	require.NoError(t, err)
 	require.Equal(t, 200, resp.StatusCode)

@@ -16,10 +16,6 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-func impatient(c *session.Config) {
-	c.Client.RequestTimeout, c.Client.ConnectTimeout, c.Client.CallTimeout = 5*time.Second, 5*time.Second, 5*time.Second
-}
-
 // What a server does wrong on a session that works.
 func TestCallsWhenTheServerMisbehaves(t *testing.T) {
 	t.Parallel()
@@ -57,7 +53,11 @@ func TestCallsWhenTheServerMisbehaves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
-			w.replica(t, impatient)
+			w.replica(t, func(c *session.Config) {
+				if tc.status == 504 {
+					c.Client.CallTimeout = 2 * time.Second
+				}
+			})
 			b := w.browser(t, "")
 			id := b.authorized()
 			if tc.fault != nil {
@@ -147,7 +147,11 @@ func TestConnectsWhenServersMisbehave(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, tc.as, tc.mcp)
-			w.replica(t, impatient)
+			w.replica(t, func(c *session.Config) {
+				if tc.status == 504 {
+					c.Client.RequestTimeout, c.Client.ConnectTimeout = 2*time.Second, 2*time.Second
+				}
+			})
 			if tc.fault != nil {
 				tc.fault(w)
 			}
@@ -167,7 +171,7 @@ func TestConnectsWhenServersMisbehave(t *testing.T) {
 func TestServerURLsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	w.replica(t, impatient)
+	w.replica(t)
 	b := w.browser(t, "")
 	inside := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(inside.Close)
@@ -216,7 +220,7 @@ func TestCallbacksWhenTheAuthorizationServerMisbehaves(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
-			w.replica(t, impatient)
+			w.replica(t)
 			b := w.browser(t, "")
 			a := b.connect()
 			w.as.FailNextWith(authtest.EndpointToken, 5, tc.fault)
@@ -234,7 +238,7 @@ func TestCallbacksWhenTheAuthorizationServerMisbehaves(t *testing.T) {
 func TestNoSecretsAnywhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	w.replica(t, byHeader, impatient)
+	w.replica(t, byHeader)
 	b := w.browser(t, "alice")
 	a := b.connect()
 	id := a.AuthRequired.SessionID

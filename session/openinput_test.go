@@ -354,7 +354,7 @@ func TestQuestionsOnRedis(t *testing.T) {
 		require.NoError(t, redis.ResetStats())
 		call := startAsking(t.Context(), a, id)
 		in := call.input(t)
-		time.Sleep(thinks)
+		time.Sleep(thinks) // Redis has no clock to move
 		require.NoError(t, b.AnswerInput(t.Context(), alice, id, in.ID, inputs(`{"action":"decline"}`)))
 		require.Equal(t, `[{"action":"decline"}]`, call.answers(t))
 		stats, err := redis.CommandStats()

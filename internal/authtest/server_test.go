@@ -250,11 +250,11 @@ func TestBlock(t *testing.T) {
 		done <- status
 	}()
 	require.Eventually(t, func() bool { return len(c.as.Requests(authtest.EndpointMetadata)) == 1 },
-		5*time.Second, time.Millisecond)
+		30*time.Second, time.Millisecond)
 	select {
 	case <-done:
 		require.Fail(t, "answered while blocked")
-	case <-time.After(20 * time.Millisecond):
+	case <-time.After(20 * time.Millisecond): // what does not happen takes time to see
 	}
 	release()
 	release()
@@ -277,12 +277,12 @@ func TestCloseEndsBlockedRequests(t *testing.T) {
 		_, err := http.PostForm(as.EndpointURL(authtest.EndpointToken), nil)
 		failed <- err
 	}()
-	require.Eventually(t, func() bool { return len(as.Requests("")) == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(as.Requests("")) == 1 }, 30*time.Second, time.Millisecond)
 	start := time.Now()
 	as.Close()
 	as.Close()
 	require.Error(t, <-failed)
-	require.Less(t, time.Since(start), 3*time.Second)
+	require.Less(t, time.Since(start), 30*time.Second)
 }
 
 func TestReset(t *testing.T) {

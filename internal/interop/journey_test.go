@@ -284,7 +284,7 @@ func (s *stack) disconnect(t *testing.T, h *host, sessionID string) {
 func (s *stack) requireRevoked(t *testing.T, tokens exchange) {
 	t.Helper()
 	revoked := func() bool { return len(s.server.revocations(refreshToken(tokens))) > 0 }
-	require.Eventually(t, revoked, 10*time.Second, 10*time.Millisecond, "the refresh token is not revoked")
+	require.Eventually(t, revoked, time.Minute, 10*time.Millisecond, "the refresh token is not revoked")
 	status, body := s.asClient(t, tokens, s.server.url+tokens.path, url.Values{
 		"grant_type": {"refresh_token"}, "refresh_token": {refreshToken(tokens)}, "resource": {s.resource},
 	})

@@ -80,7 +80,7 @@ func TestPauseAndResume(t *testing.T) {
 	select {
 	case err := <-answered:
 		require.Fail(t, "a paused server answered", "%v", err)
-	case <-time.After(50 * time.Millisecond):
+	case <-time.After(50 * time.Millisecond): // what does not happen takes time to see
 	}
 	require.NoError(t, s.Resume())
 	require.NoError(t, <-answered)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -93,28 +94,38 @@ func TestQuestionOnTheStandaloneStream(t *testing.T) {
 // cost nothing more.
 func TestNoStandaloneStream(t *testing.T) {
 	t.Parallel()
-	client, gets := askingServer(t, http.StatusMethodNotAllowed)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	op := client.NewOp()
-	_, err := client.Call(ctx, asking, op, wire.Request{Method: "tools/call", Name: "ask"})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.Zero(t, gets.Load(), "the caller answers no questions")
-
-	client, gets = askingServer(t, http.StatusMethodNotAllowed)
-	ctx, expire := newExpiring(t)
-	op = client.NewOp()
-	op.OnRequest, op.Asks = yes, true
-	called := make(chan error, 1)
-	go func() {
-		_, err := client.Call(ctx, asking, op, wire.Request{Method: "tools/call", Name: "ask"})
-		called <- err
-	}()
-	require.Eventually(t, func() bool { return gets.Load() > 0 }, 30*time.Second, time.Millisecond)
-	time.Sleep(100 * time.Millisecond) // for a second attempt, which there must not be
-	expire()
-	require.ErrorIs(t, <-called, context.DeadlineExceeded)
-	require.EqualValues(t, 1, gets.Load())
+	for name, tc := range map[string]struct {
+		asks bool
+		gets int
+	}{
+		"the server refuses the stream":   {true, 1},
+		"the caller answers no questions": {false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var gets atomic.Int64
+				client := newClient("https://mcp.example")
+				client.HTTP.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+					if r.Method == http.MethodGet {
+						gets.Add(1)
+						return &http.Response{StatusCode: http.StatusMethodNotAllowed, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+					}
+					<-r.Context().Done() // the call takes time in which there could be a second attempt
+					return nil, r.Context().Err()
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				op := client.NewOp()
+				if tc.asks {
+					op.OnRequest, op.Asks = yes, true
+				}
+				_, err := client.Call(ctx, asking, op, wire.Request{Method: "tools/call", Name: "ask"})
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.EqualValues(t, tc.gets, gets.Load())
+			})
+		})
+	}
 }
 
 // A server that refuses the revision that it names is asked once more.

@@ -38,10 +38,22 @@ func commandsDuring(t *testing.T, server *redistest.Server, f func()) (stats red
 	f()
 	stats, err := server.CommandStats()
 	require.NoError(t, err)
+	return stats, countPings(t, server), time.Since(began).Seconds()
+}
+
+func countPings(t *testing.T, server *redistest.Server) (n int64) {
+	t.Helper()
 	all, err := server.Info("commandstats")
 	require.NoError(t, err)
-	_, _ = fmt.Sscanf(all["cmdstat_ping"], "calls=%d,", &pings)
-	return stats, pings, time.Since(began).Seconds()
+	_, _ = fmt.Sscanf(all["cmdstat_ping"], "calls=%d,", &n)
+	return n
+}
+
+// untilPings waits until Redis has answered n health checks. Each replica sends one a
+// second, so that shows that the replicas have had time to send something else.
+func untilPings(t *testing.T, server *redistest.Server, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool { return countPings(t, server) >= int64(n) }, time.Minute, 50*time.Millisecond)
 }
 
 // At most one command per replica and second, also when Redis cannot
@@ -63,7 +75,7 @@ func TestIdle_AtMostOneCommandASecond(t *testing.T) {
 					requireValue(t, s, fmt.Sprint("session", i), "v")
 				}
 			}
-			stats, pings, seconds := commandsDuring(t, server, func() { time.Sleep(6 * time.Second) })
+			stats, pings, seconds := commandsDuring(t, server, func() { untilPings(t, server, 5*len(replicas)) })
 			t.Logf("%s: %d replicas, %.1f s: %d PINGs, others: %v", tt.name, len(replicas), seconds, pings, stats)
 			require.Empty(t, stats, "nothing but health checks")
 			require.LessOrEqual(t, float64(pings), float64(len(replicas))*(seconds+1))
@@ -115,7 +127,7 @@ func TestCostOfAReconnect(t *testing.T) {
 	wg.Wait()
 	stats, pings, seconds := commandsDuring(t, server, func() {
 		proxy.Drop() // one reset of all connections
-		time.Sleep(2 * time.Second)
+		untilPings(t, server, 2*len(replicas))
 	})
 	t.Logf("a reset of %d replicas that remember %d records each: %d PINGs, others: %v", len(replicas), records, pings, stats)
 	require.Zero(t, stats.Total(), "%v", stats)
@@ -138,7 +150,7 @@ func TestCostOfAnEmptyRedis(t *testing.T) {
 	stats, _, _ := commandsDuring(t, server, func() {
 		_, err := server.Do("FLUSHALL")
 		require.NoError(t, err)
-		time.Sleep(2 * time.Second)
+		untilPings(t, server, 2*len(replicas))
 	})
 	delete(stats, "flushall")
 	t.Logf("%d replicas after FLUSHALL: %v", len(replicas), stats)

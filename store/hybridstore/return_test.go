@@ -288,7 +288,7 @@ func TestReturnUnderLoad(t *testing.T) {
 	for range 3 {
 		proxy.Cut()
 		waitAway(t, s)
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // the outage itself
 		proxy.Heal()
 		waitConnected(t, s)
 	}

@@ -129,7 +129,7 @@ func TestKilledAndRestartedWithData(t *testing.T) {
 	l := startLoad(t, redisstore.Config{URL: server.URL(), OpTimeout: 30 * time.Second})
 	for range 3 {
 		server.Kill()
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // the outage itself
 		require.NoError(t, server.Restart())
 		l.waitForProgress()
 	}
@@ -159,7 +159,7 @@ func TestPaused(t *testing.T) {
 	server := redistest.Run(t, redistest.Options{})
 	l := startLoad(t, redisstore.Config{URL: server.URL(), OpTimeout: 30 * time.Second})
 	require.NoError(t, server.Pause())
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(400 * time.Millisecond) // the pause itself
 	require.NoError(t, server.Resume())
 	l.finish()
 	require.Zero(t, l.outages.Load())

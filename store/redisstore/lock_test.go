@@ -174,7 +174,7 @@ func TestWaitingAsksSeldom(t *testing.T) {
 			unlock()
 		})
 	}
-	time.Sleep(500 * time.Millisecond)
+	time.Sleep(500 * time.Millisecond) // Redis has no clock to move
 	stats, err := server.CommandStats()
 	require.NoError(t, err)
 	tenths := int64(time.Since(began) / (100 * time.Millisecond))

@@ -48,7 +48,7 @@ func TestOlderReleaseKeepsANewerBlock(t *testing.T) {
 	select {
 	case <-served:
 		require.Fail(t, "served while blocked")
-	case <-time.After(20 * time.Millisecond):
+	case <-time.After(20 * time.Millisecond): // what does not happen takes time to see
 	}
 	newer()
 	<-served
