@@ -66,7 +66,8 @@ type Config struct {
 	// an owner or, without a login, a client address (of IPv6, its
 	// /64). At a limit the answer is 429, with Retry-After and X-RateLimit
 	// headers. Replicas share the limits if the store counts (see
-	// [store.Counter]), and together never exceed them. Negative means no limit.
+	// [store.Counter]), and together never exceed them; while the store is away
+	// each replica counts alone. Negative means no limit.
 	// Defaults to 30.
 	ConnectsPerMinute int
 	// CallbacksPerMinute bounds the callbacks of one caller in the same way.

@@ -37,11 +37,13 @@ type Config struct {
 	Client oauthclient.Shared
 
 	// TTL is the life of a session after its last use. A session that was never
-	// connected ends a minute after its last attempt. Defaults to 24 hours.
+	// connected ends a minute after its last attempt. The tokens of a session that
+	// ends this way are not revoked. Defaults to 24 hours.
 	TTL time.Duration
 	// GrantTTL is the life of a user's grant, from the authorization on, whether
 	// the session is in use or not. When it is over, the tokens are revoked, and
-	// the user must authorize again. It does not end grants without a user.
+	// the user must authorize again: with KeepAlive within minutes, otherwise at the
+	// next use. It does not end grants without a user.
 	// Defaults to no limit but the authorization server's.
 	GrantTTL time.Duration
 	// KeepAlive is for sessions that must outlast a time without use; see
@@ -140,8 +142,8 @@ type Config struct {
 	// soon.
 	OnRefreshed func(ctx context.Context, info Info)
 	// OnConnectionLost, if set, is called when a connection can no longer go on
-	// without its user, also of a session that is not in use, on the replica that
-	// recorded it: once per loss, or not at all if the replica ends in that moment.
+	// without its user, with KeepAlive also of a session that is not in use, on the
+	// replica that recorded it: once per loss, or not at all if the replica ends in that moment.
 	// OnRefreshed after it means that the connection is back. It must return soon.
 	OnConnectionLost func(ctx context.Context, info Info, reason LostReason)
 

@@ -39,7 +39,8 @@
 // # Concurrency
 //
 // All methods of a SessionStore are safe for concurrent use. Swap is atomic across
-// all processes. A lease can run out while its holder works; Swap then fails.
+// all processes. A lease can run out while its holder works: if the next holder has
+// written by then, the late Swap is an ErrConflict.
 //
 // # Security
 //
