@@ -28,7 +28,7 @@ func TestCounter(t *testing.T) {
 func TestCounterCosts(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
-	s := open(t, redisstore.Config{URL: server.URL()})
+	s := open(t, redisstore.Config{URL: steady(server)})
 	_, err := s.Add(t.Context(), "a", 1, time.Now().Add(time.Minute)) // brings the script along
 	require.NoError(t, err)
 	require.NoError(t, server.ResetStats())
