@@ -24,7 +24,7 @@ test: ## all tests, with the race detector; asks to install what they need
 library: ## the tests of the library and the examples; TEST=flags
 	@scripts/need cc redis-server postgres
 	@scripts/frontend
-	go test -race -shuffle=on -timeout 15m $(TEST) ./...
+	go test -race -shuffle=on -timeout 30m $(TEST) ./...
 	@set -e; for dir in $(EXAMPLES) session/otelsession; do (set -x; go test -C $$dir -race -shuffle=on $(TEST) ./...); done
 
 newest: ## vet and test with the newest dependencies, in a copy of the tree
@@ -57,7 +57,7 @@ vuln: ## known vulnerabilities in what the library uses
 
 chaos: ## the long form of the chaos suite (the short form is in `test`); CHAOS=flags
 	@scripts/need cc redis-server
-	MCPOAUTH_CHAOS=long go test -race -count=1 -timeout 20m -v $(CHAOS) ./internal/chaos/...
+	MCPOAUTH_CHAOS=long go test -race -count=1 -timeout 30m -v $(CHAOS) ./internal/chaos/...
 
 keepalive: ## a week of 100,000 sessions that are not in use, on ten replicas and Redis; SESSIONS=n
 	@scripts/need redis-server
@@ -78,15 +78,15 @@ openapi: ## openapi.json: valid, and true of every answer in the tests of httpap
 
 sql: ## sqlstore on PostgreSQL and SQLite, with the race detector
 	@scripts/need cc postgres redis-server
-	go test -C internal/sqltest -race -shuffle=on -timeout 10m ./...
+	go test -C internal/sqltest -race -shuffle=on -timeout 20m ./...
 
 e2e: ## examples/web in a real browser; pictures go to results/e2e
 	@scripts/need chromium redis-server
-	go test -C internal/e2e -count=1 -timeout 10m ./...
+	go test -C internal/e2e -count=1 -timeout 20m ./...
 
 screenshots: ## the pictures in docs/images
 	@scripts/need chromium
-	MCPOAUTH_SCREENSHOTS=$(CURDIR)/docs/images go test -C internal/e2e -count=1 -timeout 10m -run TestScreenshots ./...
+	MCPOAUTH_SCREENSHOTS=$(CURDIR)/docs/images go test -C internal/e2e -count=1 -timeout 20m -run TestScreenshots ./...
 
 bench: ## benchmarks, side by side; BENCHTIME=2s COUNT=1
 	go test -run '^$$' -bench . -benchmem -benchtime $(or $(BENCHTIME),2s) -count $(or $(COUNT),1) ./internal/bench/... ./store/... ./session/...

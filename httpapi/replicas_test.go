@@ -130,7 +130,7 @@ func TestRateLimitCostsOfWarmCalls(t *testing.T) {
 			t.Parallel()
 			server := redistest.Run(t, redistest.Options{})
 			w := newWorld(t, authtest.Options{}, mcptest.Options{})
-			s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL()})
+			s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL() + "?write_timeout=1m", OpTimeout: time.Minute})
 			require.NoError(t, err)
 			t.Cleanup(s.Close)
 			withinAMinute() // a minute that begins after the first call begins with small portions

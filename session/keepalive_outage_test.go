@@ -35,7 +35,7 @@ func TestKeepAliveWhileRedisIsAway(t *testing.T) {
 	var stores []*hybridstore.Store
 	var replicas []*session.Manager
 	for range 2 {
-		s, err := hybridstore.New(t.Context(), hybridstore.Config{Logger: slog.New(slog.DiscardHandler), Redis: redisstore.Config{URL: "redis://" + proxy.Addr()}})
+		s, err := hybridstore.New(t.Context(), hybridstore.Config{Logger: slog.New(slog.DiscardHandler), Redis: redisstore.Config{URL: "redis://" + proxy.Addr(), OpTimeout: 3 * time.Second}})
 		require.NoError(t, err)
 		t.Cleanup(s.Close)
 		stores, replicas = append(stores, s), append(replicas, onStore(t, s, clock))

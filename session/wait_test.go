@@ -172,7 +172,7 @@ func TestWaitingOnRedisCostsNothing(t *testing.T) {
 	server := redistest.Run(t, redistest.Options{})
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
 	replica := func() *session.Manager {
-		s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL()})
+		s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL() + "?write_timeout=1m"}) // a busy machine replaces no connection
 		require.NoError(t, err)
 		t.Cleanup(s.Close)
 		return w.manager(t, func(c *session.Config) { c.Store, c.Now = s, nil })

@@ -239,7 +239,7 @@ func demo(ctx context.Context, out io.Writer) error {
 		case text := <-messages:
 			fmt.Fprintln(out, "bot:  "+strings.SplitN(text, "?", 2)[0]) // the link has a state in it
 			return text, nil
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			return "", errors.New("the bot is silent")
 		}
 	}

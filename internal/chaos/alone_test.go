@@ -20,7 +20,7 @@ import (
 // openOnly is hybridstore of a host with one replica.
 func openOnly(redisURL string) (store.SessionStore, func(), error) {
 	s, err := hybridstore.New(context.Background(), hybridstore.Config{
-		Redis: redisstore.Config{URL: redisURL}, OnlyReplica: true, Logger: slog.New(slog.DiscardHandler),
+		Redis: redisstore.Config{URL: redisURL, OpTimeout: opTimeout}, OnlyReplica: true, Logger: slog.New(slog.DiscardHandler),
 	})
 	return s, s.Close, err
 }

@@ -57,7 +57,7 @@ func TestCostOfUse(t *testing.T) {
 	w := newWorld(t, authtest.Options{AccessTokenTTL: 1000 * time.Hour}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
 	var replicas []*loadtest.Replica
 	for range fleet {
-		replicas = append(replicas, w.replica(t, "one of many", backends[0].store(t, redis.URL()), func(c *session.Config) { c.TouchInterval = touchInterval }))
+		replicas = append(replicas, w.replica(t, "one of many", backends[0].store(t, steady(redis)), func(c *session.Config) { c.TouchInterval = touchInterval }))
 	}
 	var ids []string
 	for range sessions {
@@ -94,7 +94,7 @@ func TestCostOfRefresh(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Run(t, redistest.Options{})
 	w := newWorld(t, authtest.Options{}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
-	r := w.replica(t, "one", backends[0].store(t, redis.URL()), func(c *session.Config) { c.TouchInterval = 6 * time.Hour })
+	r := w.replica(t, "one", backends[0].store(t, steady(redis)), func(c *session.Config) { c.TouchInterval = 6 * time.Hour })
 	id := w.session(t, r, r)
 	require.NoError(t, echo(t, r, id))
 	for range 2 { // the first brings the scripts along

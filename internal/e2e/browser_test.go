@@ -74,6 +74,7 @@ type page struct {
 
 	mu       sync.Mutex
 	problems []string
+	ignoring bool
 }
 
 // newPage wraps a tab that chromedp has, and collects what a developer would
@@ -106,7 +107,9 @@ func newPage(ctx context.Context, t *testing.T) *page {
 func (p *page) problem(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.problems = append(p.problems, text)
+	if !p.ignoring {
+		p.problems = append(p.problems, text)
+	}
 }
 
 // takeProblems returns them, once.
@@ -116,6 +119,13 @@ func (p *page) takeProblems() []string {
 	taken := p.problems
 	p.problems = nil
 	return taken
+}
+
+// ignoreProblems forgets all problems, also the later ones.
+func (p *page) ignoreProblems() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.problems, p.ignoring = nil, true
 }
 
 func (p *page) do(actions ...chromedp.Action[chromedp.Void]) {

@@ -12,7 +12,7 @@ func TestProgressAndCancel(t *testing.T) {
 	p := w.connected()
 	p.click("slow")
 	p.click("JSON")
-	p.fill("Arguments", `{"count": 5, "intervalMs": 60}`)
+	p.fill("Arguments", `{"count": 5, "intervalMs": 300}`)
 	// Every position of the bar, as it is shown.
 	p.script(`window.positions = []; new MutationObserver(() => positions.push(document.querySelector("progress").position))
 		.observe(document.querySelector("progress"), { attributes: true })`)
@@ -22,7 +22,7 @@ func TestProgressAndCancel(t *testing.T) {
 	require.IsIncreasing(t, positions)
 	require.GreaterOrEqual(t, len(positions), 3)
 
-	p.fill("Arguments", `{"count": 1000, "intervalMs": 50}`)
+	p.fill("Arguments", `{"count": 1000, "intervalMs": 100}`)
 	p.click("Run")
 	p.see("of 1000")
 	require.Zero(t, w.mcp.Cancelled())
@@ -43,7 +43,7 @@ func TestCall_GoesOnWhileAnotherSessionIsShown(t *testing.T) {
 	p := w.connected()
 	p.click("slow")
 	p.click("JSON")
-	p.fill("Arguments", `{"count": 1000, "intervalMs": 20}`)
+	p.fill("Arguments", `{"count": 1000, "intervalMs": 100}`)
 	p.click("Run")
 	p.see("of 1000")
 	p.click("Open")

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -44,7 +45,7 @@ func newFleet(t *testing.T, options mcptest.Options) *fleet {
 	f.url = origin + "/"
 	redis := redistest.Run(t, redistest.Options{})
 	for range 2 {
-		records, err := hybridstore.New(t.Context(), hybridstore.Config{Redis: redisstore.Config{URL: redis.URL()}, Logger: slog.New(slog.DiscardHandler)})
+		records, err := hybridstore.New(t.Context(), hybridstore.Config{Redis: redisstore.Config{URL: redis.URL(), OpTimeout: 3 * time.Second}, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		t.Cleanup(records.Close)
 		cfg := session.Config{Store: records, SealKeys: [][]byte{bytes.Repeat([]byte("k"), 32)}}

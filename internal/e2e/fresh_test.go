@@ -19,7 +19,7 @@ func TestForgottenClient(t *testing.T) {
 	w.connect(p)
 	popup := p.popup(w.auth.URL())
 	popup.see("This application is not registered here.")
-	popup.takeProblems() // the 400 of that page, if it was seen
+	popup.ignoreProblems() // the 400 of that page, if it was seen
 	for _, c := range []camera{{"wide", 1200, 800, 1, "light"}, {"phone", 360, 740, 2, "light"}} {
 		c.point(p)
 		p.until("document.documentElement.scrollWidth <= innerWidth")

@@ -1,6 +1,8 @@
 package e2e_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -155,10 +157,8 @@ func TestSuite_NoticesProblemsOfThePage(t *testing.T) {
 	} {
 		p.script(script)
 		require.Eventually(t, func() bool {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			return len(p.problems) > 0
+			return slices.ContainsFunc(p.takeProblems(), func(problem string) bool { return strings.Contains(problem, want) })
 		}, patience, interval, script)
-		require.Contains(t, p.takeProblems()[0], want)
 	}
+	p.ignoreProblems() // that one script has more than one
 }

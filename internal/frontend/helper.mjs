@@ -39,7 +39,7 @@ test("the popup gets no hold on the page", async () => {
   assert.equal(user.popups.length, 1);
   assert.equal(user.popups[0].opener, null);
   // The user closes it, when the callback page has loaded.
-  for (let i = 0; i < 500 && !user.popups[0].closed; i++) await new Promise((done) => setTimeout(done, 10));
+  for (let i = 0; i < 6_000 && !user.popups[0].closed; i++) await new Promise((done) => setTimeout(done, 10));
   assert.equal(user.popups[0].closed, true);
 });
 
@@ -55,7 +55,7 @@ test("a popup that shows the callback page a moment later is closed", async () =
     return "/callback";
   } });
   await fails(mcp.connect(MCP), "access_denied");
-  for (let i = 0; i < 1000 && !user.popups[0].closed; i++) await new Promise((done) => setTimeout(done, 10));
+  for (let i = 0; i < 6_000 && !user.popups[0].closed; i++) await new Promise((done) => setTimeout(done, 10));
   assert.equal(user.popups[0].closed, true);
 });
 

@@ -1,6 +1,7 @@
 package ports_test
 
 import (
+	"fmt"
 	"net"
 	"testing"
 
@@ -16,6 +17,15 @@ func TestFree(t *testing.T) {
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
+}
+
+// What one test has, no other test gets, also while no server listens there.
+func TestPortsAreNotSharedOut(t *testing.T) {
+	t.Parallel()
+	port, err := ports.Free()
+	require.NoError(t, err)
+	_, err = net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
+	require.Error(t, err, "the lock that other processes see")
 }
 
 func TestRefused(t *testing.T) {

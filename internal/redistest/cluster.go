@@ -35,7 +35,7 @@ func (c *Cluster) start(n int) error {
 			return err
 		}
 		node, err := Start(Options{Config: []string{
-			"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 2000",
+			"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 60000",
 			"cluster-port " + strconv.Itoa(buses[i]),
 		}})
 		if err != nil {

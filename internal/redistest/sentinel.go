@@ -42,7 +42,7 @@ func (s *Sentinel) start() error {
 	}
 	s.sentinel, err = start(Options{Config: []string{
 		"sentinel monitor " + masterSet + " 127.0.0.1 " + port + " 1",
-		"sentinel down-after-milliseconds " + masterSet + " 500",
+		"sentinel down-after-milliseconds " + masterSet + " 60000", // a busy machine is no failure
 		"sentinel failover-timeout " + masterSet + " 3000",
 	}}, "sentinel")
 	if err != nil {
@@ -150,6 +150,9 @@ func (s *Sentinel) KillPrimary() error {
 		return err
 	}
 	before.Kill()
+	if _, err := s.sentinel.Do("SENTINEL", "SET", masterSet, "down-after-milliseconds", "500"); err != nil {
+		return err
+	}
 	return s.waitForAnother(before)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 	"github.com/mcpoauth/mcpoauth/session/otelsession"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
+	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
 func TestMetricsOfAnOutage(t *testing.T) {
@@ -20,7 +21,7 @@ func TestMetricsOfAnOutage(t *testing.T) {
 	redis, err := redistest.Start(redistest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(redis.Stop)
-	sessions, err := hybridstore.Open(t.Context(), redis.URL())
+	sessions, err := hybridstore.New(t.Context(), hybridstore.Config{Redis: redisstore.Config{URL: redis.URL(), OpTimeout: 3 * time.Second}})
 	require.NoError(t, err)
 	t.Cleanup(sessions.Close)
 	w := newWorld(t, sessions, otelsession.Config{RedisConnected: sessions.IsRedisConnected}, mcptest.Options{})

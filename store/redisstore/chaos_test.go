@@ -38,8 +38,11 @@ func startLoad(t *testing.T, configs ...redisstore.Config) *load {
 	for i := range l.replicas {
 		l.replicas[i] = open(t, configs[i%len(configs)])
 	}
+	patient := configs[0]
+	patient.OpTimeout = time.Minute
+	first := open(t, patient)
 	for user := range users {
-		create(t, l.replicas[0], "user"+strconv.Itoa(user), "0")
+		create(t, first, "user"+strconv.Itoa(user), "0")
 		l.users.Go(func() { l.count(ctx, user) })
 	}
 	t.Cleanup(func() { stop(); l.users.Wait() })

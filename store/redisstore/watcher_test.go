@@ -27,8 +27,8 @@ func TestWatcher(t *testing.T) {
 func TestWatchingSendsNothing(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
-	s := open(t, redisstore.Config{URL: server.URL()})
-	writer := open(t, redisstore.Config{URL: server.URL()})
+	s := open(t, redisstore.Config{URL: steady(server)})
+	writer := open(t, redisstore.Config{URL: steady(server)})
 	create(t, writer, "k", "v")
 	requireValue(t, s, "k", "v")
 	require.NoError(t, server.ResetStats())

@@ -57,12 +57,12 @@ func counterTotals(t *testing.T, c, peer store.Counter) {
 }
 
 func counterExpiry(t *testing.T, c, peer store.Counter) {
-	soon := time.Now().Add(200 * time.Millisecond)
+	soon := time.Now().Add(200 * time.Millisecond).Truncate(time.Millisecond) // databases keep milliseconds
 	requireTotal(t, 7, c, "a", 7, soon)
 	require.Eventually(t, func() bool {
 		total, err := peer.Add(t.Context(), "a", 0, soon)
 		return err == nil && total == 0
-	}, 5*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	require.False(t, time.Now().Before(soon), "not before its time")
 	requireTotal(t, 2, peer, "a", 2, time.Now().Add(time.Hour))
 	requireTotal(t, 1, c, "past", 1, time.Unix(1, 0))

@@ -40,7 +40,7 @@ func Listen(addr string, h http.Handler) (*Listener, error) {
 	l.srv = &http.Server{
 		Handler:           l.track(h),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: time.Minute,
 	}
 	go func() { _ = l.srv.Serve(ln) }() // always ends with http.ErrServerClosed
 	return l, nil
