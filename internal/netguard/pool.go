@@ -1,8 +1,11 @@
 package netguard
 
 import (
+	"bytes"
 	"crypto/tls"
+	"errors"
 	"hash/maphash"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -72,11 +75,37 @@ func newPool(policy Policy, names Names, check func(netip.AddrPort) error) *pool
 func (p *pool) RoundTrip(req *http.Request) (*http.Response, error) {
 	shard := &p.shards[maphash.String(p.seed, req.URL.Host)%shards]
 	transport, began := shard.Load(), time.Now()
-	resp, err := transport.RoundTrip(req)
+	resp, err := send(transport, req)
 	if err != nil && req.Context().Err() != nil && time.Since(began) >= inDoubt {
 		if shard.CompareAndSwap(transport, p.make()) {
 			transport.CloseIdleConnections()
 		}
+	}
+	return resp, err
+}
+
+// InMemory is the body of a request whose whole text is in memory.
+type InMemory interface {
+	io.ReadCloser
+	Text() []byte
+	// Sent is called when the text may have been sent. It stands for a Read.
+	Sent()
+}
+
+// send sends a request. net/http writes the header and the body together only if it
+// knows the type of the body. So send replaces a body that is in memory.
+func send(transport *http.Transport, req *http.Request) (*http.Response, error) {
+	body, ok := req.Body.(InMemory)
+	if !ok || req.Context().Err() != nil {
+		return transport.RoundTrip(req)
+	}
+	out := req.WithContext(req.Context())
+	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body.Text())), nil }
+	out.Body, _ = out.GetBody()
+	resp, err := transport.RoundTrip(out)
+	_ = body.Close()
+	if dial, failed := errors.AsType[*net.OpError](err); !failed || dial.Op != "dial" {
+		body.Sent()
 	}
 	return resp, err
 }

@@ -71,21 +71,25 @@ const (
 	acceptStream = "text/event-stream"
 )
 
-// payload is the body of a request. It notes that it was read.
+// payload is the body of a request, a netguard.InMemory. It notes that it was read
+// or sent.
 type payload struct {
-	text bytes.Reader
-	read *atomic.Bool
+	text   []byte
+	reader bytes.Reader
+	read   *atomic.Bool
 }
 
 func (p *payload) Read(b []byte) (int, error) {
 	p.read.Store(true)
-	return p.text.Read(b)
+	return p.reader.Read(b)
 }
 
 func (p *payload) Close() error { return nil }
+func (p *payload) Text() []byte { return p.text }
+func (p *payload) Sent()        { p.read.Store(true) }
 
 // send sends one HTTP request. Its error is that of [Client.HTTP], marked as
-// unsent if the body was not read, or ErrRedirect.
+// unsent if the body was neither read nor sent, or ErrRedirect.
 func (c *Client) send(ctx context.Context, method string, header http.Header, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.URL, nil)
 	if err != nil {
@@ -95,8 +99,8 @@ func (c *Client) send(ctx context.Context, method string, header http.Header, bo
 	var read atomic.Bool
 	if body != nil {
 		open := func() (io.ReadCloser, error) {
-			p := &payload{read: &read}
-			p.text.Reset(body)
+			p := &payload{text: body, read: &read}
+			p.reader.Reset(body)
 			return p, nil
 		}
 		req.Body, _ = open()
