@@ -26,7 +26,7 @@
 //	db.SetMaxOpenConns(1)
 //	s, err := sqlstore.New(ctx, sqlstore.Config{DB: db, Dialect: sqlstore.SQLite})
 //
-// [New] creates three tables, and shows them. [Store] says what each operation costs,
+// [New] creates three tables. [Store] shows them, and says what each operation costs,
 // and what happens in an outage. A complete host is in examples/server.
 //
 // # Concurrency

@@ -54,7 +54,7 @@ func TestDialects(t *testing.T) {
 // The documentation has the tables as they are made.
 func TestDocumentedTables(t *testing.T) {
 	t.Parallel()
-	doc, err := os.ReadFile("doc.go")
+	doc, err := os.ReadFile("store.go")
 	require.NoError(t, err)
 	var quoted strings.Builder
 	for line := range strings.Lines(sqlstore.Schema(sqlstore.Postgres, "mcpoauth_")) {
