@@ -71,7 +71,7 @@ func TestForm(t *testing.T) {
 	p.until("labelled('name').matches(':user-invalid')")
 	p.fill("name", "x")
 	p.click("Run")
-	p.until("labelled('name').validity.tooShort")
+	p.until("labelled('name').validationMessage.startsWith('At least 2 characters.')")
 	require.Zero(t, w.mcp.Count("tools/call"))
 
 	// Nothing but that is sent of what was not filled in.
@@ -89,10 +89,11 @@ func TestForm(t *testing.T) {
 	p.choose("level", "High")
 	p.click("on")
 	p.choose("flag", "No")
-	p.fill("either", `{"n": 1`)
+	p.choose("either", "object")
+	p.fill("object", `{"n": 1`)
 	p.click("Run")
-	p.until("labelled('either').validationMessage.startsWith('This is not JSON')")
-	p.fill("either", `{"n": 18446744073709551615}`)
+	p.until("labelled('object').validationMessage.startsWith('This is not JSON')")
+	p.fill("object", `{"n": 18446744073709551615}`)
 	p.fill("free", `{}`)
 	p.click("deep")
 	p.fill("x", "-3")

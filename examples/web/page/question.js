@@ -55,9 +55,9 @@ export class Questions {
   frame(message, content, button) {
     let settle;
     const answer = new Promise((resolve) => { settle = resolve; });
-    const title = el("h4", { tabindex: -1 }, `${this.session.name} asks`);
+    const title = el("h4", { tabindex: -1 }, el("bdi", {}, this.session.name), " asks");
     const element = el("form", { class: "question", "aria-label": `${this.session.name} asks` },
-      title, el("p", { class: "text" }, String(message ?? "")), ...content,
+      title, el("p", { class: "text", dir: "auto" }, String(message ?? "")), ...content,
       el("div", { class: "actions" }, button,
         el("button", { type: "button", onclick: () => settle({ action: "decline" }) }, "Decline"),
         el("button", { type: "button", class: "quiet", onclick: () => settle({ action: "cancel" }) }, "Not now")));

@@ -5,7 +5,7 @@
 import { renderAbout } from "./about.js";
 import { el, newId } from "./dom.js";
 import { List } from "./list.js";
-import { explain, Notice, withPopup } from "./notice.js";
+import { cancelButton, explain, Notice, withPopup } from "./notice.js";
 import { PromptPanel } from "./prompt.js";
 import { ResourcePanel, TemplatePanel } from "./resource.js";
 import { ToolPanel } from "./tool.js";
@@ -19,16 +19,17 @@ const statuses = {
 };
 
 export class SessionView {
-  // on has select(view) and end(view).
+  // on has select(view), leave(view) and end(view).
   constructor(client, session, on) {
     Object.assign(this, { client, on, id: session.sessionId, questions: 0, loaded: false });
     this.host = URL.canParse(session.serverUrl) ? new URL(session.serverUrl).host : session.serverUrl;
     this.name = session.serverName || this.host;
     this.badges = [el("span", { class: "badge" }), el("span", { class: "badge" })];
     this.line = el("button", { type: "button", onclick: () => on.select(this, true) },
-      el("span", { class: "name" }, this.name), this.badges[0], el("span", { class: "hint" }, this.host));
+      el("span", { class: "name", dir: "auto" }, this.name), this.badges[0], el("span", { class: "hint" }, this.host));
     this.item = el("li", {}, this.line);
-    this.title = el("h2", { tabindex: -1 }, this.name);
+    this.back = el("button", { type: "button", class: "small back", onclick: () => on.leave(this) }, "All servers");
+    this.title = el("h2", { tabindex: -1, dir: "auto" }, this.name);
     this.notice = new Notice(el("div", { role: "status" }));
     this.again = el("button", { type: "button", onclick: () => this.load() }, "Sign in");
     this.end = el("button", { type: "button", onclick: () => this.disconnect() }, "Disconnect");
@@ -40,7 +41,7 @@ export class SessionView {
     this.body = el("div", { class: "offer", hidden: true });
     this.element = el("section", { class: "session", "aria-label": this.name, hidden: true },
       el("div", { class: "session-head" },
-        el("div", {}, el("div", { class: "title" }, this.title, this.badges[1]), el("p", { class: "hint code" }, session.serverUrl)),
+        this.back, el("div", {}, el("div", { class: "title" }, this.title, this.badges[1]), el("p", { class: "hint code" }, session.serverUrl)),
         el("div", { class: "actions" }, this.again, this.end)),
       this.notice.element, this.body);
     this.show(session.status);
@@ -68,15 +69,21 @@ export class SessionView {
     if (this.loading) return;
     this.loading = new AbortController();
     const { signal } = this.loading;
+    const loading = () => this.notice.say("Loading the tools…", "busy");
+    const onAuthorizing = (waiting) => {
+      if (waiting) this.notice.say("Sign in in the window that opened.", "busy", cancelButton(this.loading));
+      else loading();
+    };
     this.again.disabled = true;
-    this.notice.say("Loading the tools…", "busy");
+    loading();
     try {
-      const fetch = () => this.fetch(signal);
-      this.fill(await withPopup(this.client, this.notice, signal, fetch, fetch));
+      const fetch = () => this.fetch(signal, onAuthorizing);
+      this.fill(await withPopup(this.client, this.notice, this.loading, fetch, fetch, onAuthorizing));
       this.show("connected");
       this.notice.clear();
     } catch (error) {
-      if (!signal.aborted) await this.failed(error);
+      if (signal.aborted) this.notice.say("Cancelled.");
+      else await this.failed(error);
     }
     this.again.disabled = false;
     this.loading = undefined;
@@ -84,9 +91,9 @@ export class SessionView {
 
   // fetch gets what the server has. The tools come first: where the user must
   // authorize, one window is enough.
-  async fetch(signal) {
+  async fetch(signal, onAuthorizing) {
     const { client, id } = this;
-    const tools = await client.listTools(id, { signal });
+    const tools = await client.listTools(id, { signal, onAuthorizing });
     const server = await client.server(id, { signal });
     const has = (capability) => capability in server.capabilities;
     const [prompts, resources, templates] = await Promise.all([
