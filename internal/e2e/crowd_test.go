@@ -106,10 +106,11 @@ func TestWayBackOnAPhone(t *testing.T) {
 	p.until("(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.activeElement.getBoundingClientRect())")
 	p.press(kb.Enter)
 	p.until("labelled('field 1').value === 'typed'")
+	p.click("All tools")
 	p.click("All servers")
 	p.until("named('h2', 'Connect') && !named('button', 'All tools')")
 	p.until("document.activeElement === document.querySelector('#sessions button')")
 	p.press(kb.Enter)
-	p.until("labelled('field 1').value === 'typed'")
+	p.until("named('button', 'Tool 150')")
 	require.LessOrEqual(t, eval[int](p, "return document.documentElement.scrollWidth"), 390)
 }

@@ -65,7 +65,7 @@ func TestLargeResults(t *testing.T) {
 	}
 	for _, tool := range []string{"large_text", "large_word", "large_error", "large_structured", "large_resource"} {
 		run(tool)
-		require.Less(t, eval[int](p, "return document.querySelector('.panel .result').textContent.length"), 10_000, tool)
+		require.Less(t, eval[int](p, "return document.querySelector('.panel .result').textContent.length"), 5000, tool)
 		p.click("Copy")
 		p.see("Copied.")
 		p.click("Download")
@@ -76,7 +76,7 @@ func TestLargeResults(t *testing.T) {
 		p.click("Show all")
 		require.Equal(t, copied, eval[int](p, "return document.querySelector('.panel .result :is(pre, .text)').textContent.length"), tool)
 		p.click("Show less")
-		require.Less(t, eval[int](p, "return document.querySelector('.panel .result').textContent.length"), 10_000, tool)
+		require.Less(t, eval[int](p, "return document.querySelector('.panel .result').textContent.length"), 5000, tool)
 	}
 	run("large_image")
 	p.until("document.querySelector('.result img').naturalWidth === 1")

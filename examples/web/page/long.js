@@ -3,8 +3,8 @@
 
 import { el } from "./dom.js";
 
-const shownCharacters = 4000;
-const shownLines = 60;
+const shownCharacters = 2000;
+const shownLines = 25;
 
 // longText returns { body, actions }: the text, and buttons for it. kind is the
 // element that holds the text; file is the name of a download.
@@ -33,6 +33,7 @@ export function longText(text, kind, { file, type = "text/plain", shown = shownC
   } });
   const show = () => {
     body.textContent = open ? text : `${begun}…`;
+    body.classList.toggle("open", open);
     body.scrollTop = 0;
     more.textContent = open ? "Show less" : `Show all (${bytes(text.length)})`;
     more.setAttribute("aria-expanded", String(open));

@@ -16,7 +16,7 @@ export class Panel {
   constructor(client, session, about) {
     Object.assign(this, { client, session, about });
     this.title = el("h3", { tabindex: -1, dir: "auto" }, about.title);
-    this.head = el("div", { class: "tool-head" }, el("div", {}, this.title, el("p", { class: "hint code" }, about.name)));
+    this.head = el("div", { class: "tool-head" }, el("div", {}, this.title, about.name === about.title ? undefined : el("p", { class: "hint code" }, about.name)));
     this.fields = el("div", {});
     this.run = el("button", { class: "primary" }, about.verb);
     this.stop = el("button", { type: "button", hidden: true, onclick: () => this.cancel() }, "Cancel");

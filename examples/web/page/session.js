@@ -10,11 +10,12 @@ import { PromptPanel } from "./prompt.js";
 import { ResourcePanel, TemplatePanel } from "./resource.js";
 import { ToolPanel } from "./tool.js";
 
+// statuses of the API: what the badge says, its kind, and what to do.
 const statuses = {
   connected: ["Connected", "good"],
   authorizing: ["Waiting for you", "busy"],
-  authorization_required: ["Sign in again", "busy"],
-  failed: ["Not connected", "bad"],
+  authorization_required: ["Sign in again", "busy", "Your sign-in at this server has ended. Sign in again to use its tools."],
+  failed: ["Not connected", "bad", "The server could not be connected. Sign in to try again."],
   expired: ["Expired", "bad"],
 };
 
@@ -31,7 +32,7 @@ export class SessionView {
     this.back = el("button", { type: "button", class: "small back", onclick: () => on.leave(this) }, "All servers");
     this.title = el("h2", { tabindex: -1, dir: "auto" }, this.name);
     this.notice = new Notice(el("div", { role: "status" }));
-    this.again = el("button", { type: "button", onclick: () => this.load() }, "Sign in");
+    this.again = el("button", { type: "button", class: "primary", onclick: () => this.load() }, "Sign in");
     this.end = el("button", { type: "button", onclick: () => this.disconnect() }, "Disconnect");
     this.lists = {
       tools: new List({ one: "tool", many: "tools" }),
@@ -45,6 +46,7 @@ export class SessionView {
         el("div", { class: "actions" }, this.again, this.end)),
       this.notice.element, this.body);
     this.show(session.status);
+    this.notice.say(statuses[session.status]?.[2] ?? "");
   }
 
   // show takes a status of the API.
@@ -116,16 +118,16 @@ export class SessionView {
 
   fill({ server, tools, prompts, resources, templates }) {
     this.completes = "completions" in server.capabilities;
-    const item = (thing, key, hint, Panel) => ({
-      key, hint, title: thing.title ?? thing.annotations?.title ?? thing.name,
+    const item = (thing, key, Panel) => ({
+      key, hint: thing.description ?? ((thing.title ?? thing.name) === key ? "" : key), title: thing.title ?? thing.annotations?.title ?? thing.name,
       words: `${key} ${thing.name} ${thing.title ?? ""} ${thing.description ?? ""}`,
       panel: () => new Panel(this.client, this, thing),
     });
-    this.lists.tools.fill(tools.map((tool) => item(tool, tool.name, tool.description ?? tool.name, ToolPanel)));
-    this.lists.prompts.fill(prompts.map((prompt) => item(prompt, prompt.name, prompt.description ?? prompt.name, PromptPanel)));
+    this.lists.tools.fill(tools.map((tool) => item(tool, tool.name, ToolPanel)));
+    this.lists.prompts.fill(prompts.map((prompt) => item(prompt, prompt.name, PromptPanel)));
     this.lists.resources.fill([
-      ...resources.map((resource) => item(resource, resource.uri, resource.description ?? resource.uri, ResourcePanel)),
-      ...templates.map((template) => item(template, template.uriTemplate, template.description ?? template.uriTemplate, TemplatePanel)),
+      ...resources.map((resource) => item(resource, resource.uri, ResourcePanel)),
+      ...templates.map((template) => item(template, template.uriTemplate, TemplatePanel)),
     ]);
     this.showTabs({
       Tools: this.lists.tools.element,
