@@ -106,7 +106,8 @@ func TestWayBackOnAPhone(t *testing.T) {
 	p.until("(({ top, bottom }) => top >= 0 && bottom <= innerHeight)(document.activeElement.getBoundingClientRect())")
 	p.press(kb.Enter)
 	p.until("labelled('field 1').value === 'typed'")
-	p.click("All tools")
+	p.script("history.back()") // as the Back of the phone does
+	p.until("document.activeElement === named('button', 'Tool 150')")
 	p.click("All servers")
 	p.until("named('h2', 'Connect') && !named('button', 'All tools')")
 	p.until("document.activeElement === document.querySelector('#sessions button')")

@@ -66,6 +66,10 @@ func TestForm(t *testing.T) {
 	w.consent(p, "Approve")
 	p.click("shapes")
 
+	// Every field has a name for who does not see the page.
+	require.Empty(t, eval[[]string](p, `return [...document.querySelectorAll("input, select, textarea, progress")].filter((field) => !field.labels.length && !field.ariaLabel).map((field) => field.outerHTML)`))
+	require.Empty(t, eval[[]string](p, `const ids = [...document.querySelectorAll("[id]")].map((node) => node.id); return ids.filter((id, i) => ids.indexOf(id) !== i)`))
+
 	// What is required has to be there, and is checked before anything is sent.
 	p.click("Run")
 	p.until("labelled('name').matches(':user-invalid')")

@@ -108,6 +108,8 @@ func TestFormOfTexts(t *testing.T) {
 		"pattern with anchors":        {schema: member(`{"type":"string","pattern":"^b+$"}`, false), steps: v("abc"), problem: "does not match the pattern ^b+$"},
 		"pattern in a long text":      {schema: member(`{"type":"string","pattern":"^b+$","maxLength":9000}`, false), steps: v("abc"), problem: "pattern"},
 		"pattern without Unicode":     {schema: member(`{"type":"string","pattern":"^[\\w-.]+$"}`, false), steps: v("a-b"), sent: `{"v":"a-b"}`},
+		"pattern that takes for ever": {schema: member(`{"type":"string","pattern":"^((\\w+\\s?)*)$"}`, false), steps: v(strings.Repeat("a", 60) + "!"), sent: `{"v":"` + strings.Repeat("a", 60) + `!"}`, shows: "Pattern: ^"},
+		"pattern with bounded parts":  {schema: member(`{"type":"string","pattern":"^(\\d{1,3}\\.){3}\\d+$"}`, false), steps: v("1.2.3"), problem: "pattern"},
 		"pattern that is none":        {schema: member(`{"type":"string","pattern":"("}`, false), steps: v("abc"), sent: `{"v":"abc"}`, shows: "Pattern: ("},
 		"length in characters":        {schema: member(`{"type":"string","maxLength":2}`, false), steps: v("😀😀"), sent: `{"v":"😀😀"}`},
 		"too long is not cut":         {schema: member(`{"type":"string","maxLength":2}`, false), steps: v("abc"), problem: "At most 2 characters. This has 3 characters."},

@@ -9,13 +9,15 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 )
 
-// cameras are the screens on which every state is looked at.
-var cameras = []camera{
-	{"wide-light", 1280, 800, 1, "light"},
-	{"wide-dark", 1280, 800, 1, "dark"},
-	{"phone-light", 390, 844, 2, "light"},
-	{"phone-dark", 390, 844, 2, "dark"},
-}
+// cameras are the screens on which every state is looked at. For pictures there
+// are all combinations.
+var cameras = func() []camera {
+	wideLight, phoneDark := camera{"wide-light", 1280, 800, 1, "light"}, camera{"phone-dark", 390, 844, 2, "dark"}
+	if imageDir == "" {
+		return []camera{wideLight, phoneDark}
+	}
+	return []camera{wideLight, {"wide-dark", 1280, 800, 1, "dark"}, {"phone-light", 390, 844, 2, "light"}, phoneDark}
+}()
 
 // TestStates takes a picture of what a user seldom sees, on every screen, and
 // checks that nothing is wider than the screen.

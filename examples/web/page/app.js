@@ -8,6 +8,7 @@ import { el } from "./dom.js";
 import { parse } from "./exact.js";
 import { cancelButton, explain, Notice, withPopup } from "./notice.js";
 import { SessionView } from "./session.js";
+import { forward } from "./way.js";
 
 const $ = (id) => document.getElementById(id);
 const client = new MCPOAuth({ baseUrl: "/api/mcp", parse });
@@ -78,9 +79,11 @@ function select(view, focus) {
     else other.line.removeAttribute("aria-current");
   }
   $("empty").hidden = view !== undefined;
+  const before = document.body.classList.contains("in-session");
   document.body.classList.toggle("in-session", view !== undefined);
   if (!view) return;
   if (focus) view.title.focus();
+  if (focus && !before && view.back.checkVisibility()) forward(view.leave);
   if (view.status === "connected" && !view.loaded) view.load();
 }
 

@@ -1,6 +1,7 @@
 // The limits of a schema: in words, and as checks whose answer is what is wrong.
 
 import { compare, format, isMultiple, isNumber } from "./exact.js";
+import { compile } from "./pattern.js";
 
 const shownPattern = 200; // characters
 const any = 2 ** 31 - 1; // as a maximum of characters or items it means none
@@ -87,16 +88,4 @@ function characters(text) {
   let count = 0;
   for (const _ of text) count++;
   return count;
-}
-
-// compile returns undefined for a pattern that this browser does not know. The
-// server checks it then.
-function compile(pattern) {
-  for (const flags of ["u", ""]) {
-    try {
-      return typeof pattern === "string" ? new RegExp(pattern, flags) : undefined;
-    } catch {
-      // Perhaps without Unicode.
-    }
-  }
 }

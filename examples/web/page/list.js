@@ -3,6 +3,7 @@
 // forms keep what was typed. A narrow screen has either the list or the panel.
 
 import { el, newId } from "./dom.js";
+import { back, forward } from "./way.js";
 
 export class List {
   // kind is what the list is of, as in { one: "tool", many: "tools" }.
@@ -13,7 +14,7 @@ export class List {
     this.search = el("input", { id, type: "search", placeholder: search, autocomplete: "off", oninput: () => this.filter() });
     this.count = el("p", { class: "hint", role: "status" });
     this.list = el("ul", { class: "tools", "aria-label": kind.many[0].toUpperCase() + kind.many.slice(1) });
-    this.back = el("button", { type: "button", class: "small back", onclick: () => this.leave() }, `All ${kind.many}`);
+    this.back = el("button", { type: "button", class: "small back", onclick: () => back(this.leave) }, `All ${kind.many}`);
     this.panel = el("div", { class: "panel" }, el("p", { class: "placeholder" }, `Pick a ${kind.one} to use it.`));
     this.element = el("div", { class: "session-body" },
       el("div", { class: "side" },
@@ -53,18 +54,21 @@ export class List {
     button.setAttribute("aria-current", "true");
     this.panel.replaceChildren(this.back, panel.element);
     this.panel.scrollTop = 0;
+    const before = this.element.classList.contains("picked");
     this.element.classList.add("picked");
     panel.title.focus({ preventScroll: true });
     this.panel.scrollIntoView({ block: "nearest" });
-    if (this.back.checkVisibility()) scrollTo(0, 0);
+    if (!this.back.checkVisibility()) return;
+    scrollTo(0, 0);
+    if (!before) forward(this.leave);
   }
 
   // leave goes back to the list, to where it was.
-  leave() {
+  leave = () => {
     this.element.classList.remove("picked");
     const entry = this.entries.find(({ key }) => key === this.picked);
     (entry && !entry.line.hidden ? entry.button : this.search).focus();
-  }
+  };
 
   cancel() {
     for (const panel of this.panels.values()) panel.cancel();

@@ -83,7 +83,7 @@ function renderBlock(block, name) {
 
 // part is a piece of a result, with buttons beside its title.
 const part = (title, actions, ...children) => el("div", { class: "part" },
-  el("div", { class: "part-head" }, el("h4", {}, title), ...actions), ...children);
+  el("div", { class: "part-head" }, el("h4", { dir: "auto" }, title), ...actions), ...children);
 
 function text(title, value, name) {
   const { body, actions } = longText(value, "p", { file: fileName(name, "txt") });

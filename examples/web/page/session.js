@@ -9,6 +9,7 @@ import { cancelButton, explain, Notice, withPopup } from "./notice.js";
 import { PromptPanel } from "./prompt.js";
 import { ResourcePanel, TemplatePanel } from "./resource.js";
 import { ToolPanel } from "./tool.js";
+import { back } from "./way.js";
 
 // statuses of the API: what the badge says, its kind, and what to do.
 const statuses = {
@@ -22,6 +23,7 @@ const statuses = {
 export class SessionView {
   // on has select(view), leave(view) and end(view).
   constructor(client, session, on) {
+    this.leave = () => on.leave(this);
     Object.assign(this, { client, on, id: session.sessionId, questions: 0, loaded: false });
     this.host = URL.canParse(session.serverUrl) ? new URL(session.serverUrl).host : session.serverUrl;
     this.name = session.serverName || this.host;
@@ -29,7 +31,7 @@ export class SessionView {
     this.line = el("button", { type: "button", onclick: () => on.select(this, true) },
       el("span", { class: "name", dir: "auto" }, this.name), this.badges[0], el("span", { class: "hint" }, this.host));
     this.item = el("li", {}, this.line);
-    this.back = el("button", { type: "button", class: "small back", onclick: () => on.leave(this) }, "All servers");
+    this.back = el("button", { type: "button", class: "small back", onclick: () => back(this.leave) }, "All servers");
     this.title = el("h2", { tabindex: -1, dir: "auto" }, this.name);
     this.notice = new Notice(el("div", { role: "status" }));
     this.again = el("button", { type: "button", class: "primary", onclick: () => this.load() }, "Sign in");

@@ -22,7 +22,7 @@ export function textField(spec) {
   if (Array.isArray(schema.examples) && schema.examples.length > 0) input.placeholder = typeof schema.examples[0] === "string" ? schema.examples[0] : format(schema.examples[0]);
   if (typeof initial === "string") input.value = initial;
   else if (initial !== undefined && initial !== null) input.value = format(initial);
-  const mayBeEmpty = !numeric && (!(size(schema.minLength) > 0) || initial === "");
+  const mayBeEmpty = !numeric && ((schema.format !== "date" && !(size(schema.minLength) > 0)) || initial === "");
   const empty = whenEmpty(spec, titleOf(spec), mayBeEmpty ? "" : undefined, () => show());
   const show = () => {
     input.required = empty.needed();
