@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +28,7 @@ func withLargeResults(_ *authtest.Options, o *mcptest.Options) {
 		"large_resource":   {Content: []mcp.Content{&mcp.EmbeddedResource{Resource: &mcp.ResourceContents{URI: "file:///a", MIMEType: "text/plain", Text: text}}}},
 		"large_image":      {Content: []mcp.Content{&mcp.ImageContent{MIMEType: "image/png", Data: pixels()}}},
 		"lines":            {Content: []mcp.Content{&mcp.TextContent{Text: strings.Repeat("line\n", 500)}}},
+		"many":             {Content: slices.Repeat([]mcp.Content{&mcp.TextContent{Text: "part"}}, 5000)},
 		"short":            {Content: []mcp.Content{&mcp.TextContent{Text: "A short answer."}}},
 	}
 	o.Configure = func(server *mcp.Server) {
@@ -53,7 +55,7 @@ func TestLargeResults(t *testing.T) {
 	p := w.open()
 	w.connect(p)
 	w.consent(p, "Approve")
-	p.see("8 tools")
+	p.see("9 tools")
 	p.script(`navigator.clipboard.writeText = async (text) => { window.copied = text.length; };
 		HTMLAnchorElement.prototype.click = function () { window.saved = this; };`)
 	run := func(tool string) {
@@ -85,6 +87,10 @@ func TestLargeResults(t *testing.T) {
 	p.see("Show all (1.3 MB)")
 	run("lines")
 	p.see("Show all (2.5 kB)")
+	run("many")
+	require.Less(t, eval[int](p, "return document.querySelectorAll('.panel .result *').length"), 1000)
+	p.click("Show more (4,950)")
+	p.see("Show more (4,900)")
 	run("short")
 	require.Equal(t, []string{"Done. A short answer."}, eval[[]string](p, `return [...document.querySelectorAll(".panel [role=status]")].map((node) => node.textContent).filter(Boolean)`))
 	p.gone("Show all")

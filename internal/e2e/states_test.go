@@ -127,7 +127,7 @@ func TestStatesOfResults(t *testing.T) {
 			c.point(p)
 			w.connect(p)
 			w.consent(p, "Approve")
-			p.see("8 tools")
+			p.see("9 tools")
 			run := func(tool string) {
 				t.Helper()
 				p.click(tool)

@@ -1,7 +1,7 @@
 // The page: connect, and the list of sessions. The library's mcp-oauth.js does
 // the talking to the host. The rest of what is on the screen is in session.js,
 // panel.js (what is common to tools, prompts and resources), question.js (what a
-// server asks the user), form.js and result.js.
+// server asks the user), form.js (made of the fields in field.js) and result.js.
 
 import { MCPOAuth } from "/api/mcp/mcp-oauth.js";
 import { el } from "./dom.js";

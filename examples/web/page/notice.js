@@ -8,16 +8,22 @@ export class Notice {
     this.element = element;
   }
 
-  // say replaces what was there. kind is "busy", "good", "bad" or nothing.
+  // say replaces what was there. It is read aloud, so that of a long text only the
+  // beginning is shown. kind is "busy", "good", "bad" or nothing.
   say(text, kind = "", ...actions) {
     this.element.className = `notice ${kind}`;
-    this.element.replaceChildren(...(text ? [el("span", { class: "said", dir: "auto" }, text), ...actions.filter(Boolean)] : []));
+    this.element.replaceChildren(...(text ? [el("span", { class: "said", dir: "auto" }, clipped(text)), ...actions.filter(Boolean)] : []));
   }
 
   clear() {
     this.say("");
   }
 }
+
+const most = 400; // characters
+
+// clipped is the beginning of a text of the server that should have been short.
+export const clipped = (text) => (text.length > most ? `${text.slice(0, most)}…` : text);
 
 // cancelButton gives a call up by its AbortController.
 export const cancelButton = (attempt) => el("button", { type: "button", class: "small", onclick: () => attempt.abort() }, "Cancel");

@@ -4,7 +4,7 @@
 import { el } from "./dom.js";
 import { buildForm } from "./form.js";
 import { longText } from "./long.js";
-import { explain, Notice, withPopup } from "./notice.js";
+import { clipped, explain, Notice, withPopup } from "./notice.js";
 import { Questions } from "./question.js";
 import { renderError } from "./result.js";
 
@@ -139,7 +139,7 @@ export class Panel {
       this.bar.max = total;
       this.bar.value = progress;
     }
-    this.said.textContent = message || (total > 0 ? `${Math.round((100 * progress) / total)} %` : `${progress} so far`);
+    this.said.textContent = clipped(message ?? "") || (total > 0 ? `${Math.round((100 * progress) / total)} %` : `${progress} so far`);
   }
 
   cancel() {

@@ -4,16 +4,17 @@
 import { el } from "./dom.js";
 import { format } from "./exact.js";
 import { fileName, longText } from "./long.js";
+import { clipped } from "./notice.js";
 
-const shownMessage = 400; // characters of an error
+const shownParts = 50; // of a result; more are built for a click
 
 // renderResult shows a CallToolSuccess of the tool of that name.
 export function renderResult(result, name) {
   const structured = result.structuredContent;
   const same = JSON.stringify(structured);
-  const blocks = result.content
-    .filter((block) => !(structured !== undefined && block.type === "text" && sameJSON(block.text, same)))
-    .map((block) => renderBlock(block, name));
+  const blocks = some(
+    result.content.filter((block) => !(structured !== undefined && block.type === "text" && sameJSON(block.text, same))),
+    (block) => renderBlock(block, name));
   if (structured !== undefined) blocks.push(json("Structured", structured, name));
   const verdict = result.isError ? [el("p", { class: "verdict" }, "The tool reported an error.")] : [];
   return shown(result, name, blocks, "The tool returned nothing.", result.isError ? "result failed" : "result", verdict);
@@ -21,19 +22,29 @@ export function renderResult(result, name) {
 
 // renderMessages shows a GetPromptSuccess.
 export function renderMessages(result, name) {
-  const blocks = result.messages.map(({ role, content }) => el("div", { class: "message" },
-    el("p", { class: "role" }, String(role)), ...[content].flat().map((block) => renderBlock(block ?? {}, name))));
+  const blocks = some(result.messages, ({ role, content }) => el("div", { class: "message" },
+    el("p", { class: "role" }, String(role)), ...some([content].flat(), (block) => renderBlock(block ?? {}, name))));
   return shown(result, name, blocks, "The prompt has no messages.", "result", result.description ? [el("p", { class: "hint" }, String(result.description))] : []);
 }
 
 // renderContents shows a ReadResourceSuccess. A page for an MCP App is shown as
 // the text that it is, and does not run.
 export function renderContents(result, name) {
-  return shown(result, name, result.contents.map((contents) => renderResource(contents, name)), "The resource is empty.", "result", []);
+  return shown(result, name, some(result.contents, (contents) => renderResource(contents, name)), "The resource is empty.", "result", []);
 }
 
 const shown = (result, name, blocks, nothing, kind, before) => el("section", { class: kind, "aria-label": "Result" },
   ...before, ...(blocks.length ? blocks : [el("p", { class: "hint" }, nothing)]), raw(result, name));
+
+// some renders the first of many parts, and a button for more.
+function some(items, render) {
+  const parts = items.slice(0, shownParts).map(render);
+  const rest = items.slice(shownParts);
+  if (rest.length === 0) return parts;
+  const button = el("button", { type: "button", class: "small more", onclick: () => button.replaceWith(...some(rest, render)) },
+    `Show more (${rest.length.toLocaleString("en")})`);
+  return [...parts, button];
+}
 
 // raw is all of a result, built when it is opened.
 export function raw(result, name) {
@@ -47,9 +58,10 @@ export function raw(result, name) {
 export function renderError(error) {
   const detail = [error.code, error.requestId && `request ${error.requestId}`].filter(Boolean).join(" · ");
   const message = String(error.message || error);
-  const all = message.length > shownMessage ? [text("Message", message, "error")] : [];
+  const short = clipped(message);
+  const all = short === message ? [] : [text("Message", message, "error")];
   return el("section", { class: "result failed", "aria-label": "Error" },
-    el("p", { class: "verdict", dir: "auto" }, message.length > shownMessage ? `${message.slice(0, shownMessage)}…` : message),
+    el("p", { class: "verdict", dir: "auto" }, short),
     error.retryAfter ? el("p", {}, `Try again in ${error.retryAfter} s.`) : undefined,
     ...all, detail && el("p", { class: "hint" }, detail));
 }

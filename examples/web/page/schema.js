@@ -141,7 +141,7 @@ export const text = (value) => (typeof value === "string" ? value : JSON.stringi
 // fits reports whether a value may be what a resolved schema describes, as far as
 // a field for it could show the value.
 export function fits(value, schema) {
-  if (value === null && schema.nullable) return true;
+  if (value === null && (schema.nullable || schema.variants)) return schema.nullable;
   if (Array.isArray(schema.enum)) return schema.enum.some((other) => same(value, other));
   if ("const" in schema) return same(value, schema.const);
   switch (schema.type) {

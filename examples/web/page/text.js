@@ -2,9 +2,10 @@
 
 import { el } from "./dom.js";
 import { whenEmpty } from "./empty.js";
-import { format, number } from "./exact.js";
+import { format, isNumber, number } from "./exact.js";
 import { checked, labelled, titleOf } from "./field.js";
 import { numberProblem, size, textProblem } from "./limits.js";
+import { text } from "./schema.js";
 
 // lines are the formats of which a text is never longer than a line: the input's
 // type, and the keyboard of a phone. The browser's own ideas of an address or an
@@ -15,13 +16,20 @@ const lines = {
   "date-time": { placeholder: "2026-01-31T12:00:00Z" }, time: { placeholder: "12:00:00Z" },
 };
 
+// textField is undefined for a number that no field can hold.
 export function textField(spec) {
   const { schema, initial } = spec;
   const numeric = schema.type !== "string";
-  const input = numeric ? numberInput(schema) : textInput(schema, initial);
-  if (Array.isArray(schema.examples) && schema.examples.length > 0) input.placeholder = typeof schema.examples[0] === "string" ? schema.examples[0] : format(schema.examples[0]);
-  if (typeof initial === "string") input.value = initial;
-  else if (initial !== undefined && initial !== null) input.value = format(initial);
+  const value = initial === undefined || initial === null ? "" : typeof initial === "string" ? initial : format(initial);
+  let input = numeric ? numberInput(schema) : textInput(schema);
+  if (!holds(input, value)) {
+    if (numeric) return undefined;
+    input = textArea(schema);
+    input.value = value;
+  }
+  const begun = input.value;
+  const [example] = Array.isArray(schema.examples) ? schema.examples : [];
+  if (example !== undefined) input.placeholder = text(example);
   const mayBeEmpty = !numeric && ((schema.format !== "date" && !(size(schema.minLength) > 0)) || initial === "");
   const empty = whenEmpty(spec, titleOf(spec), mayBeEmpty ? "" : undefined, () => show());
   const show = () => {
@@ -31,21 +39,32 @@ export function textField(spec) {
   checked(input, numeric ? numberProblem(schema) : textProblem(schema));
   input.addEventListener("input", show);
   show();
-  return {
-    element: labelled(spec, input, { type: numeric ? schema.type : undefined, aside: empty.element }),
-    read: () => (input.value === "" ? empty.read() : numeric ? number(input.value) : input.value),
+  const read = () => {
+    if (input.value === "") return empty.read();
+    if (input.value === begun) return initial; // as it was, with its line ends
+    return numeric ? number(input.value) : input.value;
   };
+  return { element: labelled(spec, input, { type: numeric ? schema.type : undefined, aside: empty.element }), read };
+}
+
+// holds puts a value into an input, and reports whether it is shown as it is: a date
+// field shows dates only, and a line has no line ends.
+function holds(input, value) {
+  input.value = value;
+  return input.value === value.replace(/\r\n?/g, "\n");
 }
 
 // numberInput has no step: the browser would count it from the minimum.
 function numberInput({ minimum, maximum }) {
-  const limit = (value) => (value === undefined ? undefined : format(value));
+  const limit = (value) => (isNumber(value) ? format(value) : undefined);
   return el("input", { type: "number", step: "any", min: limit(minimum), max: limit(maximum), autocomplete: "off" });
 }
 
-function textInput({ format: kind, maxLength }, initial) {
-  const line = Object.hasOwn(lines, kind ?? "") ? lines[kind] : undefined;
-  const fitting = kind !== "date" || initial === undefined || initial === null || /^\d{4}-\d\d-\d\d$/.test(initial);
-  if (line && fitting && !/[\r\n]/.test(initial ?? "")) return el("input", { type: "text", ...line, autocomplete: "off" });
+function textInput(schema) {
+  const line = Object.hasOwn(lines, String(schema.format)) && lines[schema.format];
+  return line ? el("input", { type: "text", ...line, autocomplete: "off" }) : textArea(schema);
+}
+
+function textArea({ maxLength, format: kind }) {
   return el("textarea", { rows: size(maxLength) > 200 || kind === "textarea" ? 3 : 1, autocomplete: "off", dir: "auto" });
 }
