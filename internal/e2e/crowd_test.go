@@ -51,7 +51,7 @@ func crowded(t *testing.T, c camera) *page {
 	return p
 }
 
-// TestColumnsScroll: on a wide screen the page stays, and the list of 200 tools
+// On a wide screen the page stays, and the list of 200 tools
 // and a form of 60 fields scroll, each on its own.
 func TestColumnsScroll(t *testing.T) {
 	p := crowded(t, camera{"wide", 1280, 800, 1, "light"})
@@ -74,7 +74,7 @@ func TestColumnsScroll(t *testing.T) {
 	fits()
 }
 
-// TestLongNames: a name of 500 letters that turns around what follows stays in
+// A name of 500 letters that turns around what follows stays in
 // its place.
 func TestLongNames(t *testing.T) {
 	for _, c := range []camera{{"wide", 1280, 800, 1, "light"}, {"phone", 390, 844, 2, "light"}} {
@@ -92,7 +92,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// TestWayBackOnAPhone: a phone shows one thing at a time. Back leads to where the
+// A phone shows one thing at a time. Back leads to where the
 // user came from, by mouse and by keyboard.
 func TestWayBackOnAPhone(t *testing.T) {
 	p := crowded(t, camera{"phone", 390, 844, 2, "light"})

@@ -48,7 +48,7 @@ func pixels() []byte {
 	return append(png, make([]byte, million)...)
 }
 
-// TestLargeResults: of a million characters the beginning is shown, and all of it
+// Of a million characters the beginning is shown, and all of it
 // can be opened, copied and downloaded. None of it is read aloud.
 func TestLargeResults(t *testing.T) {
 	w := newWorld(t, withLargeResults)

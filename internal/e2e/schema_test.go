@@ -35,7 +35,7 @@ const formHarness = `(async () => {
 			field.dispatchEvent(new Event("input", { bubbles: true }));
 		}
 	}
-	const problems = [...form.elements].filter((field) => field.willValidate && !field.validity.valid).map((field) => field.validationMessage);
+	const problems = [...form.elements].filter((field) => field.willValidate && !field.validity.valid).map((field) => field.validity.valueMissing ? "missing" : field.validationMessage);
 	const sent = problems.length ? "" : JSON.stringify(made.read());
 	const text = form.innerText;
 	const nodes = form.querySelectorAll("*").length;
@@ -99,7 +99,7 @@ func runFormRows(t *testing.T, rows map[string]formRow) {
 	}
 }
 
-// TestFormOfTexts: limits are JSON Schema's, which are not those of HTML.
+// Limits are JSON Schema's, which are not those of HTML.
 func TestFormOfTexts(t *testing.T) {
 	v := func(value string) [][]string { return [][]string{{"v", value}} }
 	runFormRows(t, map[string]formRow{
@@ -121,7 +121,7 @@ func TestFormOfTexts(t *testing.T) {
 		"date that is none":           {schema: member(`{"type":"string","format":"date","default":"today"}`, true), sent: `{"v":"today"}`},
 		"left empty":                  {schema: member(`{"type":"string"}`, false), sent: `{}`},
 		"empty text":                  {schema: member(`{"type":"string"}`, false), steps: [][]string{{"When v is empty", "Empty: empty text"}}, sent: `{"v":""}`},
-		"required, left empty":        {schema: member(`{"type":"string"}`, true), problem: "fill"},
+		"required, left empty":        {schema: member(`{"type":"string"}`, true), problem: "missing"},
 		"required, empty text":        {schema: member(`{"type":"string"}`, true), steps: [][]string{{"When v is empty", "Empty: empty text"}}, sent: `{"v":""}`},
 		"null or text":                {schema: member(`{"type":["string","null"]}`, true), sent: `{"v":null}`},
 		"null or text, with text":     {schema: member(`{"type":["string","null"]}`, true), steps: v("x"), sent: `{"v":"x"}`},
@@ -149,7 +149,7 @@ func TestFormOfTexts(t *testing.T) {
 	})
 }
 
-// TestFormOfNumbers: every number that the schema allows can be sent, exactly.
+// Every number that the schema allows can be sent, exactly.
 func TestFormOfNumbers(t *testing.T) {
 	v := func(value string) [][]string { return [][]string{{"v", value}} }
 	runFormRows(t, map[string]formRow{
@@ -179,7 +179,7 @@ func TestFormOfNumbers(t *testing.T) {
 	})
 }
 
-// TestFormOfCombinations: references and combined schemas become fields, and what
+// References and combined schemas become fields, and what
 // no field can express becomes JSON.
 func TestFormOfCombinations(t *testing.T) {
 	const pets = `{"type":"object","$defs":{"Cat":{"type":"object","title":"Cat","required":["kind","lives"],"properties":{"kind":{"const":"cat"},"lives":{"type":"integer"}}},
@@ -220,6 +220,11 @@ func TestFormOfCombinations(t *testing.T) {
 		"optional list with minItems":      {schema: member(`{"type":"array","items":{"type":"string"},"minItems":2}`, false), sent: `{}`},
 		"list with minItems, begun":        {schema: member(`{"type":"array","items":{"type":"string"},"minItems":2}`, false), steps: [][]string{{"Add v"}, {"v 1", "a"}, {"v 2", "b"}}, sent: `{"v":["a","b"]}`},
 		"list with minItems, left out":     {schema: member(`{"type":"array","items":{"type":"string"},"minItems":2}`, false), steps: [][]string{{"Add v"}, {"Leave out"}}, sent: `{}`},
+		"required list, left empty":        {schema: member(`{"type":"array","items":{"type":"string"}}`, true), sent: `{"v":[]}`},
+		"required choices, left empty":     {schema: member(`{"type":"array","items":{"enum":["a","b"]}}`, true), sent: `{"v":[]}`},
+		"required choices, too few":        {schema: member(`{"type":"array","minItems":1,"items":{"enum":["a","b"]}}`, true), problem: "Choose 1 to 2."},
+		"optional choices with minItems":   {schema: member(`{"type":"array","minItems":1,"items":{"enum":["a","b"]}}`, false), sent: `{}`},
+		"empty list":                       {schema: member(`{"type":"array","items":{"type":"string"}}`, false), steps: [][]string{{"When v is empty", "Empty: empty list"}}, sent: `{"v":[]}`},
 		"huge minItems":                    {schema: member(`{"type":"array","items":{"type":"string"},"minItems":1e9}`, true), steps: [][]string{{"v", `["a"]`}}, sent: `{"v":["a"]}`},
 		"huge minItems of constants":       {schema: member(`{"type":"array","items":{"enum":["a","b"]},"minItems":1e9}`, false), sent: `{}`},
 		"maxItems beyond 2^53":             {schema: member(`{"type":"array","items":{"type":"string"},"maxItems":9223372036854775807}`, false), steps: [][]string{{"Add v"}, {"v 1", "a"}}, sent: `{"v":["a"]}`},
@@ -229,7 +234,7 @@ func TestFormOfCombinations(t *testing.T) {
 	})
 }
 
-// TestFormStaysSmall: what a form is made of is bounded, whatever the schema.
+// What a form is made of is bounded, whatever the schema.
 func TestFormStaysSmall(t *testing.T) {
 	w := newWorld(t)
 	p := w.open()
@@ -273,6 +278,5 @@ func TestFormStaysSmall(t *testing.T) {
 		got := buildForm(p, row.schema, "", row.steps...)
 		require.LessOrEqual(t, got.Begun, row.begun, name)
 		require.LessOrEqual(t, got.Nodes, row.nodes, name)
-		t.Log(name, got.Begun, got.Nodes)
 	}
 }

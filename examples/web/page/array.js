@@ -28,7 +28,7 @@ function box(spec, hint, ...children) {
 // severalField has a box to tick for each of a list of constants, and is undefined
 // for every other list.
 function severalField(spec) {
-  const { schema, required } = spec;
+  const { schema } = spec;
   const initial = spec.initial ?? [];
   const items = isObject(schema.items) && resolve(schema.items, spec.root);
   const choices = items && Array.isArray(items.enum) && !items.nullable ? choicesOf(items) : [];
@@ -42,7 +42,7 @@ function severalField(spec) {
   const empty = whenEmpty(spec, titleOf(spec), least > 0 ? undefined : [], () => check());
   const check = () => {
     const count = inputs.filter((input) => input.checked).length;
-    const fits = count === 0 ? !(empty.needed() && least > 0) : count >= least && count <= most;
+    const fits = count === 0 ? !empty.needed() : count >= least && count <= most;
     inputs[0].setCustomValidity(fits ? "" : least === most ? `Choose ${least}.` : `Choose ${least} to ${most}.`);
     if (empty.element) empty.element.hidden = count > 0;
   };
@@ -52,7 +52,7 @@ function severalField(spec) {
       el("div", { class: "field check" }, input, el("label", { for: input.id, dir: "auto" }, choices[i].label))))),
     read: () => {
       const chosen = choices.filter((_, i) => inputs[i].checked).map(({ value }) => value);
-      return chosen.length > 0 ? chosen : empty.needed() ? [] : empty.read();
+      return chosen.length > 0 ? chosen : empty.read();
     },
   };
 }
@@ -83,7 +83,7 @@ function listField(spec) {
   } }, "Leave out");
   const show = () => {
     const count = rows.all.length;
-    rows.number(count > Math.max(least, 0) || (!required && least <= 1));
+    rows.number(count > least || (!required && least <= 1));
     add.disabled = count >= most;
     clear.hidden = required || least < 2 || count === 0;
     if (empty.element) empty.element.hidden = count > 0;
@@ -93,12 +93,12 @@ function listField(spec) {
     add.focus();
   };
   initial.forEach((value) => rows.append(value));
-  while ((required && !schema.nullable || initial.length > 0) && rows.all.length < least) rows.append();
+  while (((required && !schema.nullable) || initial.length > 0) && rows.all.length < least) rows.append();
   show();
   const hint = [schema.description, words(schema), items.description, words(items)].filter(Boolean).map(String).join(" ");
   return {
     element: box(spec, hintOf({ description: hint }), empty.element, rows.element, el("div", { class: "actions" }, add, clear)),
-    read: () => (rows.all.length > 0 ? rows.all.map((row) => row.read() ?? null) : empty.needed() ? [] : empty.read()),
+    read: () => (rows.all.length > 0 ? rows.all.map((row) => row.read() ?? null) : empty.read()),
   };
 }
 

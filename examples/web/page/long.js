@@ -5,6 +5,7 @@ import { el } from "./dom.js";
 
 const shownCharacters = 2000;
 const shownLines = 25;
+const pieceCharacters = 8000;
 
 // longText returns { body, actions }: the text, and buttons for it. kind is the
 // element that holds the text; file is the name of a download.
@@ -32,7 +33,7 @@ export function longText(text, kind, { file, type = "text/plain", shown = shownC
     if (!open) body.scrollIntoView({ block: "nearest" });
   } });
   const show = () => {
-    body.textContent = open ? text : `${begun}…`;
+    body.replaceChildren(...(open ? pieces(text) : [`${begun}…`]));
     body.classList.toggle("open", open);
     body.scrollTop = 0;
     more.textContent = open ? "Show less" : `Show all (${bytes(text.length)})`;
@@ -52,6 +53,20 @@ function beginning(text, shown) {
   }
   if (text.length - end < 200) end = text.length; // not worth a click
   return text.slice(0, end).replace(/[\uD800-\uDBFF]$/, "");
+}
+
+// pieces cuts a text, at the ends of lines where it can. The browser lays out only
+// those that are in view: a megabyte at once would take seconds.
+function pieces(text) {
+  const parts = [];
+  for (let at = 0; at < text.length; ) {
+    const line = text.indexOf("\n", at + pieceCharacters) + 1;
+    const space = text.indexOf(" ", at + pieceCharacters) + 1;
+    const end = [line, space, at + 2 * pieceCharacters].find((end) => end > 0 && end <= at + 2 * pieceCharacters);
+    parts.push(el("span", { class: "piece" }, text.slice(at, end)));
+    at = end;
+  }
+  return parts;
 }
 
 // bytes says how much a number of bytes is.

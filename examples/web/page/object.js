@@ -26,7 +26,7 @@ export function group(spec) {
   const later = names.filter((name, i) => i >= shownAtOnce && !required.has(name) && !Object.hasOwn(given, name));
   const waiting = new Set(later);
   const elements = names.filter((name) => !waiting.has(name)).flatMap(make);
-  if (later.length > 0) elements.push(moreButton(later, make));
+  if (later.length > 0) elements.push(moreButton(later, make, spec.budget));
 
   const kept = Object.fromEntries(Object.entries(given).filter(([name]) => !made.has(name)));
   const others = otherMembers(schema, kept, [...required].some((name) => !Object.hasOwn(properties, name)), spec);
@@ -42,8 +42,9 @@ export function group(spec) {
 }
 
 // moreButton builds the members that wait, some with each click.
-function moreButton(names, make) {
+function moreButton(names, make, budget) {
   const button = el("button", { type: "button", class: "small more", onclick: () => {
+    budget.left = allowance;
     const elements = names.splice(0, shownAtOnce).flatMap(make);
     button.before(...elements);
     if (names.length === 0) button.remove();
