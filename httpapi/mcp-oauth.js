@@ -37,6 +37,8 @@
  * @typedef {object} CallOptions
  * @property {AbortSignal} [signal] gives the call up, also on the MCP server
  * @property {boolean} [eagerPopup]
+ * @property {(waiting: boolean) => void} [onAuthorizing] called with true when the call begins to wait for the user to
+ *   authorize, and with false when that wait ends
  * @property {(requests: Requests, about: { signal: AbortSignal, problem?: MCPOAuthError }) => Inputs | Promise<Inputs>} [onInput]
  *   asks the user what the MCP server wants to know in the middle of callTool, getPrompt or readResource. May be called
  *   several times, also at once. When signal aborts, the call no longer waits for the answer: take the question away.
@@ -164,9 +166,9 @@ export class MCPOAuth {
    */
   connect(serverUrl, options = {}) {
     const { serverName, fresh, callbackUrl, sessionId, headers } = options;
-    return this.withPopup(options, async (popup) => {
+    return this.withPopup(options, async (take) => {
       const { result, required } = await this.send("POST", "auth/connect", { serverUrl, serverName, fresh, callbackUrl, sessionId, headers }, options);
-      if (required) await this.authorize(required, popup, options);
+      if (required) await this.authorize(required, take, options);
       return { sessionId: (required ?? result).sessionId };
     });
   }
@@ -406,26 +408,31 @@ export class MCPOAuth {
   }
 
   /**
+   * Waits until the user has authorized: in a popup, which it takes and closes,
+   * unless there is onAuthorize.
    * @param {AuthRequired} required
-   * @param {Window | undefined} popup
+   * @param {() => Window | undefined} take
    * @param {CallOptions} options
    */
-  async authorize({ authUrl, sessionId = "", attemptId = "" }, popup, { signal }) {
+  async authorize({ authUrl, sessionId = "", attemptId = "" }, take, { signal, onAuthorizing }) {
     this.attempts.set(sessionId, attemptId);
     if (!/^https?:$/.test(new URL(authUrl).protocol)) {
       throw new AuthorizationError("authorization_failed", "The authorization server's address cannot be used.", sessionId);
     }
+    let popup;
     if (this.options.onAuthorize) {
       this.options.onAuthorize(authUrl, sessionId);
     } else {
-      if (!popup && this.openPopup()) popup = this.popups.pop();
+      popup = take() ?? (this.openPopup() ? this.popups.pop() : undefined);
       if (!popup) throw new AuthorizationError("popup_blocked", "The browser blocked the authorization window.", sessionId, authUrl);
       popup.location.replace(authUrl);
     }
+    onAuthorizing?.(true);
     try {
       await this.waitAuthorized(sessionId, { signal, popup });
     } finally {
       close(popup);
+      onAuthorizing?.(false);
     }
   }
 
@@ -436,10 +443,10 @@ export class MCPOAuth {
    * @param {() => Promise<Answer>} call
    */
   retrying(options, sessionId, call) {
-    return this.withPopup(options, async (popup) => {
+    return this.withPopup(options, async (take) => {
       let { result, required } = await call();
       if (!required) return result;
-      await this.authorize({ ...required, sessionId }, popup, options);
+      await this.authorize({ ...required, sessionId }, take, options);
       ({ result, required } = await call());
       if (!required) return result;
       this.attempts.set(sessionId, required.attemptId ?? "");
@@ -448,17 +455,23 @@ export class MCPOAuth {
   }
 
   /**
-   * Runs fn with the popup that was opened for it, if any, and closes that.
+   * Runs fn, which may take the popup that was opened for it, if any. A popup that
+   * fn did not take is closed.
    * @template T
    * @param {CallOptions} options
-   * @param {(popup: Window | undefined) => Promise<T>} fn
+   * @param {(take: () => Window | undefined) => Promise<T>} fn
    * @returns {Promise<T>}
    */
   async withPopup(options, fn) {
     if ((options.eagerPopup ?? this.options.eagerPopup) && !this.options.onAuthorize && !this.popups.length) this.openPopup();
-    const popup = this.popups.pop();
+    let popup = this.popups.pop();
+    const take = () => {
+      const taken = popup;
+      popup = undefined;
+      return taken;
+    };
     try {
-      return await fn(popup);
+      return await fn(take);
     } finally {
       close(popup);
     }

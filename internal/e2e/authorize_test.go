@@ -57,6 +57,68 @@ func TestPopup_BlockedIsOpenedByAClick(t *testing.T) {
 	p.alone(1)
 }
 
+// A user who does not want the blocked window after all cancels, and tries again.
+func TestPopup_BlockedIsCancelledAndTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	p := w.open()
+	p.script("labelled('Server URL').value = " + quote(w.mcp.URL())) // typing would be a gesture
+	for range 2 {
+		p.scriptClick("Connect")
+		p.see("The browser blocked the window.")
+		p.until("document.activeElement === named('a', 'Continue')")
+		p.scriptClick("Cancel")
+		p.see("Cancelled.")
+		p.until("document.activeElement === named('button', 'Connect')")
+	}
+	p.scriptClick("Connect")
+	// The window of the link is closed, and the link opens another one.
+	p.click("Continue")
+	popup := p.popup(w.auth.URL())
+	popup.script("setTimeout(close)")
+	p.alone(1)
+	p.click("Continue")
+	w.consent(p, "Approve")
+	p.see("8 tools")
+
+	// The same in the middle of a call, and where the session asks by itself.
+	p.script("window.open = () => null")
+	p.click("whoami")
+	w.auth.RevokeAll()
+	p.click("Run")
+	p.see("The browser blocked the window.")
+	p.gone("Running…")
+	p.see("Waiting for you to sign in…")
+	p.click("Cancel")
+	p.see("Cancelled.")
+	p.do(chromedp.Reload())
+	p.until("document.documentElement.dataset.ready")
+	p.script("window.open = () => null")
+	p.click("Sign in")
+	p.see("The browser blocked the window.")
+	p.click("Cancel")
+	p.see("Cancelled.")
+	p.click("Sign in")
+	p.click("Continue")
+	w.consent(p, "Approve")
+	p.see("8 tools")
+}
+
+// While the user is to sign in, the page says that, and not that the call runs.
+func TestPopup_RunningIsNotSaidMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	p := w.connected()
+	p.click("whoami")
+	w.auth.RevokeAll()
+	p.click("Run")
+	popup := p.popup(w.auth.URL())
+	popup.see("Allow Web example?")
+	p.see("Waiting for you to sign in…")
+	p.gone("Running…")
+	popup.click("Approve")
+	p.see(`"user": "alice"`)
+	p.gone("Waiting for you to sign in…")
+}
+
 // The authorization page's Cross-Origin-Opener-Policy cuts the popup off for
 // good, and makes it look closed. The page learns of the authorization all
 // the same.

@@ -66,12 +66,16 @@ func TestForm(t *testing.T) {
 	w.consent(p, "Approve")
 	p.click("shapes")
 
+	// Every field has a name for who does not see the page.
+	require.Empty(t, eval[[]string](p, `return [...document.querySelectorAll("input, select, textarea, progress")].filter((field) => !field.labels.length && !field.ariaLabel).map((field) => field.outerHTML)`))
+	require.Empty(t, eval[[]string](p, `const ids = [...document.querySelectorAll("[id]")].map((node) => node.id); return ids.filter((id, i) => ids.indexOf(id) !== i)`))
+
 	// What is required has to be there, and is checked before anything is sent.
 	p.click("Run")
 	p.until("labelled('name').matches(':user-invalid')")
 	p.fill("name", "x")
 	p.click("Run")
-	p.until("labelled('name').validity.tooShort")
+	p.until("labelled('name').validationMessage.startsWith('At least 2 characters.')")
 	require.Zero(t, w.mcp.Count("tools/call"))
 
 	// Nothing but that is sent of what was not filled in.
@@ -89,10 +93,11 @@ func TestForm(t *testing.T) {
 	p.choose("level", "High")
 	p.click("on")
 	p.choose("flag", "No")
-	p.fill("either", `{"n": 1`)
+	p.choose("either", "object")
+	p.fill("object", `{"n": 1`)
 	p.click("Run")
-	p.until("labelled('either').validationMessage.startsWith('This is not JSON')")
-	p.fill("either", `{"n": 18446744073709551615}`)
+	p.until("labelled('object').validationMessage.startsWith('This is not JSON')")
+	p.fill("object", `{"n": 18446744073709551615}`)
 	p.fill("free", `{}`)
 	p.click("deep")
 	p.fill("x", "-3")

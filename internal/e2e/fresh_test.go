@@ -20,7 +20,7 @@ func TestForgottenClient(t *testing.T) {
 	popup := p.popup(w.auth.URL())
 	popup.see("This application is not registered here.")
 	popup.ignoreProblems() // the 400 of that page, if it was seen
-	for _, c := range []camera{{"wide", 1200, 800, 1, "light"}, {"phone", 360, 740, 2, "light"}} {
+	for _, c := range []camera{{"phone", 360, 740, 2, "light"}, {"wide", 1200, 800, 1, "light"}} {
 		c.point(p)
 		p.until("document.documentElement.scrollWidth <= innerWidth")
 		w.shoot(p, "button-"+c.name)

@@ -92,7 +92,7 @@ func questionOnTheOtherReplica(t *testing.T, older bool, options func(*mcp.Elici
 	// What does not fit is not sent.
 	p.fill("Name", "Al")
 	p.click("Send")
-	p.until("labelled('Name').validity.tooShort")
+	p.until("labelled('Name').validationMessage.startsWith('At least 3 characters.')")
 	p.fill("Name", "Ada")
 	p.click("Send")
 	p.until("labelled('Apple').validationMessage === 'Choose 1 to 2.'")
@@ -143,7 +143,7 @@ func TestQuestionCorrected(t *testing.T) {
 	f := newFleet(t, options)
 	p := f.begin()
 	p.fill("Code", "x")
-	p.script("labelled('Code').removeAttribute('minlength')") // a browser that checks less
+	p.script("labelled('Code').setCustomValidity('')") // a browser that checks less
 	p.click("Send")
 	p.see("code")
 	p.until("document.querySelector('.question .notice.bad') && labelled('Code').value === 'x'")

@@ -60,6 +60,7 @@ func TestScreenshots(t *testing.T) {
 			p.click("Run")
 			p.until("document.querySelector('.result img')?.complete && !named('button', 'Cancel')")
 			c.shoot(w, p, "image")
+			c.leave(p, "tools")
 			p.click("Create an event")
 			p.fill("Name", "Ada Lovelace")
 			p.script("labelled('Title').scrollIntoView({ block: 'center' })")
@@ -70,6 +71,8 @@ func TestScreenshots(t *testing.T) {
 			c.shoot(w, p, "result")
 
 			p.script("scrollTo(0, 0)")
+			c.leave(p, "tools")
+			c.leave(p, "servers")
 			p.click("Open")
 			p.click("Connect")
 			p.see("8 tools")
@@ -81,6 +84,7 @@ func TestScreenshots(t *testing.T) {
 			c.look(w, p, "question")
 			p.click("Decline")
 			p.see("Nothing was booked")
+			c.leave(p, "tools")
 			p.click("Show the balance")
 			p.click("Run")
 			p.see("Open asks")
@@ -92,6 +96,7 @@ func TestScreenshots(t *testing.T) {
 			c.look(w, p, "question-opened")
 			p.click("Decline")
 			p.see("The bank was not asked")
+			c.leave(p, "tools")
 			p.click("Prompts")
 			p.click("Translate a text")
 			p.fill("Text", "Guten Tag")
@@ -100,6 +105,7 @@ func TestScreenshots(t *testing.T) {
 			p.see("Here is the translation:")
 			p.until("!named('button', 'Cancel')")
 			c.look(w, p, "prompt")
+			c.leave(p, "prompts")
 			p.click("Resources")
 			p.click("A chapter")
 			p.fill("chapter", "safety")
@@ -107,6 +113,7 @@ func TestScreenshots(t *testing.T) {
 			p.see("<b>this is not bold</b>")
 			p.until("!named('button', 'Cancel')")
 			c.look(w, p, "resource")
+			c.leave(p, "resources")
 			p.click("About")
 			p.script("named('h2', 'Open').scrollIntoView()")
 			c.look(w, p, "about")
@@ -117,6 +124,7 @@ func TestScreenshots(t *testing.T) {
 				c.shoot(w, tab, name)
 			})
 			p.script("scrollTo(0, 0)")
+			c.leave(p, "servers")
 			p.click("Slow")
 			p.click("Connect")
 			p.popup("http://127.0.0.1").click("Approve")
@@ -136,6 +144,14 @@ type camera struct {
 	width, height int64
 	scale         float64
 	scheme        string
+}
+
+// leave goes back on a phone, which shows one thing at a time.
+func (c camera) leave(p *page, what string) {
+	p.t.Helper()
+	if c.width < 700 {
+		p.click("All " + what)
+	}
 }
 
 // point makes a page believe that it is on this screen.

@@ -135,6 +135,7 @@ func (w *world) openAnother(p *page) *page {
 func (w *world) visit(ctx context.Context) *page {
 	w.t.Helper()
 	p := newPage(ctx, w.t)
+	p.do(chromedp.EmulateViewport(1280, 900)) // whatever the size of the window: on a narrow screen not all is shown at once
 	p.do(chromedp.Navigate(w.url))
 	p.until("document.documentElement.dataset.ready")
 	w.t.Cleanup(func() {

@@ -55,8 +55,33 @@ test("a popup that shows the callback page a moment later is closed", async () =
     return "/callback";
   } });
   await fails(mcp.connect(MCP), "access_denied");
+  assert.equal(looks, 1, "one timer looks at the popup");
   for (let i = 0; i < 6_000 && !user.popups[0].closed; i++) await new Promise((done) => setTimeout(done, 10));
   assert.equal(user.popups[0].closed, true);
+});
+
+test("a popup that was not needed is closed", async () => {
+  const mcp = client();
+  const { sessionId } = await mcp.connect(MCP);
+  user.popups = [];
+  mcp.openPopup();
+  user.popups[0].location.href = "about:blank";
+  await mcp.listTools(sessionId);
+  assert.equal(user.popups[0].closed, true);
+});
+
+test("a page learns when the user has to authorize", async () => {
+  const mcp = client();
+  const said = [];
+  const options = { onAuthorizing: (waiting) => said.push(waiting) };
+  const { sessionId } = await mcp.connect(MCP, options);
+  assert.deepEqual(said, [true, false]);
+  await mcp.callTool(sessionId, "echo", {}, options);
+  assert.deepEqual(said, [true, false], "a call that needs no authorization");
+  user.decisions = ["deny"];
+  await control("revoke");
+  await fails(mcp.callTool(sessionId, "echo", {}, options), "access_denied");
+  assert.deepEqual(said, [true, false, true, false]);
 });
 
 // A host whose answers a test writes: [status, content type, body, …] in turn.

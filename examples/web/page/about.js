@@ -1,8 +1,7 @@
 // What a server says of itself. All of it is the server's word.
 
 import { el } from "./dom.js";
-import { format } from "./exact.js";
-import { link } from "./result.js";
+import { link, raw } from "./result.js";
 
 export function renderAbout({ protocolVersion, serverInfo, capabilities, instructions }) {
   const row = (name, value) => (value === undefined || value === "" ? [] : [el("dt", {}, name), el("dd", {}, value)]);
@@ -16,5 +15,5 @@ export function renderAbout({ protocolVersion, serverInfo, capabilities, instruc
       ...row("Protocol", protocolVersion), ...row("Offers", can || "nothing")),
     el("h4", {}, "Instructions for a model"),
     instructions ? el("pre", { class: "code", tabindex: 0 }, instructions) : el("p", { class: "hint" }, "The server gives none."),
-    el("details", {}, el("summary", {}, "Raw JSON"), el("pre", { class: "code", tabindex: 0 }, format({ protocolVersion, serverInfo, capabilities }))));
+    raw({ protocolVersion, serverInfo, capabilities }, serverInfo.name));
 }

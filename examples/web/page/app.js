@@ -1,13 +1,14 @@
 // The page: connect, and the list of sessions. The library's mcp-oauth.js does
 // the talking to the host. The rest of what is on the screen is in session.js,
 // panel.js (what is common to tools, prompts and resources), question.js (what a
-// server asks the user), form.js and result.js.
+// server asks the user), form.js (made of the fields in field.js) and result.js.
 
 import { MCPOAuth } from "/api/mcp/mcp-oauth.js";
 import { el } from "./dom.js";
 import { parse } from "./exact.js";
-import { explain, Notice, withPopup } from "./notice.js";
+import { cancelButton, explain, Notice, withPopup } from "./notice.js";
 import { SessionView } from "./session.js";
+import { forward } from "./way.js";
 
 const $ = (id) => document.getElementById(id);
 const client = new MCPOAuth({ baseUrl: "/api/mcp", parse });
@@ -29,17 +30,16 @@ async function connect(fresh = false) {
   const { signal } = attempt;
   const serverUrl = $("url").value.trim();
   const serverName = presets.find((preset) => preset.url === serverUrl)?.name;
-  const cancel = el("button", { type: "button", class: "small", onclick: () => attempt.abort() }, "Cancel");
   let again = false;
   const broken = el("button", { type: "button", class: "small", onclick: () => {
     again = client.openPopup(); // while the browser knows that the user clicked
     attempt.abort();
   } }, "The sign-in page shows an error");
   $("connect-button").disabled = true;
-  if (fresh) notice.say("Connecting anew. Answer in the new window, and close the one with the error.", "busy", cancel);
-  else notice.say("Connecting. If a window opens, answer there.", "busy", cancel, broken);
+  if (fresh) notice.say("Connecting anew. Answer in the new window, and close the one with the error.", "busy", cancelButton(attempt));
+  else notice.say("Connecting. If a window opens, answer there.", "busy", cancelButton(attempt), broken);
   try {
-    const { sessionId } = await withPopup(client, notice, signal,
+    const { sessionId } = await withPopup(client, notice, attempt,
       () => client.connect(serverUrl, { serverName, fresh, signal }), (id) => ({ sessionId: id }));
     notice.say("Connected.", "good");
     const view = add({ sessionId, serverUrl, serverName, status: "connected" });
@@ -53,6 +53,7 @@ async function connect(fresh = false) {
   } finally {
     connecting = undefined;
     $("connect-button").disabled = false;
+    if (document.activeElement === document.body) $("connect-button").focus(); // what had the focus is gone
   }
   if (again) await connect(true);
 }
@@ -61,7 +62,7 @@ async function connect(fresh = false) {
 function add(session) {
   let view = views.get(session.sessionId);
   if (!view) {
-    view = new SessionView(client, session, { select, end });
+    view = new SessionView(client, session, { select, leave, end });
     views.set(view.id, view);
     $("sessions").append(view.item);
     $("main").append(view.element);
@@ -78,9 +79,18 @@ function select(view, focus) {
     else other.line.removeAttribute("aria-current");
   }
   $("empty").hidden = view !== undefined;
+  const before = document.body.classList.contains("in-session");
+  document.body.classList.toggle("in-session", view !== undefined);
   if (!view) return;
   if (focus) view.title.focus();
+  if (focus && !before && view.back.checkVisibility()) forward(view.leave);
   if (view.status === "connected" && !view.loaded) view.load();
+}
+
+// leave goes back to the list of sessions, on a screen that is too narrow for both.
+function leave(view) {
+  document.body.classList.remove("in-session");
+  view.line.focus();
 }
 
 function remove(view) {

@@ -8,10 +8,11 @@ export class Notice {
     this.element = element;
   }
 
-  // say replaces what was there. kind is "busy", "good", "bad" or nothing.
+  // say replaces what was there. It is read aloud, so that of a long text only the
+  // beginning is shown. kind is "busy", "good", "bad" or nothing.
   say(text, kind = "", ...actions) {
     this.element.className = `notice ${kind}`;
-    this.element.replaceChildren(...(text ? [el("span", { class: "said" }, text), ...actions] : []));
+    this.element.replaceChildren(...(text ? [el("span", { class: "said", dir: "auto" }, clipped(text)), ...actions.filter(Boolean)] : []));
   }
 
   clear() {
@@ -19,10 +20,19 @@ export class Notice {
   }
 }
 
+const most = 400; // characters
+
+// clipped is the beginning of a text of the server that should have been short.
+export const clipped = (text) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
+// cancelButton gives a call up by its AbortController.
+export const cancelButton = (attempt) => el("button", { type: "button", class: "small", onclick: () => attempt.abort() }, "Cancel");
+
 // withPopup makes a call that may have to open a window for the user to
 // authorize. Where the browser blocked that window it offers a link, which no
-// browser blocks, and goes on with resume once the user is back.
-export async function withPopup(client, notice, signal, call, resume) {
+// browser blocks, and goes on with resume once the user is back. attempt is the
+// AbortController of the call; onAuthorizing is the client's, of the same call.
+export async function withPopup(client, notice, attempt, call, resume, onAuthorizing) {
   try {
     return await call();
   } catch (error) {
@@ -34,9 +44,12 @@ export async function withPopup(client, notice, signal, call, resume) {
       event.preventDefault();
       popup.location.replace(link.href);
     } }, "Continue");
-    notice.say("The browser blocked the window. Continue there, and come back.", "busy", link);
+    onAuthorizing?.(true);
+    notice.say("The browser blocked the window. Continue there, and come back.", "busy", link, cancelButton(attempt));
     link.focus();
-    await client.waitAuthorized(error.sessionId, { signal });
+    await client.waitAuthorized(error.sessionId, { signal: attempt.signal });
+    notice.clear();
+    onAuthorizing?.(false);
     return resume(error.sessionId);
   }
 }

@@ -21,7 +21,7 @@ export class PromptPanel extends Panel {
   }
 
   render(result) {
-    return renderMessages(result);
+    return renderMessages(result, this.prompt.name);
   }
 }
 
@@ -35,7 +35,7 @@ export const textSchema = (args) => ({
 // suggestAll adds suggestions to the fields of a panel's arguments.
 export function suggestAll({ client, session, fields }, names, ref) {
   if (!session.completes) return;
-  fields.querySelectorAll("input").forEach((input, i) => suggest(input, async (value) => {
+  fields.querySelectorAll("textarea").forEach((input, i) => suggest(input, async (value) => {
     const given = fields.read();
     delete given[names[i]];
     const { completion } = await client.complete(session.id, { ref, argument: { name: names[i], value }, context: { arguments: given } });

@@ -4,6 +4,7 @@
 
 import { el } from "./dom.js";
 import { buildForm } from "./form.js";
+import { longText } from "./long.js";
 import { Notice } from "./notice.js";
 
 export class Questions {
@@ -55,9 +56,9 @@ export class Questions {
   frame(message, content, button) {
     let settle;
     const answer = new Promise((resolve) => { settle = resolve; });
-    const title = el("h4", { tabindex: -1 }, `${this.session.name} asks`);
+    const title = el("h4", { tabindex: -1 }, el("bdi", {}, this.session.name), " asks");
     const element = el("form", { class: "question", "aria-label": `${this.session.name} asks` },
-      title, el("p", { class: "text" }, String(message ?? "")), ...content,
+      title, longText(String(message ?? ""), "p", {}).body, ...content,
       el("div", { class: "actions" }, button,
         el("button", { type: "button", onclick: () => settle({ action: "decline" }) }, "Decline"),
         el("button", { type: "button", class: "quiet", onclick: () => settle({ action: "cancel" }) }, "Not now")));

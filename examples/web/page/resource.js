@@ -20,7 +20,7 @@ export class ResourcePanel extends Panel {
   }
 
   render(result) {
-    return renderContents(result);
+    return renderContents(result, this.resource.name);
   }
 }
 
@@ -29,7 +29,7 @@ export class TemplatePanel extends Panel {
     super(client, session, {
       title: template.title ?? template.name, name: template.uriTemplate, description: template.description, verb: "Read", nothing: "",
     });
-    this.template = template.uriTemplate;
+    Object.assign(this, { template: template.uriTemplate, name: template.name });
     const names = variables(this.template);
     this.fillForm(textSchema(names.map((name) => ({ name, required: true }))));
     suggestAll(this, names, { type: "ref/resource", uri: this.template });
@@ -48,6 +48,6 @@ export class TemplatePanel extends Panel {
   }
 
   render(result) {
-    return renderContents(result);
+    return renderContents(result, this.name);
   }
 }

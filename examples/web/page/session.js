@@ -5,32 +5,36 @@
 import { renderAbout } from "./about.js";
 import { el, newId } from "./dom.js";
 import { List } from "./list.js";
-import { explain, Notice, withPopup } from "./notice.js";
+import { cancelButton, explain, Notice, withPopup } from "./notice.js";
 import { PromptPanel } from "./prompt.js";
 import { ResourcePanel, TemplatePanel } from "./resource.js";
 import { ToolPanel } from "./tool.js";
+import { back } from "./way.js";
 
+// statuses of the API: what the badge says, its kind, and what to do.
 const statuses = {
   connected: ["Connected", "good"],
   authorizing: ["Waiting for you", "busy"],
-  authorization_required: ["Sign in again", "busy"],
-  failed: ["Not connected", "bad"],
+  authorization_required: ["Sign in again", "busy", "Your sign-in at this server has ended. Sign in again to use its tools."],
+  failed: ["Not connected", "bad", "The server could not be connected. Sign in to try again."],
   expired: ["Expired", "bad"],
 };
 
 export class SessionView {
-  // on has select(view) and end(view).
+  // on has select(view), leave(view) and end(view).
   constructor(client, session, on) {
+    this.leave = () => on.leave(this);
     Object.assign(this, { client, on, id: session.sessionId, questions: 0, loaded: false });
     this.host = URL.canParse(session.serverUrl) ? new URL(session.serverUrl).host : session.serverUrl;
     this.name = session.serverName || this.host;
     this.badges = [el("span", { class: "badge" }), el("span", { class: "badge" })];
     this.line = el("button", { type: "button", onclick: () => on.select(this, true) },
-      el("span", { class: "name" }, this.name), this.badges[0], el("span", { class: "hint" }, this.host));
+      el("span", { class: "name", dir: "auto" }, this.name), this.badges[0], el("span", { class: "hint" }, this.host));
     this.item = el("li", {}, this.line);
-    this.title = el("h2", { tabindex: -1 }, this.name);
+    this.back = el("button", { type: "button", class: "small back", onclick: () => back(this.leave) }, "All servers");
+    this.title = el("h2", { tabindex: -1, dir: "auto" }, this.name);
     this.notice = new Notice(el("div", { role: "status" }));
-    this.again = el("button", { type: "button", onclick: () => this.load() }, "Sign in");
+    this.again = el("button", { type: "button", class: "primary", onclick: () => this.load() }, "Sign in");
     this.end = el("button", { type: "button", onclick: () => this.disconnect() }, "Disconnect");
     this.lists = {
       tools: new List({ one: "tool", many: "tools" }),
@@ -40,10 +44,11 @@ export class SessionView {
     this.body = el("div", { class: "offer", hidden: true });
     this.element = el("section", { class: "session", "aria-label": this.name, hidden: true },
       el("div", { class: "session-head" },
-        el("div", {}, el("div", { class: "title" }, this.title, this.badges[1]), el("p", { class: "hint code" }, session.serverUrl)),
+        this.back, el("div", {}, el("div", { class: "title" }, this.title, this.badges[1]), el("p", { class: "hint code" }, session.serverUrl)),
         el("div", { class: "actions" }, this.again, this.end)),
       this.notice.element, this.body);
     this.show(session.status);
+    this.notice.say(statuses[session.status]?.[2] ?? "");
   }
 
   // show takes a status of the API.
@@ -68,15 +73,21 @@ export class SessionView {
     if (this.loading) return;
     this.loading = new AbortController();
     const { signal } = this.loading;
+    const loading = () => this.notice.say("Loading the tools…", "busy");
+    const onAuthorizing = (waiting) => {
+      if (waiting) this.notice.say("Sign in in the window that opened.", "busy", cancelButton(this.loading));
+      else loading();
+    };
     this.again.disabled = true;
-    this.notice.say("Loading the tools…", "busy");
+    loading();
     try {
-      const fetch = () => this.fetch(signal);
-      this.fill(await withPopup(this.client, this.notice, signal, fetch, fetch));
+      const fetch = () => this.fetch(signal, onAuthorizing);
+      this.fill(await withPopup(this.client, this.notice, this.loading, fetch, fetch, onAuthorizing));
       this.show("connected");
       this.notice.clear();
     } catch (error) {
-      if (!signal.aborted) await this.failed(error);
+      if (signal.aborted) this.notice.say("Cancelled.");
+      else await this.failed(error);
     }
     this.again.disabled = false;
     this.loading = undefined;
@@ -84,9 +95,9 @@ export class SessionView {
 
   // fetch gets what the server has. The tools come first: where the user must
   // authorize, one window is enough.
-  async fetch(signal) {
+  async fetch(signal, onAuthorizing) {
     const { client, id } = this;
-    const tools = await client.listTools(id, { signal });
+    const tools = await client.listTools(id, { signal, onAuthorizing });
     const server = await client.server(id, { signal });
     const has = (capability) => capability in server.capabilities;
     const [prompts, resources, templates] = await Promise.all([
@@ -109,16 +120,16 @@ export class SessionView {
 
   fill({ server, tools, prompts, resources, templates }) {
     this.completes = "completions" in server.capabilities;
-    const item = (thing, key, hint, Panel) => ({
-      key, hint, title: thing.title ?? thing.annotations?.title ?? thing.name,
+    const item = (thing, key, Panel) => ({
+      key, hint: thing.description ?? ((thing.title ?? thing.name) === key ? "" : key), title: thing.title ?? thing.annotations?.title ?? thing.name,
       words: `${key} ${thing.name} ${thing.title ?? ""} ${thing.description ?? ""}`,
       panel: () => new Panel(this.client, this, thing),
     });
-    this.lists.tools.fill(tools.map((tool) => item(tool, tool.name, tool.description ?? tool.name, ToolPanel)));
-    this.lists.prompts.fill(prompts.map((prompt) => item(prompt, prompt.name, prompt.description ?? prompt.name, PromptPanel)));
+    this.lists.tools.fill(tools.map((tool) => item(tool, tool.name, ToolPanel)));
+    this.lists.prompts.fill(prompts.map((prompt) => item(prompt, prompt.name, PromptPanel)));
     this.lists.resources.fill([
-      ...resources.map((resource) => item(resource, resource.uri, resource.description ?? resource.uri, ResourcePanel)),
-      ...templates.map((template) => item(template, template.uriTemplate, template.description ?? template.uriTemplate, TemplatePanel)),
+      ...resources.map((resource) => item(resource, resource.uri, ResourcePanel)),
+      ...templates.map((template) => item(template, template.uriTemplate, TemplatePanel)),
     ]);
     this.showTabs({
       Tools: this.lists.tools.element,

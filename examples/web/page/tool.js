@@ -1,7 +1,7 @@
 // A tool: its form, which can also be JSON.
 
 import { el, newId } from "./dom.js";
-import { jsonField } from "./form.js";
+import { argumentsField } from "./form.js";
 import { Panel } from "./panel.js";
 import { renderResult } from "./result.js";
 
@@ -35,7 +35,7 @@ export class ToolPanel extends Panel {
 
   show(mode, initial) {
     if (mode === "form") this.fillForm(this.tool.inputSchema ?? {}, initial);
-    else this.fill(jsonField({ schema: { title: "Arguments", type: "object" }, name: "arguments", initial: initial ?? {} }));
+    else this.fill(argumentsField(initial));
   }
 
   send(args, options) {
@@ -43,6 +43,6 @@ export class ToolPanel extends Panel {
   }
 
   render(result) {
-    return renderResult(result);
+    return renderResult(result, this.tool.name);
   }
 }
