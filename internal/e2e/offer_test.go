@@ -39,6 +39,7 @@ func TestPromptsAndResources(t *testing.T) {
 	p.click("A chapter")
 	p.fill("chapter", "sa")
 	p.see("manual://sa")
+	p.until("[...named('[role=group]', 'Suggestions').children].map((o) => o.innerText).join() === 'safety'")
 	p.click("safety")
 	p.click("Read")
 	p.see("<b>this is not bold</b>")
