@@ -56,7 +56,7 @@ function beginning(text, shown) {
 }
 
 // pieces cuts a text, at the ends of lines where it can. The browser lays out only
-// those that are in view: a megabyte at once would take seconds.
+// the pieces in view: a megabyte at once would take seconds.
 function pieces(text) {
   const parts = [];
   for (let at = 0; at < text.length; ) {
