@@ -76,7 +76,7 @@ export class MCPOAuthError extends Error {
 /**
  * The user has not authorized: code "popup_blocked", "popup_closed",
  * "access_denied", "authorization_expired" or "authorization_failed". The
- * session exists; waitAuthorized waits on, and the next call asks anew.
+ * session exists; waitAuthorized waits on, and the next call asks again.
  */
 export class AuthorizationError extends MCPOAuthError {
   /**
@@ -354,7 +354,7 @@ export class MCPOAuth {
 
   /**
    * Waits until the user has authorized, with a request that the host answers
-   * when something changes. What other windows say is only a hint to ask anew,
+   * when something changes. What other windows say is only a hint to ask again,
    * for the case that the request got lost.
    * @param {string} sessionId
    * @param {{ signal?: AbortSignal, popup?: Window | null }} [options]

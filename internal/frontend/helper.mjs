@@ -354,7 +354,7 @@ test("denied, then tried again", async () => {
   let failed;
   await assert.rejects(mcp.connect(MCP), (error) => ((failed = error), error instanceof AuthorizationError));
   assert.equal(failed.code, "access_denied");
-  assert.ok((await mcp.listTools(failed.sessionId)).length, "the next call asks anew");
+  assert.ok((await mcp.listTools(failed.sessionId)).length, "the next call asks again");
 });
 
 test("popup blocked: a link instead", async () => {
@@ -497,6 +497,6 @@ test("a session is connected again", async () => {
   const { sessionId } = await mcp.connect(MCP);
   assert.equal((await mcp.connect(undefined, { sessionId })).sessionId, sessionId);
   await control("revoke");
-  assert.equal((await mcp.connect(MCP, { sessionId })).sessionId, sessionId, "the user authorizes anew");
+  assert.equal((await mcp.connect(MCP, { sessionId })).sessionId, sessionId, "the user authorizes again");
   assert.ok((await mcp.listTools(sessionId)).length > 0);
 });

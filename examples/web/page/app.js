@@ -36,7 +36,7 @@ async function connect(fresh = false) {
     attempt.abort();
   } }, "The sign-in page shows an error");
   $("connect-button").disabled = true;
-  if (fresh) notice.say("Connecting anew. Answer in the new window, and close the one with the error.", "busy", cancelButton(attempt));
+  if (fresh) notice.say("Connecting again. Answer in the new window, and close the one with the error.", "busy", cancelButton(attempt));
   else notice.say("Connecting. If a window opens, answer there.", "busy", cancelButton(attempt), broken);
   try {
     const { sessionId } = await withPopup(client, notice, attempt,
