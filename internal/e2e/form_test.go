@@ -70,6 +70,18 @@ func TestForm(t *testing.T) {
 	require.Empty(t, eval[[]string](p, `return [...document.querySelectorAll("input, select, textarea, progress")].filter((field) => !field.labels.length && !field.ariaLabel).map((field) => field.outerHTML)`))
 	require.Empty(t, eval[[]string](p, `const ids = [...document.querySelectorAll("[id]")].map((node) => node.id); return ids.filter((id, i) => ids.indexOf(id) !== i)`))
 
+	// What comes with the focus moves nothing.
+	below := func() float64 {
+		return eval[float64](p, "return named('button', 'Run').getBoundingClientRect().top - labelled('name').getBoundingClientRect().top")
+	}
+	p.script("document.activeElement.blur(); document.querySelector('.panel').style.width = '200px'")
+	before := below()
+	for _, name := range []string{"name", "maybe", "list 1", "big"} {
+		p.script("labelled(" + quote(name) + ").focus()")
+		require.Equal(t, before, below(), name)
+	}
+	p.script("document.querySelector('.panel').style.width = ''")
+
 	// What is required has to be there, and is checked before anything is sent.
 	p.click("Run")
 	p.until("labelled('name').matches(':user-invalid')")
