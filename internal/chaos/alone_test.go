@@ -18,7 +18,7 @@ import (
 )
 
 // openOnly is hybridstore of a host with one replica.
-func openOnly(redisURL string) (store.SessionStore, func(), error) {
+func openOnly(redisURL string, opTimeout time.Duration) (store.SessionStore, func(), error) {
 	s, err := hybridstore.New(context.Background(), hybridstore.Config{
 		Redis: redisstore.Config{URL: redisURL, OpTimeout: opTimeout}, OnlyReplica: true, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -36,7 +36,7 @@ func newAlone(t *testing.T) *alone {
 	t.Helper()
 	a := &alone{world: quiet(t), redis: redistest.Run(t, redistest.Options{Persist: true})}
 	for i, name := range []string{"a", "b"} {
-		a.replicas[i] = a.replica(t, name, backend{open: openHybrid}.store(t, a.redis.URL()))
+		a.replicas[i] = a.replica(t, name, backend{open: openHybrid}.givesUp().store(t, a.redis.URL()))
 	}
 	return a
 }
@@ -96,7 +96,7 @@ func TestAloneNoReplicaRefreshesWhatIsShared(t *testing.T) {
 func TestAloneTheOnlyReplicaRefreshes(t *testing.T) {
 	t.Parallel()
 	redis, w := redistest.Run(t, redistest.Options{Persist: true}), quiet(t)
-	r := w.replica(t, "only", backend{open: openOnly}.store(t, redis.URL()))
+	r := w.replica(t, "only", backend{open: openOnly}.givesUp().store(t, redis.URL()))
 	id := w.session(t, r, r)
 	require.NoError(t, echo(t, r, id))
 	redis.Kill()
@@ -109,7 +109,7 @@ func TestAloneTheOnlyReplicaRefreshes(t *testing.T) {
 	require.NoError(t, redis.Restart())
 	loadtest.Eventually(t, "Redis is back", func() bool { return !isAlone(r) })
 	require.NoError(t, echo(t, r, id))
-	next := w.replica(t, "its successor", backend{open: openOnly}.store(t, redis.URL()))
+	next := w.replica(t, "its successor", backend{open: openOnly}.givesUp().store(t, redis.URL()))
 	require.NoError(t, echo(t, next, id), "with the tokens of the outage")
 	require.Equal(t, 3, w.as.Counts().Refreshes)
 	require.Equal(t, 1, w.as.Counts().Authorizations)
@@ -162,12 +162,12 @@ func TestAloneFromTheStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			redis, w := redistest.Run(t, redistest.Options{Persist: persist}), quiet(t)
-			before := w.replica(t, "before", backend{open: openHybrid}.store(t, redis.URL()))
+			before := w.replica(t, "before", backend{open: openHybrid}.givesUp().store(t, redis.URL()))
 			known := w.session(t, before, before)
 			require.NoError(t, echo(t, before, known))
 			redis.Kill()
 			loadtest.Eventually(t, "the outage is noticed", func() bool { return isAlone(before) })
-			r := w.replica(t, "new", backend{open: openHybrid}.store(t, redis.URL()))
+			r := w.replica(t, "new", backend{open: openHybrid}.givesUp().store(t, redis.URL()))
 			require.True(t, isAlone(r))
 
 			id, removed := w.session(t, r, r), w.session(t, r, r)

@@ -94,7 +94,7 @@ func TestCostOfRefresh(t *testing.T) {
 	t.Parallel()
 	redis := redistest.Run(t, redistest.Options{})
 	w := newWorld(t, authtest.Options{}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
-	r := w.replica(t, "one", backends[0].store(t, steady(redis)), func(c *session.Config) { c.TouchInterval = 6 * time.Hour })
+	r := w.replica(t, "one", backends[0].givesUp().store(t, steady(redis)), func(c *session.Config) { c.TouchInterval = 6 * time.Hour })
 	id := w.session(t, r, r)
 	require.NoError(t, echo(t, r, id))
 	for range 2 { // the first brings the scripts along

@@ -38,7 +38,7 @@ func newCrash(t *testing.T, b backend, skew time.Duration) *crash {
 	c.network = redistest.RunProxy(t, c.redis.Addr())
 	p := processConfig{Name: "victim", Backend: b.name, RedisURL: c.redis.URLAt(c.network.Addr()), RequestTimeout: requestTimeout, LockTTL: lockTTL, Skew: skew}
 	c.victim = startProcess(t, p)
-	c.survivor = c.w.replica(t, "survivor", b.store(t, c.redis.URL()), p.change)
+	c.survivor = c.w.replica(t, "survivor", b.givesUp().store(t, c.redis.URL()), p.change)
 	c.user = c.w.newUsers(1, rand.New(rand.NewPCG(1, 2)))[0]
 	return c
 }

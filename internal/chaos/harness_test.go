@@ -91,7 +91,10 @@ func newRandom(t testing.TB) *rand.Rand {
 // backend is a store that shares its records through Redis.
 type backend struct {
 	name string
-	open func(redisURL string) (s store.SessionStore, closeStore func(), err error)
+	open func(redisURL string, opTimeout time.Duration) (s store.SessionStore, closeStore func(), err error)
+	// opTimeout is how long a store tries before it gives up. Where Redis does not go
+	// away it is patience, so that a busy machine is no outage.
+	opTimeout time.Duration
 	// goesOn says that replicas go on in memory while Redis is away.
 	goesOn bool
 }
@@ -108,24 +111,30 @@ func (b backend) outageCodes() []string {
 }
 
 var backends = []backend{
-	{name: "redisstore", open: openRedis},
-	{name: "hybridstore", open: openHybrid, goesOn: true},
+	{name: "redisstore", open: openRedis, opTimeout: loadtest.Patience},
+	{name: "hybridstore", open: openHybrid, opTimeout: loadtest.Patience, goesOn: true},
 }
 
-// opTimeout is how long a store tries before it gives up, so that a busy machine
-// is no outage; redisstore's default.
+// opTimeout is how long a store tries where Redis or a replica goes away;
+// redisstore's default.
 const opTimeout = 3 * time.Second
+
+// givesUp is a backend for a test in which Redis or a replica goes away.
+func (b backend) givesUp() backend {
+	b.opTimeout = opTimeout
+	return b
+}
 
 // cacheTTL is longer than any test takes, so that no test counts the reads of records
 // that have left the cache.
 const cacheTTL = time.Hour
 
-func openRedis(redisURL string) (store.SessionStore, func(), error) {
+func openRedis(redisURL string, opTimeout time.Duration) (store.SessionStore, func(), error) {
 	s, err := redisstore.New(context.Background(), redisstore.Config{URL: redisURL, OpTimeout: opTimeout, CacheTTL: cacheTTL})
 	return s, s.Close, err
 }
 
-func openHybrid(redisURL string) (store.SessionStore, func(), error) {
+func openHybrid(redisURL string, opTimeout time.Duration) (store.SessionStore, func(), error) {
 	s, err := hybridstore.New(context.Background(), hybridstore.Config{
 		Redis:  redisstore.Config{URL: redisURL, OpTimeout: opTimeout, CacheTTL: cacheTTL},
 		Logger: slog.New(slog.DiscardHandler),
@@ -136,7 +145,7 @@ func openHybrid(redisURL string) (store.SessionStore, func(), error) {
 // store opens the store of one replica, until the end of the test.
 func (b backend) store(t testing.TB, redisURL string) store.SessionStore {
 	t.Helper()
-	s, closeStore, err := b.open(redisURL)
+	s, closeStore, err := b.open(redisURL, b.opTimeout)
 	require.NoError(t, err)
 	t.Cleanup(closeStore)
 	return s

@@ -26,7 +26,7 @@ func TestReplicaIsKilledUnderLoad(t *testing.T) {
 		w := busyWorld(t, func(o *authtest.Options) { o.OnRefresh = d.onRefresh })
 		p.RedisURL, p.Name = redis.URL(), "process 0"
 		victim := startProcess(t, p)
-		f := loadtest.NewFleet(victim.Replica, w.replica(t, "survivor", b.store(t, redis.URL()), p.change))
+		f := loadtest.NewFleet(victim.Replica, w.replica(t, "survivor", b.givesUp().store(t, redis.URL()), p.change))
 		l := newLoad(t, w, w.newUsers(pick(24, 100), random), f, httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback)
 		l.Deaths = d
 		l.Start()

@@ -17,7 +17,7 @@ func TestNetworkOfOneReplicaFails(t *testing.T) { onEachBackend(t, networkOfOneR
 func networkOfOneReplicaFails(t *testing.T, b backend) {
 	redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 	network := redistest.RunProxy(t, redis.Addr())
-	cutOff := w.replica(t, "cut off", b.store(t, redis.URLAt(network.Addr())))
+	cutOff := w.replica(t, "cut off", b.givesUp().store(t, redis.URLAt(network.Addr())))
 	other := w.replica(t, "other", b.store(t, redis.URL()))
 	l := newLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(cutOff, other),
 		b.outageCodes()...)
@@ -40,6 +40,7 @@ func networkOfOneReplicaFails(t *testing.T, b backend) {
 // Both replicas lose Redis for longer than a store tries.
 func TestNetworkOfAllReplicasFails(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
+		b = b.givesUp()
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 		network := redistest.RunProxy(t, redis.Addr())
 		l := startLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(w.replicas(t, b, redis.URLAt(network.Addr()))...),

@@ -71,7 +71,7 @@ func replicaMain() int {
 func (p processConfig) store() (store.SessionStore, error) {
 	for _, b := range backends {
 		if b.name == p.Backend {
-			s, _, err := b.open(p.RedisURL)
+			s, _, err := b.open(p.RedisURL, opTimeout)
 			return s, err
 		}
 	}

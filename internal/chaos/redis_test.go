@@ -14,6 +14,7 @@ import (
 // Redis crashes and comes back with all that it had answered for.
 func TestRedisRestartsWithItsData(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
+		b = b.givesUp()
 		redis, w, random := redistest.Run(t, redistest.Options{Persist: true}), busyWorld(t), newRandom(t)
 		l := startLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(w.replicas(t, b, redis.URL())...),
 			b.outageCodes()...)
@@ -37,6 +38,7 @@ func TestRedisRestartsWithItsData(t *testing.T) {
 func TestRedisRestartsEmpty(t *testing.T) { onEachBackend(t, redisRestartsEmpty) }
 
 func redisRestartsEmpty(t *testing.T, b backend) {
+	b = b.givesUp()
 	redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 	l := startLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(w.replicas(t, b, redis.URL())...),
 		httpapi.CodeStoreUnavailable, httpapi.CodeInvalidCallback, httpapi.CodeSessionNotFound)
@@ -57,6 +59,7 @@ func redisRestartsEmpty(t *testing.T, b backend) {
 // get an error; on hybridstore each replica goes on alone.
 func TestRedisPaused(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
+		b = b.givesUp()
 		redis, w, random := redistest.Run(t, redistest.Options{}), busyWorld(t), newRandom(t)
 		l := startLoad(t, w, w.newUsers(pick(24, 100), random), loadtest.NewFleet(w.replicas(t, b, redis.URL())...),
 			b.outageCodes()...)

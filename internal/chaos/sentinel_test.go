@@ -24,6 +24,7 @@ func TestSentinelFailover(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			onEachBackend(t, func(t *testing.T, b backend) {
+				b = b.givesUp()
 				redis := redistest.RunSentinel(t)
 				w := newWorld(t, authtest.Options{DiscardRequests: true}, mcptest.Options{DiscardRequests: true, JSONResponse: true})
 				touchy := func(c *session.Config) { c.TouchInterval = 20 * time.Millisecond }
@@ -54,6 +55,7 @@ func TestSentinelFailover(t *testing.T) {
 // a server error.
 func TestSentinelFailoverDuringWrites(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
+		b = b.givesUp()
 		redis, w := redistest.RunSentinel(t), busyWorld(t)
 		primary, err := redis.Primary()
 		require.NoError(t, err)

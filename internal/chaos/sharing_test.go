@@ -83,7 +83,7 @@ func TestRefresh_OutageKeepsTokensOnAllReplicas(t *testing.T) {
 func TestRefresh_RedisAwayKeepsTokens(t *testing.T) {
 	onEachBackend(t, func(t *testing.T, b backend) {
 		redis, w := redistest.Run(t, redistest.Options{Persist: true}), quiet(t)
-		replicas := w.replicas(t, b, redis.URL())
+		replicas := w.replicas(t, b.givesUp(), redis.URL())
 		id := w.session(t, replicas[0], replicas[1])
 		for _, r := range replicas {
 			require.NoError(t, echo(t, r, id), "while all is well, so that the replica knows the session")

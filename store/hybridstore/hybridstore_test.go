@@ -45,7 +45,7 @@ func onURL(url string) hybridstore.Config {
 // plain is a view of what is in Redis.
 func plain(t testing.TB, server *redistest.Server) *redisstore.Store {
 	t.Helper()
-	s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL()})
+	s, err := redisstore.New(t.Context(), redisstore.Config{URL: server.URL() + "?dial_timeout=1m&write_timeout=1m", OpTimeout: time.Minute})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s

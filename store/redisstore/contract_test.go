@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,10 +21,17 @@ import (
 	"github.com/mcpoauth/mcpoauth/store/storetest"
 )
 
-// open returns a store that is closed at the test's end.
+// open returns a store that is closed at the test's end. A busy machine may need more
+// than one attempt to connect.
 func open(t testing.TB, cfg redisstore.Config) *redisstore.Store {
 	t.Helper()
 	s, err := redisstore.New(t.Context(), cfg)
+	for range 20 {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		s, err = redisstore.New(t.Context(), cfg)
+	}
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s

@@ -55,7 +55,8 @@ func TestStalledHolderDoesNoHarm(t *testing.T) {
 func TestThousandTakersOneWinner(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
-	replicas := [2]*redisstore.Store{open(t, redisstore.Config{URL: server.URL()}), open(t, redisstore.Config{URL: server.URL()})}
+	cfg := redisstore.Config{URL: server.URL(), OpTimeout: time.Minute}
+	replicas := [2]*redisstore.Store{open(t, cfg), open(t, cfg)}
 	create(t, replicas[0], "attempt", "pending")
 	var won, lost atomic.Int32
 	start := make(chan struct{})
