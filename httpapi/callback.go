@@ -40,9 +40,8 @@ func (c *call) callback() error {
 	return c.writeJSON(http.StatusOK, Done{Success: true, Message: "Authorization completed"})
 }
 
-// finishAuth reads the response and hands it over as it is. Whether state,
-// issuer, browser and owner fit, and in which order to look at them, is the
-// manager's to decide: checking here would be a second opinion.
+// finishAuth reads the response and passes it on unchanged. The manager alone checks
+// state, issuer, browser and owner.
 func (c *call) finishAuth() (session.Info, error) {
 	response, err := c.callbackResponse()
 	if err != nil {
@@ -133,8 +132,8 @@ func (c *call) callbackValues() (url.Values, error) {
 	return values, nil
 }
 
-// outcome is how an authorization ended, as a browser is told: one word, and
-// for people the rest. It has nothing by which the session could be found.
+// outcome is what the page says about the end of an authorization: Status and Code
+// for its script, the rest for people. It has nothing by which the session could be found.
 type outcome struct {
 	Status  string // "connected" or "failed"
 	Code    string // of a failure
@@ -146,8 +145,8 @@ type outcome struct {
 	Origins []string // that the message is for
 }
 
-// outcome decides what to claim. "connected" takes the MCP server's word, not
-// the authorization server's.
+// outcome returns the HTTP status and the content of the page. It says "connected"
+// only after the MCP server has answered.
 func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 	o = outcome{Nonce: rand.Text(), Origins: c.h.origins}
 	switch {
@@ -221,7 +220,7 @@ func (c *call) tellBrowser(info session.Info, err error) error {
 	return nil
 }
 
-// showPage shows the page, which also tells the one that waits for it. Nothing
+// showPage sends the page. Its script sends the outcome to the page that waits. Nothing
 // is loaded from elsewhere, and nothing else may run in it or frame it.
 func (c *call) showPage(status int, o outcome) error {
 	buf := new(bytes.Buffer)

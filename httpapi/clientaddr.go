@@ -11,8 +11,8 @@ import (
 // clientAddress names the client that a request comes from, by its address or,
 // since one IPv6 customer has at least that, by its /64. X-Forwarded-For is
 // read only as far as proxies of Config.TrustedProxies wrote it: from the right,
-// up to the first address that is not one of theirs. What stands further left
-// is the client's own say.
+// up to the first address that is not one of theirs. What is further left comes
+// from the client and may be invented.
 func (h *Handler) clientAddress(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -44,8 +44,8 @@ func (h *Handler) trusted(addr netip.Addr) bool {
 	return slices.ContainsFunc(h.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// noteProxy warns, once, of a proxy that is not configured: its clients count as
-// one, and a busy minute of theirs is everybody's.
+// noteProxy warns, once, of a proxy that is not configured: all its clients share one
+// budget, so one busy client can use it up for the others.
 func (h *Handler) noteProxy(r *http.Request, peer netip.Addr) {
 	if r.Header.Get("X-Forwarded-For") == "" || !peer.IsPrivate() && !peer.IsLoopback() {
 		return // from elsewhere it is a client's invention

@@ -10,7 +10,7 @@ import (
 // of a GET.
 const sessionHeader = "Mcpoauth-Session"
 
-// What pages of trusted origins may know of answers and of requests to come.
+// The headers that pages of trusted origins may read, and may send.
 var (
 	exposedHeaders = []string{"X-Request-Id, Retry-After, " + strings.Join(rateHeaders, ", ")}
 	allowedHeaders = strings.Join([]string{"Accept", "Authorization", "Content-Type", bindingHeader, sessionHeader}, ", ")

@@ -22,7 +22,7 @@ func (c *call) write(status int, contentType string, body []byte) {
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	c.w.WriteHeader(status)
 	out := c.h.paced(c.w)
-	if out.write(body) == nil { // a client that is gone cannot be told
+	if out.write(body) == nil { // otherwise the client has gone
 		out.end()
 	}
 }
@@ -50,7 +50,7 @@ func encodeJSON(buf *bytes.Buffer, v any) error {
 	return nil
 }
 
-// answer is what a client is told about an error: a status and a body.
+// answer is the answer to a request that failed: a status and a body.
 type answer struct {
 	status     int
 	code       string // for the log
@@ -58,7 +58,7 @@ type answer struct {
 	body       any // AuthRequired or ErrorResponse
 }
 
-// answerTo decides what to tell about err. That the user must authorize comes
+// answerTo returns the answer to a request that failed with err. That the user must authorize comes
 // first, unless the session or its store is in the way of that too.
 func (c *call) answerTo(err error) answer {
 	required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
@@ -109,8 +109,8 @@ func (c *call) fail(err error) {
 	_ = c.writeJSON(a.status, a.body) // strings and a number always encode
 }
 
-// unify takes off what would tell one answer from another where there must be
-// but one: how many requests a caller has left says how many there were.
+// unify removes the headers of the rate limit from answers that must be the same for
+// all callers: they would show how many requests there were.
 func (c *call) unify(a answer) {
 	if a.code == CodeSessionNotFound || a.code == CodeInvalidCallback {
 		for _, name := range rateHeaders {
@@ -119,8 +119,8 @@ func (c *call) unify(a answer) {
 	}
 }
 
-// refuse answers a request that is not looked at any further. A browser that
-// comes back from an authorization server is told so on the page.
+// refuse answers a request that a limit refuses. On the callback a browser gets the
+// page.
 func (c *call) refuse(err error) {
 	if c.endpoint != "callback" || !accepts(c.r, htmlType) {
 		c.fail(err)
@@ -146,7 +146,7 @@ func (c *call) logGone(err error) {
 		slog.String("request", c.requestID), slog.String("endpoint", c.endpoint), slog.Int("status", statusClientGone), logError(err))
 }
 
-// logAnswer logs what the client is not told. Expected outcomes are debug
+// logAnswer logs a failed request, with the details that the answer leaves out. Expected outcomes are debug
 // records, the caller's mistakes info, trouble with others a warning, and a
 // bug an error.
 func (c *call) logAnswer(a answer, err error) {

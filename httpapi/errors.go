@@ -59,7 +59,7 @@ const (
 // gets it; it is for the host's access log.
 const statusClientGone = 499
 
-// failure is an error as a client is told it. The cause is for the log alone.
+// failure is an error with the answer for the client. Only the log shows the cause.
 type failure struct {
 	status     int
 	code, text string
@@ -112,7 +112,7 @@ func invalid(text string) *failure {
 	return &failure{status: http.StatusBadRequest, code: CodeInvalidRequest, text: text}
 }
 
-// failureOf maps an error to what the client is told: this is the one table.
+// failureOf returns the failure for an error: this is the one table.
 // An *AuthorizationRequiredError is not in it, because it is no failure. On a
 // callback the authorization server's refusal is the user's, elsewhere it is
 // the server's.
@@ -129,7 +129,7 @@ func failureOf(err error, onCallback bool) *failure {
 	return &failure{status: http.StatusInternalServerError, code: CodeInternal, text: "Something went wrong here.", cause: err}
 }
 
-// retrySoon is what a client is told to wait for what may pass soon.
+// retrySoon is the Retry-After for a failure that may soon be over.
 const retrySoon = 5 * time.Second
 
 // sessionFailure maps the errors of package session and of the request's own

@@ -55,8 +55,8 @@ import (
 // http, on loopback, requests to another Host get public files only: a page of an
 // attacker's could have its own name resolve to loopback.
 //
-// What is sent has no detail that is not the caller's to know; the log has it,
-// under the ID that the client finds in X-Request-Id. Neither has secrets.
+// Answers leave out details that the caller must not know. The log has them, under
+// the ID in X-Request-Id. Neither answers nor log have secrets.
 //
 // # Limits
 //
@@ -293,8 +293,9 @@ type need int
 
 const (
 	nothing need = iota
-	// looked asks, and leaves it to the endpoint when to insist: a form that
-	// an authorization server's page posts comes without cookies.
+	// looked asks Config.Identify, and lets a request without an owner through: the
+	// endpoint refuses it. A form that an authorization server's page posts comes
+	// without cookies.
 	looked
 	required
 )

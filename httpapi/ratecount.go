@@ -28,10 +28,10 @@ type tally struct {
 	total        int64 // reserved by all replicas, when the store was last asked
 	credit       int64 // reserved by this replica, and not used yet
 	used         int64 // by this replica
-	untold       int64 // in total, but the store was away
+	untold       int64 // part of total that is not counted in the store yet
 	portion      int64 // the last one
 	previous     int64 // total of the last minute
-	toldPrevious bool  // by the store; else it is what this replica knows
+	toldPrevious bool  // previous comes from the store; else from this replica alone
 	refusedUntil time.Time
 	asking       chan struct{} // closed with the store's answer; nil if it is not being asked
 	waiting      int64         // requests that wait for that answer

@@ -12,7 +12,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/store"
 )
 
-// The headers that an answer says a budget with. They come with every answer
+// The headers in which an answer gives the state of a budget. They come with every answer
 // that was counted, except with answers that must be the same for every caller.
 var rateHeaders = []string{"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"}
 

@@ -15,7 +15,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/session"
 )
 
-// status tells where a session stands, from its record alone. With wait= it
+// status answers with the status of a session, from its record alone. With wait= it
 // holds the request until the answer is another one than since= names, or than
 // the first one, or until the time is over.
 func (c *call) status() error {
@@ -48,7 +48,7 @@ func (c *call) status() error {
 		if wait == 0 || answer.Version != since {
 			return true
 		}
-		if first { // the time is for waiting, not for a store that is slow to say how things stand
+		if first { // the time of the wait begins with the first status, however slow the store is
 			c.bound(ctx, over, wait)
 		}
 		return false

@@ -399,7 +399,7 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	}
 	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
 	granted.standing.issued(p.cfg.Now(), false)
-	if now, err := p.load(ctx); err == nil { // a refresh may have replaced the old tokens; a store that closes gives no more
+	if now, err := p.load(ctx); err == nil { // a refresh may have replaced the old tokens; while the Manager closes, Load fails
 		old = now
 	}
 	granted.standing.granted(old.standing)

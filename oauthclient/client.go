@@ -39,8 +39,8 @@ type core struct {
 	cookies cookieJar
 
 	mu           sync.Mutex
-	local        Connection  // a connection that the store has not, or not whole
-	replaces     *Connection // what local could not take the place of in the store; nil if it is stored
+	local        Connection  // a connection that is not in the store, or not in full
+	replaces     *Connection // the stored connection that local replaces, while the store takes no writes; else nil
 	disconnected bool
 }
 

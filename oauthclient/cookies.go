@@ -62,7 +62,8 @@ func (j *cookieJar) receive(resp *http.Response, of Connection, now time.Time) {
 	j.of, j.cookies = of.id(), cookies
 }
 
-// on returns the cookies of a connection: those set since, or those saved.
+// on returns the cookies of a connection: the cookies that answers have set since the
+// connection was saved, or else the saved ones. The caller holds mu.
 func (j *cookieJar) on(of Connection) map[string]string {
 	if j.cookies != nil && j.of == of.id() {
 		return j.cookies

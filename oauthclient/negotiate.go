@@ -11,8 +11,8 @@ import (
 )
 
 // connection returns the connection data, from the store if there are any, and
-// the credentials that were read with them. If there are none it negotiates,
-// once for all concurrent callers.
+// the credentials that were read with them. If there are none it negotiates, once
+// for all concurrent callers with the same binding.
 func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentials, error) {
 	if c.isDisconnected() {
 		return Connection{}, nil, ErrNotConnected
@@ -129,8 +129,8 @@ func isTrimmed(connection Connection) bool {
 	return full.Listed != cut.Listed || full.Instructions != cut.Instructions || len(full.ServerInfo) != len(cut.ServerInfo)
 }
 
-// keepLocal keeps conn, which has more than the connection old, in the memory of
-// this process, and returns it.
+// keepLocal keeps conn in the memory of this process: it is the connection old with
+// data for which the stored form has no room. It returns the new connection.
 func (c *core) keepLocal(old Connection, conn *wire.Conn) Connection {
 	more := Connection{&connectionState{id: old.id(), conn: conn, cookies: old.cookies()}}
 	c.mu.Lock()
@@ -201,8 +201,8 @@ func (c *core) forgetLocal(lost Connection) (stored Connection) {
 	return stored
 }
 
-// endUnsaved ends the MCP session of a connection that is not used. used are the
-// credentials that the negotiation began with.
+// endUnsaved ends the MCP session of a connection that was negotiated in vain. used
+// are the credentials that the negotiation began with.
 func (c *MCPOAuthClient) endUnsaved(ctx context.Context, unused Connection, used Credentials) {
 	used.Connection = unused
 	if c.end(ctx, used) == nil {

@@ -124,7 +124,7 @@ func (p *OAuthProvider) Authorize(ctx context.Context, req *http.Request, resp *
 	return p.unauthorized(ctx, sent, parseChallenge(resp.Header))
 }
 
-// end makes a grant that is still under way end with [ErrNotConnected].
+// end makes a grant in progress fail with [ErrNotConnected].
 func (p *OAuthProvider) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

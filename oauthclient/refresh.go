@@ -43,7 +43,7 @@ func (e *refusedError) Error() string {
 func (e *refusedError) Unwrap() error { return e.cause }
 
 // errRefusedBefore is the cause for callers that did not get the refusal itself.
-var errRefusedBefore = errors.New("it refused less than a minute ago")
+var errRefusedBefore = errors.New("it refused before, and no refresh token can be tried now")
 
 func isRefused(err error) bool {
 	_, refused := errors.AsType[*refusedError](err)

@@ -29,7 +29,7 @@ func (p *OAuthProvider) rejected(ctx context.Context, sent Secret, ch challenge)
 	}
 	now := p.cfg.Now()
 	switch current := creds.AccessToken.Equal(sent); {
-	case !current, creds.standing.Refusal != "": // the authorization server has ended the authorization
+	case !current, creds.standing.Refusal != "": // the token was replaced, or its authorization has ended
 		ch.reason = creds.reason()
 	case now.Before(creds.standing.Issued.Add(freshTokenAge)) && !creds.standing.grantRejected(now):
 		creds = p.noteRejection(ctx, creds)

@@ -63,7 +63,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			drain(resp)
 			if renewals == maxRenewals {
 				err := t.provider.rejected(ctx, creds.AccessToken, ch)
-				if err == nil { // yet another token, of which there were enough
+				if err == nil { // another replica has a further token, but enough were rejected
 					err = &TokenRejectedError{Resource: creds.Resource}
 				}
 				return nil, err
@@ -159,8 +159,8 @@ func (t *transport) sendOnce(req *http.Request, creds Credentials, key *proofKey
 	return resp, nil
 }
 
-// goodbye sends requests with one token, for the goodbye to a server whose
-// credentials are no longer stored.
+// goodbye sends the request that ends an MCP session, with credentials that are no
+// longer stored.
 type goodbye struct {
 	transport
 	creds Credentials

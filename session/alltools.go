@@ -89,8 +89,8 @@ func (m *Manager) Tools(ctx context.Context, caller Caller) (OwnerTools, error) 
 	return all, nil
 }
 
-// errNeedsUser stands for a session that is not asked before its user has
-// authorized.
+// errNeedsUser is the error of a session whose server is not asked, because its user
+// must authorize first.
 var errNeedsUser = errors.New("session: the user must authorize")
 
 // add notes a session without tools.

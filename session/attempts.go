@@ -68,7 +68,7 @@ func (m *Manager) Attempt(ctx context.Context, caller Caller, sessionID, attempt
 // attemptInfo is Attempt without a look at the session.
 func (m *Manager) attemptInfo(ctx context.Context, key, attemptID string) (AttemptInfo, error) {
 	if len(attemptID) != attemptIDLen {
-		return AttemptInfo{Status: AttemptExpired}, nil // a stranger's text is no key to look for
+		return AttemptInfo{Status: AttemptExpired}, nil // no ID of an attempt: the store is not asked
 	}
 	a, _, err := m.readAttempt(ctx, attemptID)
 	switch {
@@ -255,8 +255,8 @@ func (m *Manager) swapAttempt(ctx context.Context, old foundAttempt, expiry time
 	return err
 }
 
-// recordOutcome notes how an attempt ended, for people who look. It reports
-// false when the attempt has not ended: it can still be finished.
+// recordOutcome stores how an attempt ended, for Manager.Attempt. It reports whether
+// the attempt has ended; if not, its user can still finish it.
 func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) (ended bool) {
 	r, found, err := m.readAttempt(ctx, id)
 	if err != nil || r.State != attemptTaken {

@@ -189,7 +189,7 @@ func (t tokenSource) Token() (token *oauth2.Token, err error) {
 		return nil, err
 	}
 	t.m.touch(t.ctx, s)
-	// That there is a token says nothing about the MCP server, hence not use.
+	// It calls run and not use, because a token does not show that the MCP server answers.
 	err = t.m.run(t.ctx, t.caller, s, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
 		token, err = client.Provider().Token(ctx)
 		return err
@@ -217,7 +217,8 @@ func (m *Manager) with(ctx context.Context, caller Caller, sessionID string, fn 
 	return m.use(ctx, caller, s, fn)
 }
 
-// use is run for an fn whose success is an answer of the MCP server.
+// use calls run, and records StatusConnected if fn succeeds: fn must return nil only
+// after an answer of the MCP server.
 func (m *Manager) use(ctx context.Context, caller Caller, s stored, fn func(context.Context, *oauthclient.MCPOAuthClient) error) error {
 	err := m.run(ctx, caller, s, fn)
 	if err != nil || s.Status == StatusConnected && m.cache.unsaved(s.key) == nil {
@@ -316,7 +317,8 @@ func (r *record) requiredStatus() Status {
 	return StatusAuthorizationRequired
 }
 
-// require sets what required implies; false if it was set already.
+// require records that the user must authorize, and the attempt. It reports
+// whether the record has changed.
 func (r *record) require(required *oauthclient.AuthorizationRequiredError, now time.Time) (changed bool) {
 	status := standing{status: r.requiredStatus(), authorization: required.Reason}
 	known := slices.ContainsFunc(r.Attempts, func(a attemptMark) bool { return a.ID == required.AttemptID })

@@ -135,7 +135,7 @@ func (m *Manager) create(ctx context.Context, key string, r *record) (stored, er
 		return stored{}, storeError(ctx, "creating the session", err)
 	}
 	if err := m.addToOwner(ctx, r.Owner, key); err != nil {
-		m.discard(ctx, s) // what a client of the host's own has goes on working
+		m.discard(ctx, s) // not abandon: the host may go on with the client of SetClient
 		return stored{}, err
 	}
 	return s, nil

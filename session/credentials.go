@@ -40,7 +40,8 @@ func (c credentialStore) read(ctx context.Context) (stored, error) {
 	return c.readClosing(ctx)
 }
 
-// readClosing is read for what is brought to its end while the Manager closes.
+// readClosing is read that also works while the Manager closes, for work that Close
+// waits for.
 func (c credentialStore) readClosing(ctx context.Context) (stored, error) {
 	s, err := c.m.read(ctx, c.key)
 	if err == nil && s.ServerURL != c.serverURL {
@@ -65,7 +66,8 @@ func (c credentialStore) Update(ctx context.Context, fn func(*oauthclient.Creden
 	return err
 }
 
-// update is Update under the lock. It returns the session before and after.
+// update takes the lock and does the work of Update. It returns the session before
+// and after.
 func (c credentialStore) update(ctx context.Context, fn func(*oauthclient.Credentials) error) (base, after stored, err error) {
 	unlock, err := c.m.lock(ctx, sessionStoreKey(c.key))
 	if err != nil {

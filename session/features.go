@@ -66,7 +66,7 @@ func (m *Manager) Server(ctx context.Context, caller Caller, sessionID string) (
 		return d, err
 	}
 	m.touch(ctx, s)
-	// What the record says is no answer of the server, hence not use.
+	// It calls run and not use, because Server may read the record alone.
 	err = m.run(ctx, caller, s, func(ctx context.Context, client *oauthclient.MCPOAuthClient) (err error) {
 		d, err = client.Server(ctx)
 		return err

@@ -50,7 +50,7 @@ func bucketStoreKey(s slot, path string) string {
 // pathOf returns the digits of a session's way through the buckets of a slot.
 func pathOf(key string) string { return hash("keep-alive", key) }
 
-// shareOf returns a number from 0 to 1 that is a session's for good: it spreads
+// shareOf returns a number from 0 to 1 that never changes for a session: it spreads
 // sessions in time. It does not depend on the first digits of pathOf.
 func shareOf(key string) float64 {
 	path := pathOf(key)

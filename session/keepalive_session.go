@@ -70,8 +70,8 @@ func (m *Manager) retrySlot(key string, r *record) slot {
 	return max(slotAt(m.cfg.Now().Add(retry)), m.nextSlot(key, r))
 }
 
-// unlisted reports whether a session should be in the index and is not in a part
-// that is to come.
+// unlisted reports whether a session needs a place in the index and has none in a
+// slot that is still to come.
 func (m *Manager) unlisted(s stored) bool {
 	return slot(s.Slot) < slotAt(m.cfg.Now()) && m.keepable(s)
 }
@@ -133,7 +133,7 @@ func (m *Manager) mark(ctx context.Context, key string, at slot) error {
 	return err
 }
 
-// errTurnOver ends work on a session that has not begun.
+// errTurnOver says that the turn ended before the work on a session began.
 var errTurnOver = errors.New("session: the turn is over")
 
 // session does what is due for a session, and lists it again. With an error it
@@ -168,7 +168,7 @@ func (w *keeper) session(ctx context.Context, key string) error {
 		return m.place(ctx, slotAt(m.cfg.Now().Add(retry)), key)
 	case m.dueAt(key, s.record).IsZero():
 		return nil
-	case slot(s.Slot) > w.now: // by another listing, or by a replica that died after the refresh
+	case slot(s.Slot) > w.now: // listed for later, by another listing or by a replica that died after the refresh
 		return m.place(ctx, slot(s.Slot), key)
 	}
 	at := m.nextSlot(key, s.record)

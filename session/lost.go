@@ -18,8 +18,8 @@ const (
 	LostGrantEnded LostReason = "grant_ended"
 )
 
-// renewed completes a record whose credentials were changed from before to those
-// it has: where it is listed, and how it stands if it is not in use.
+// renewed changes the rest of a record whose credentials have changed from before:
+// the slot in which it is listed and, if the session is idle, the status.
 func (m *Manager) renewed(key string, r *record, before oauthclient.Credentials, idle bool) {
 	lost := m.lost(before, r)
 	if !replaced(before, r.creds) && !lost {
@@ -31,7 +31,7 @@ func (m *Manager) renewed(key string, r *record, before oauthclient.Credentials,
 	case idle && replaced(before, r.creds): // the keeper lists it there next
 		r.Slot = int64(m.nextSlot(key, r))
 	case slot(r.Slot) > slotAt(at):
-		r.Slot = 0 // too late; the next use lists it
+		r.Slot = 0 // the session is due before that slot; the next use lists it again
 	}
 	switch {
 	case !idle:
@@ -49,7 +49,7 @@ func replaced(before, after oauthclient.Credentials) bool {
 }
 
 // lost reports whether the change of a record's credentials from before lost the
-// connection: without a user, there is none to lose.
+// connection. A grant without a user cannot be lost.
 func (m *Manager) lost(before oauthclient.Credentials, r *record) bool {
 	return before.Issuer != "" && r.creds.Lost() && !before.Lost() && m.cfg.Client.NeedsUser(r.ServerURL)
 }

@@ -52,9 +52,9 @@ type Manager struct {
 	end  context.CancelFunc
 
 	mu    sync.Mutex // orders work.Add before work.Wait
-	lists turns      // to change a list of sessions
+	lists turns      // to change an owner's list, or a bucket of the index
 
-	waiting waiting // for keeping sessions alive
+	waiting waiting // what KeepAlive remembers from one turn to the next
 
 	closed bool
 	work   sync.WaitGroup // what Close waits for

@@ -129,7 +129,7 @@ func (m *Manager) AnswerInput(ctx context.Context, caller Caller, sessionID, inp
 		return err
 	}
 	if len(inputID) != keyLen {
-		return ErrInputClosed // a stranger's text is no key to look for
+		return ErrInputClosed // no ID of a question: the store is not asked
 	}
 	r, found, err := m.readInput(ctx, inputID)
 	switch {

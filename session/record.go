@@ -114,7 +114,7 @@ func (r *record) granted(name string, now time.Time) {
 	r.Grant, r.Granted, r.Attempts = name, now, nil
 }
 
-// standing is where a session stands.
+// standing is the status of a session with its reasons.
 type standing struct {
 	status        Status
 	reason        string             // for StatusFailed
@@ -185,12 +185,12 @@ var errUnchanged = errors.New("session: nothing to write")
 
 // update changes a record by compare-and-swap. fn is called on a copy, again
 // after each lost race, and must touch no credentials: those change under a
-// lock, see credentialStore. It returns the record as it now stands.
+// lock, see credentialStore. It returns the record that is stored then.
 func (m *Manager) update(ctx context.Context, key string, fn func(*record) error) (stored, error) {
 	return m.change(ctx, key, true, fn)
 }
 
-// change is update, which counts as use only if used is set.
+// change is update; if used is false, the write does not count as use of the session.
 func (m *Manager) change(ctx context.Context, key string, used bool, fn func(*record) error) (stored, error) {
 	for {
 		s, err := m.read(ctx, key)
@@ -217,9 +217,9 @@ func (m *Manager) write(ctx context.Context, old stored, r *record) (stored, err
 	return m.writeUntil(ctx, old, r, m.lifeAfter(old, r, true))
 }
 
-// lifeAfter is the expiry of a session after a write. One that is no use keeps
-// what was there: an extension at the same moment may be lost, and is made by the
-// next use.
+// lifeAfter is the expiry of a session after a write. A write that does not count as
+// use keeps the old expiry. An extension at the same moment may be lost; the next use
+// extends the session again.
 func (m *Manager) lifeAfter(old stored, r *record, used bool) time.Time {
 	if !used {
 		return old.expiry

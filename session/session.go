@@ -10,7 +10,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
-// Status says where a session stands.
+// Status is the state of a session.
 type Status string
 
 const (

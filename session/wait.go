@@ -73,9 +73,8 @@ func (m *Manager) watch(storeKeys []string) (changed [2]<-chan struct{}, interva
 	}
 }
 
-// WaitStatus calls until with how a session stands, as [Manager.Status] says, and
-// how an authorization attempt stands, as [Manager.Attempt] says, if attemptID is
-// not empty. It calls until again whenever one of them may have changed, also on
+// WaitStatus calls until with the result of [Manager.Status] and, if attemptID is not
+// empty, that of [Manager.Attempt]. It calls until again whenever one of them may have changed, also on
 // another replica, and returns when until reports true. Other errors than those of
 // Status and Attempt: that of ctx, and [ErrClosed].
 //

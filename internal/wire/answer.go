@@ -25,8 +25,8 @@ type exchange struct {
 	answered bool
 	result   json.RawMessage
 	err      error // the server's
-	foreign  int   // responses with another ID; result and err are of the last
-	pooled   bool  // what is read is in a buffer that others will use
+	foreign  int   // number of responses with another ID; result and err are those of the last one
+	pooled   bool  // the text is in a buffer of the pool, so what is kept must be cloned
 	replies  int   // requests of the server that were answered
 	asked    asked // requests of the server that are answered beside
 	// standalone says that what is read is the stream of no request.

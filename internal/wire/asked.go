@@ -31,8 +31,8 @@ type question struct {
 	message
 }
 
-// answerBeside has a request answered while the stream is read on: the server may
-// withdraw it, or answer the call without it.
+// answerBeside answers a request of the server on another goroutine, while this one
+// reads the stream: the server may withdraw the request, or answer the call without it.
 func (x *exchange) answerBeside(ctx context.Context, m message) {
 	a := &x.asked
 	if a.queue == nil {
@@ -53,11 +53,11 @@ func (x *exchange) answerBeside(ctx context.Context, m message) {
 }
 
 // answerQueue answers until the queue ends. A question that is withdrawn before its
-// turn is not asked. One that is open when ctx ends is not answered: the server has
-// the end of the call. On the standalone stream it may belong to another call, and
-// so gets what OnRequest makes of the end.
+// turn is not asked. A question that is open when ctx ends is not answered, because the
+// call has ended. On the standalone stream the question may belong to another call: the
+// server then gets what OnRequest returns after its context has ended.
 func (x *exchange) answerQueue(ctx context.Context) {
-	var last time.Time // to answer what was open at the end
+	var last time.Time // deadline for the answers that are sent after ctx has ended
 	for q := range x.asked.queue {
 		if q.ctx.Err() != nil && (ctx.Err() == nil || !x.standalone) {
 			x.asked.next()

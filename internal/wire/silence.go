@@ -20,7 +20,8 @@ type silence struct {
 	over     atomic.Bool
 }
 
-// listen returns a context for a request that stop ends.
+// listen returns a context for a request, and the silence that calls stop when the
+// server does not answer within patience.
 func listen(ctx context.Context, stop func(), patience time.Duration) (context.Context, *silence) {
 	s := &silence{patience: patience}
 	s.timer = time.AfterFunc(patience, func() {

@@ -151,7 +151,7 @@ func (s *Store) takeOut(p *servicePeriod) *servicePeriod {
 	return p
 }
 
-// look has the connection and the overlay looked at now.
+// look wakes serve, which checks the connection and replays the overlay now.
 func (s *Store) look() {
 	select {
 	case s.wakeUp <- struct{}{}:
@@ -181,8 +181,8 @@ func (s *Store) logReturn(p *servicePeriod, away bool) {
 // replayers bounds how many changes are on their way to Redis at a time.
 const replayers = 16
 
-// replayAll tells Redis of everything that was changed while it was away, except
-// for records that are locked here.
+// replayAll writes to Redis all changes that were made while it was away, except those
+// of records that are locked here.
 func (s *Store) replayAll(p *servicePeriod) {
 	s.mu.Lock()
 	keys := make(chan string, len(s.memory.overlay))
@@ -205,8 +205,8 @@ func (s *Store) replayAll(p *servicePeriod) {
 	wg.Wait()
 }
 
-// replay tells Redis of what was changed under a key, unless that is done already
-// or p is over. An error says that Redis refuses it for now.
+// replay writes the change of a key to Redis, unless that is done already or p is
+// over. An error means that Redis refuses the change for now.
 func (s *Store) replay(ctx context.Context, p *servicePeriod, key string) error {
 	s.mu.Lock()
 	e, under := s.memory.overlay[key], s.replaying[key]
@@ -246,7 +246,7 @@ func (s *Store) replay(ctx context.Context, p *servicePeriod, key string) error 
 	return err
 }
 
-// tell makes the change of an entry in Redis.
+// tell writes the change of an entry to Redis.
 func (e *entry) tell(ctx context.Context, to *redis.Store) error {
 	switch e.kind {
 	case removed:

@@ -25,7 +25,7 @@
 // is away, a record that this replica has seen can be read, extended and deleted, but
 // not changed, so no refresh token is spent by two replicas. A record that this replica
 // creates works in full. A record that it has not seen is [store.ErrUnsure]. [Store]
-// says more, and what is told to Redis afterwards.
+// has the details, and what is written to Redis afterwards.
 //
 // What Redis lost is lost; switch its persistence on.
 //

@@ -55,7 +55,7 @@ func (s *Store) mayChange(key string, now time.Time) bool {
 	return s.cfg.OnlyReplica || l != nil && l.read && now.Before(l.until)
 }
 
-// known returns what this replica may take a record for, or nil. A lock holder
+// known returns the entry that this replica may use for a record, or nil. A lock holder
 // that has not read the record since it got the lock may have an outdated one.
 // The caller holds mu.
 func (s *Store) known(key string, now time.Time) *entry {
@@ -66,7 +66,8 @@ func (s *Store) known(key string, now time.Time) *entry {
 	return e
 }
 
-// getAway is Get while Redis is away. The caller of each of these holds mu.
+// getAway is Get while Redis is away. The callers of getAway, swapAway, takeAway,
+// extendAway and deleteAway hold mu.
 func (s *Store) getAway(key string, now time.Time) (value []byte, expiry time.Time, err error) {
 	e := s.known(key, now)
 	switch {

@@ -68,10 +68,10 @@ type Store struct {
 	leases        map[string]*lease        // the locks that Redis has granted
 	holders       map[string]*lease        // the locks that this replica has granted itself
 	replaying     map[string]chan struct{} // the changes that are on their way to Redis
-	invalidations [256]uint64              // changes that Redis told of, by hash of their key
+	invalidations [256]uint64              // counts of the invalidations that Redis has sent, by hash of the key
 	ownWrites     [256]uint64              // beginnings and ends of own writes, by hash of their key
-	replayed      [removed + 1]int         // the changes of which Redis was told on its return, by kind
-	lost          int                      // the changes that Redis did not take, as it had others
+	replayed      [removed + 1]int         // counts of the changes written to Redis since its return, by kind
+	lost          int                      // count of the changes that were dropped, because Redis had others
 
 	background context.Context
 	stop       context.CancelFunc
@@ -286,8 +286,8 @@ func (s *Store) change(ctx context.Context, key string, inRedis func(*servicePer
 }
 
 // Add implements [store.Counter]. While Redis is away this replica counts for
-// itself, from zero, and Redis does not hear of it afterwards: counts are for
-// limits, and short-lived. A lost connection alone is no outage.
+// itself, from zero, and does not write these counts to Redis afterwards: counts are
+// for limits, and short-lived. A lost connection alone is no outage.
 func (s *Store) Add(ctx context.Context, key string, n int64, expiry time.Time) (total int64, err error) {
 	if err := s.usable(ctx, "add", store.CheckAdd(key, expiry)); err != nil {
 		return 0, err
