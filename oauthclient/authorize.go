@@ -383,7 +383,6 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	if a.Resource != "" {
 		form.Set("resource", a.Resource)
 	}
-	old, _ := p.load(ctx) // if the store is away, storing the grant fails too
 	token, err := p.tokenRequest(ctx, "exchanging the code", a.TokenEndpoint, a.Registration, a.DPoPKey, form)
 	if err != nil {
 		var refused *AuthorizationError
@@ -399,13 +398,14 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 	}
 	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
 	granted.standing.issued(p.cfg.Now(), false)
-	if now, err := p.load(ctx); err == nil { // a refresh may have replaced the old tokens; while the Manager closes, Load fails
-		old = now
-	}
-	granted.standing.granted(old.standing)
-	next := granted
-	revocable := next.replace(old)
-	if err := p.storeGrant(ctx, next); err != nil {
+	var revocable Credentials
+	err = p.storeGrant(ctx, granted.AccessToken, func(old Credentials) Credentials {
+		next := granted
+		next.standing.granted(old.standing)
+		revocable = next.replace(old)
+		return next
+	})
+	if err != nil {
 		p.revokeLogged(ctx, granted) // these tokens can never be used
 		return storageError(ctx, err)
 	}
@@ -418,16 +418,16 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 
 // storeGrant stores the credentials of a new grant, unless the user has left
 // while the code was exchanged.
-func (p *OAuthProvider) storeGrant(ctx context.Context, granted Credentials) error {
+func (p *OAuthProvider) storeGrant(ctx context.Context, accessToken Secret, next func(old Credentials) Credentials) error {
 	if p.hasEnded() {
 		return ErrNotConnected
 	}
-	if err := p.cfg.Credentials.Replace(ctx, granted); err != nil || !p.hasEnded() {
+	if err := p.cfg.Credentials.Replace(ctx, next); err != nil || !p.hasEnded() {
 		return err
 	}
 	// Disconnect may have dropped the credentials just before.
 	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
-		if !c.AccessToken.Equal(granted.AccessToken) {
+		if !c.AccessToken.Equal(accessToken) {
 			return errKeep
 		}
 		*c = Credentials{Connection: newConnection(nil, nil)}

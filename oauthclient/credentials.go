@@ -216,10 +216,11 @@ type CredentialStore interface {
 	// an error nothing is stored and Update returns that error.
 	Update(ctx context.Context, fn func(*Credentials) error) error
 
-	// Replace durably stores the credentials of a new grant in place of all
-	// that there are. It spends nothing that is stored, so it excludes no
-	// Update: an Update that began before must fail, or see them.
-	Replace(ctx context.Context, creds Credentials) error
+	// Replace durably stores the credentials of a new grant, which next returns, in
+	// place of the present ones, which next gets. It calls next again if others
+	// have been stored meanwhile. It spends nothing that is stored, so it excludes
+	// no Update: an Update that began before must fail, or see them.
+	Replace(ctx context.Context, next func(old Credentials) Credentials) error
 
 	// SetConnection stores updated as the connection data if old still are
 	// ([Connection.Equal]), leaving all else as it is, and returns the
@@ -270,10 +271,10 @@ func (m *memoryCredentials) Update(ctx context.Context, fn func(*Credentials) er
 	return nil
 }
 
-func (m *memoryCredentials) Replace(_ context.Context, creds Credentials) error {
+func (m *memoryCredentials) Replace(_ context.Context, next func(Credentials) Credentials) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.creds = creds.clone()
+	m.creds = next(m.creds.clone()).clone()
 	return nil
 }
 

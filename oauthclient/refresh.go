@@ -172,6 +172,9 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 	renewed := !out.AccessToken.IsZero() && !out.AccessToken.Equal(stale.AccessToken)
 	switch {
 	case err != nil && !errors.Is(err, errKeep):
+		if renewed {
+			p.abandon(ctx, stale, out)
+		}
 		// The lease ran out: use the tokens that another process has stored.
 		if now, loadErr := p.load(ctx); loadErr == nil && !now.AccessToken.IsZero() && !now.AccessToken.Equal(stale.AccessToken) {
 			return now, nil
@@ -184,6 +187,26 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 	default:
 		return Credentials{}, &refusedError{errRefusedBefore}
 	}
+}
+
+// abandon sees to it that the tokens of a refresh of stale, which Update did not store
+// because others had been stored meanwhile, are revoked: with those others, or now if
+// they belong to another server or client.
+func (p *OAuthProvider) abandon(ctx context.Context, stale, refreshed Credentials) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.RequestTimeout)
+	defer cancel()
+	var revocable Credentials
+	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
+		if c.AccessToken.Equal(stale.AccessToken) || c.AccessToken.Equal(refreshed.AccessToken) {
+			return errKeep // no others are stored
+		}
+		revocable = c.replace(refreshed)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errKeep) {
+		p.cfg.Logger.WarnContext(ctx, "mcpoauth: the tokens of a refresh are neither stored nor revoked", "error", err)
+	}
+	p.revokeLogged(ctx, revocable)
 }
 
 // renewInto replaces the access token of c.

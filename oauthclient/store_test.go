@@ -38,11 +38,11 @@ func (s *failingStore) Update(ctx context.Context, fn func(*oauthclient.Credenti
 	return s.CredentialStore.Update(ctx, fn)
 }
 
-func (s *failingStore) Replace(ctx context.Context, creds oauthclient.Credentials) error {
+func (s *failingStore) Replace(ctx context.Context, next func(oauthclient.Credentials) oauthclient.Credentials) error {
 	if err := s.update.Load(); err != nil {
 		return *err
 	}
-	return s.CredentialStore.Replace(ctx, creds)
+	return s.CredentialStore.Replace(ctx, next)
 }
 
 func (s *failingStore) SetConnection(ctx context.Context, old, updated oauthclient.Connection) (oauthclient.Connection, error) {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/store"
 )
 
 // ListTools returns all tools of the session's server; see
@@ -120,15 +121,16 @@ func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	if err != nil { // the host's configuration has changed
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: a session is removed without revoking its tokens", "session", s.key, "error", err)
 	}
-	// The lock keeps out a refresh, whose new tokens would escape revocation.
-	// If the store cannot grant it now, the session is removed without it.
-	unlock, err := m.tryLock(ctx, sessionStoreKey(s.key))
+	// The lock keeps out a refresh, whose new tokens would escape revocation. A refresh
+	// that is in progress is waited for, also when the caller leaves. If the store
+	// cannot grant the lock now, the session is removed without it.
+	waiting, cancel := m.detach(ctx)
+	defer cancel()
+	unlock, err := m.tryLock(waiting, sessionStoreKey(s.key))
 	if err != nil {
 		return err
 	}
-	if s, err = m.read(ctx, s.key); err == nil {
-		err = m.delete(ctx, s)
-	}
+	s, err = m.delete(ctx, s.key)
 	unlock()
 	if err != nil {
 		return err
@@ -139,28 +141,37 @@ func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	if client == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*m.cfg.requestTimeout())
-	defer cancel()
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), 3*m.cfg.requestTimeout())
+	defer end()
 	client.Revoke(ctx, s.creds)
 	return nil
 }
 
-// delete deletes the record of a session whose tokens are then revoked. A caller
-// who leaves does not end it. A record that is gone although the store reported
-// a failure counts as deleted: otherwise its tokens would stay unrevoked.
-func (m *Manager) delete(ctx context.Context, s stored) error {
+// delete deletes the record of a session whose tokens are then revoked, and returns
+// what it deleted: until then a callback may store other tokens. A caller who leaves
+// does not end it.
+func (m *Manager) delete(ctx context.Context, key string) (s stored, err error) {
 	ctx, cancel := m.detach(ctx)
 	defer cancel()
-	err := m.deleteRecord(ctx, s.key, s.Owner)
+	for err = store.ErrConflict; errors.Is(err, store.ErrConflict); {
+		if s, err = m.read(ctx, key); err != nil {
+			return s, err
+		}
+		err = m.cfg.Store.Swap(ctx, sessionStoreKey(key), s.value, nil, time.Time{})
+	}
 	if err != nil {
-		if _, readErr := m.read(ctx, s.key); errors.Is(readErr, ErrNotFound) {
-			err = nil
+		// The store is away, or has deleted the record and its answer was lost. A
+		// record that is gone although the store reports a failure counts as deleted:
+		// otherwise its tokens would stay unrevoked.
+		if err = m.cfg.Store.Delete(ctx, sessionStoreKey(key)); err != nil {
+			if _, readErr := m.read(ctx, key); !errors.Is(readErr, ErrNotFound) {
+				return s, storeError(ctx, "deleting the session", err)
+			}
 		}
 	}
-	if err == nil {
-		m.unlist(ctx, s)
-	}
-	return err
+	m.takeOff(ctx, key, s.Owner)
+	m.unlist(ctx, s)
+	return s, nil
 }
 
 // TokenSource returns a source of access tokens for a session, for a host that

@@ -115,7 +115,7 @@ var errReplaced = errors.New("session: other credentials have been saved in the 
 
 // Replace saves the credentials of a new grant, and notes that the user has
 // authorized.
-func (c credentialStore) Replace(ctx context.Context, creds oauthclient.Credentials) error {
+func (c credentialStore) Replace(ctx context.Context, next func(old oauthclient.Credentials) oauthclient.Credentials) error {
 	ctx, cancel := c.m.detach(ctx)
 	defer cancel()
 	name := rand.Text()
@@ -129,7 +129,7 @@ func (c credentialStore) Replace(ctx context.Context, creds oauthclient.Credenti
 			return nil // an earlier try, whose answer was lost; the tokens may have been refreshed since
 		}
 		changed := *now.record
-		changed.creds = creds
+		changed.creds = next(now.creds)
 		changed.granted(name, c.m.cfg.Now().UTC().Round(0))
 		saved, err = c.m.write(ctx, now, &changed)
 		return err

@@ -209,14 +209,18 @@ func (m *Manager) extension(life time.Duration) time.Time {
 }
 
 // deleteRecord removes a session's record and takes it off its owner's list.
-// The list may keep it for a while, if the store fails; it is not looked at
-// without the record.
 func (m *Manager) deleteRecord(ctx context.Context, key, owner string) error {
 	if err := m.cfg.Store.Delete(ctx, sessionStoreKey(key)); err != nil {
 		return storeError(ctx, "deleting the session", err)
 	}
+	m.takeOff(ctx, key, owner)
+	return nil
+}
+
+// takeOff takes a session off its owner's list. The list may keep it for a while, if
+// the store fails; it is not looked at without the record.
+func (m *Manager) takeOff(ctx context.Context, key, owner string) {
 	if err := m.removeFromOwner(ctx, owner, key); err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot take a session off its owner's list", "session", key, "error", err)
 	}
-	return nil
 }

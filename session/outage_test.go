@@ -40,7 +40,7 @@ func TestOutage_OfTheStoreIsNotNotFound(t *testing.T) {
 		"reading, for the status":     {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { _, err := s.m.Status(ctx, alice, s.id); return err }},
 		"reading, for the token":      {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { _, err := s.m.TokenSource(ctx, alice, s.id); return err }},
 		"reading, in a removal":       {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
-		"deleting, in a removal":      {op: "delete", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
+		"deleting, in a removal":      {op: "write", prefix: "session:", do: func(ctx context.Context, s scene) error { return s.m.RemoveClient(ctx, alice, s.id) }},
 		"locking, at a refresh":       {op: "lock", prefix: "session:", before: expired, do: use},
 		"reading the list":            {op: "get", prefix: "owner:", do: func(ctx context.Context, s scene) error { _, err := s.m.Sessions(ctx, alice); return err }},
 		"reading a session of a list": {op: "get", prefix: "session:", do: func(ctx context.Context, s scene) error { _, err := s.m.Sessions(ctx, alice); return err }},

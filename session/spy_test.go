@@ -40,7 +40,7 @@ func (s *spy) set(before, after func(op, key string) error) {
 }
 
 // fail makes an operation fail on keys with a prefix, n times, or for ever
-// with n below zero.
+// with n below zero. The operation "write" stands for swap and delete.
 func (s *spy) fail(op, prefix string, n int) { s.set(failing(op, prefix, n), nil) }
 
 func failing(op, prefix string, n int) func(op, key string) error {
@@ -48,7 +48,8 @@ func failing(op, prefix string, n int) func(op, key string) error {
 	return func(gotOp, key string) error {
 		mu.Lock()
 		defer mu.Unlock()
-		if gotOp != op || !strings.HasPrefix(key, prefix) || n == 0 {
+		matches := gotOp == op || op == "write" && (gotOp == "swap" || gotOp == "delete")
+		if !matches || !strings.HasPrefix(key, prefix) || n == 0 {
 			return nil
 		}
 		n--
