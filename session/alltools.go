@@ -96,11 +96,12 @@ var errNeedsUser = errors.New("session: the user must authorize")
 // add notes a session without tools.
 func (t *OwnerTools) add(info Info, err error) {
 	_, required := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
+	_, store := errors.AsType[*StoreError](err) // also one with a time limit of its own
 	switch {
 	case required, errors.Is(err, errNeedsUser):
 		t.NeedUser = append(t.NeedUser, info)
 	case errors.Is(err, ErrNotFound): // it has just ended
-	case errors.Is(err, context.DeadlineExceeded):
+	case !store && errors.Is(err, context.DeadlineExceeded):
 		err = &oauthclient.TemporaryError{Op: "listing tools", Timeout: true, Err: err}
 		fallthrough
 	default:

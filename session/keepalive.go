@@ -138,11 +138,13 @@ func (m *Manager) keepAlive(ctx context.Context) (more bool, err error) {
 	waiting, cancel := context.WithTimeout(ctx, keepAliveTurn)
 	interval, work := m.keepAlivePace()
 	unlock, err := m.lockFor(waiting, progressStoreKey, work+m.cfg.LockTTL)
+	turnOver := waiting.Err() != nil // else it was a time limit of the store's own
 	cancel()
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+	switch {
+	case err == nil:
+	case turnOver && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		return false, nil // another replica is at work
-	}
-	if err != nil {
+	default:
 		return false, err
 	}
 	defer unlock()

@@ -61,8 +61,7 @@ func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request) (j
 		if s != nil {
 			s.begin()
 		}
-		err = x.read(inner, stop, resp)
-		x.asked.end()
+		err = x.readAlone(inner, stop, resp)
 	}
 	switch {
 	case err == nil:
@@ -108,6 +107,13 @@ func (c *Client) notify(ctx context.Context, conn *Conn, body []byte) error {
 	}
 	drain(resp)
 	return nil
+}
+
+// readAlone is read that leaves no work beside it when it returns, or when a function
+// of the host panics.
+func (x *exchange) readAlone(ctx context.Context, stop func(), resp *http.Response) error {
+	defer x.asked.end()
+	return x.read(ctx, stop, resp)
 }
 
 // read reads an answer up to the response, whatever its form.

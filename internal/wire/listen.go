@@ -31,6 +31,10 @@ func (c *Client) listenDuring(ctx context.Context, conn *Conn, op *Op, call func
 		defer close(ended)
 		c.hold(ctx, conn, own, open)
 	}()
+	defer func() { // also when a function of the host panics
+		stop()
+		<-ended
+	}()
 	patience := time.NewTimer(listenPatience)
 	select {
 	case <-open:
@@ -40,8 +44,6 @@ func (c *Client) listenDuring(ctx context.Context, conn *Conn, op *Op, call func
 	}
 	patience.Stop()
 	call()
-	stop()
-	<-ended
 }
 
 // hold opens the standalone stream, again when it ends, until ctx is done or the

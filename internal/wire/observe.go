@@ -14,20 +14,21 @@ import (
 // result or the error.
 type Observe func(ctx context.Context, r Request, version string) (_ context.Context, meta map[string]string, end func(result json.RawMessage, err error))
 
+var errPanicked = errors.New("wire: a function of the host panicked")
+
 // observed is exchange for a client that is observed.
-func (c *Client) observed(ctx context.Context, conn *Conn, op *Op, r Request) (json.RawMessage, http.Header, error) {
+func (c *Client) observed(ctx context.Context, conn *Conn, op *Op, r Request) (result json.RawMessage, header http.Header, err error) {
 	ctx, meta, end := c.Observe(ctx, r, conn.Version)
+	defer func() { end(result, err) }()
 	params, err := addMeta(r.Params, meta)
 	if err != nil {
-		end(nil, err)
 		return nil, nil, err
 	}
 	r.Params = params
 	plain := *c
 	plain.Observe = nil
-	result, header, err := plain.exchange(ctx, conn, op, r)
-	end(result, err)
-	return result, header, err
+	err = errPanicked // until exchange returns
+	return plain.exchange(ctx, conn, op, r)
 }
 
 // addMeta adds members to the _meta of params, a JSON object or nil, that it does

@@ -231,7 +231,7 @@ func (s *Store) replay(ctx context.Context, p *servicePeriod, key string) error 
 	s.mu.Unlock()
 
 	// Not the caller's context: others wait for the outcome.
-	err := e.tell(s.background, p.redis)
+	err := s.tell(s.background, p.redis, e)
 
 	s.mu.Lock()
 	delete(s.replaying, key)
@@ -247,20 +247,35 @@ func (s *Store) replay(ctx context.Context, p *servicePeriod, key string) error 
 }
 
 // tell writes the change of an entry to Redis.
-func (e *entry) tell(ctx context.Context, to *redis.Store) error {
+func (s *Store) tell(ctx context.Context, to *redis.Store, e *entry) error {
 	switch e.kind {
 	case removed:
 		return to.Delete(ctx, e.key)
 	case extended:
 		return to.Extend(ctx, e.key, e.expiry)
 	case created:
-		if e.replaces && !e.sent {
+		if e.replaces {
 			if err := to.Delete(ctx, e.key); err != nil {
 				return err
 			}
+			s.tookRemoval(e)
 		}
 	}
 	return to.Swap(ctx, e.key, redis.Write{Old: e.base, New: e.value, Expiry: e.expiry, Stamp: e.stamp, Sent: e.sent})
+}
+
+// tookRemoval notes that Redis has taken the removal that precedes the creation e.
+// A second one could remove the creation, too.
+func (s *Store) tookRemoval(e *entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.memory.entries[e.key]
+	if now == nil || now.kind != created || now.stamp != e.stamp {
+		return // removed again, in another outage
+	}
+	next := *now
+	next.place, next.replaces = nil, false
+	_ = s.memory.put(&next, time.Now())
 }
 
 // settle notes the outcome of a replayed change. Where Redis has something else,

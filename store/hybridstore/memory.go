@@ -31,7 +31,7 @@ type entry struct {
 	stamp  redis.Stamp // of every attempt to write this to Redis
 	// sent says that an attempt may have reached Redis.
 	sent bool
-	// replaces says that a creation follows a removal.
+	// replaces says that a creation follows a removal, which Redis has not taken yet.
 	replaces bool
 	// unlock gives back the lock in Redis under which the record was changed.
 	unlock func()
