@@ -91,8 +91,8 @@ type Info struct {
 	Status Status
 	Reason string
 	// AuthorizationReason says why the user must authorize, for
-	// StatusAuthorizing and StatusAuthorizationRequired, and for StatusFailed
-	// if the MCP server rejects the token that it was just given.
+	// StatusAuthorizing and StatusAuthorizationRequired, and for StatusFailed if
+	// the user has just authorized and that does not suffice for the MCP server.
 	AuthorizationReason oauthclient.Reason
 	// AttemptID names the authorization attempt that a hook of [Config] or the
 	// result of [Manager.FinishAuth] is about; see [Manager.Attempt]. Empty
