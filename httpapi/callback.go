@@ -52,14 +52,8 @@ func (c *call) finishAuth() (session.Info, error) {
 		c.h.manager.CallbackRefused(c.r.Context(), response)
 		return session.Info{}, err
 	}
+	caller.OtherBindings = c.others
 	info, err := c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
-	// A refusal of one binding changes nothing, so that the next one can be tried.
-	for _, caller.Binding = range c.others {
-		if !errors.Is(err, oauthclient.ErrInvalidCallback) {
-			break
-		}
-		info, err = c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
-	}
 	if errors.Is(err, oauthclient.ErrInvalidCallback) {
 		c.h.manager.CallbackRefused(c.r.Context(), response)
 	}

@@ -40,14 +40,19 @@ type Caller struct {
 	// a random value that only this browser presents, such as a cookie's.
 	// Empty for none. Only a hash of it is stored.
 	Binding string
+	// OtherBindings are further values of the same browser, any of which may be
+	// the Binding with which an attempt began: a browser whose first requests
+	// arrived at the same time has several cookies. Only [Manager.FinishAuth]
+	// uses them. Defaults to none.
+	OtherBindings []string
 }
 
-// Format implements [fmt.Formatter]; it does not show the Binding.
+// Format implements [fmt.Formatter]; it does not show the bindings.
 func (c Caller) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "session.Caller{Owner:%q}", c.Owner)
 }
 
-// LogValue implements [slog.LogValuer]; it does not show the Binding.
+// LogValue implements [slog.LogValuer]; it does not show the bindings.
 func (c Caller) LogValue() slog.Value { return slog.GroupValue(slog.String("owner", c.Owner)) }
 
 // ConnectParams are the arguments of [Manager.Connect].
