@@ -12,7 +12,7 @@ import (
 // only sent to the callback URL does not send it.
 const bindingHeader = "Mcpoauth-Binding"
 
-// maxBindings bounds how many of a browser's bindings a callback is tried with.
+// maxBindings bounds how many bindings of a browser count.
 const maxBindings = 4
 
 // bindingCookie is a cookie that ties an authorization to the browser in which

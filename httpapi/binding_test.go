@@ -1,9 +1,11 @@
 package httpapi_test
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +14,7 @@ import (
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
 )
 
 // The cookie that ties an authorization to its browser.
@@ -96,30 +99,47 @@ func TestInsecureUnboundCallbacks(t *testing.T) {
 }
 
 // Two requests without a cookie at the same time get a cookie each, and neither
-// replaces the other.
+// replaces the other. That is no refusal in the audit; a stranger's callback is one.
 func TestTwoFirstConnectsInOneBrowserBothFinish(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, authtest.Options{}, mcptest.Options{})
-	w.replica(t)
-	b := w.browser(t, "")
-	jar := b.client.Jar
+	var mu sync.Mutex
+	refused := 0
+	w.replica(t, func(c *session.Config) {
+		c.Audit = func(_ context.Context, e session.AuditEvent) {
+			mu.Lock()
+			defer mu.Unlock()
+			if e.Action == session.AuditRefuse {
+				refused++
+			}
+		}
+	})
 	host, err := url.Parse(w.url)
 	require.NoError(t, err)
-	var callbacks []string
-	var cookies []*http.Cookie
-	for range 2 {
-		b.client.Jar = nil // the other answer has not arrived yet
-		a := b.connect()
-		callbacks = append(callbacks, b.approve(a))
-		cookies = append(cookies, (&http.Response{Header: a.header}).Cookies()...)
+	twice := func(b *browser) (callbacks []string) {
+		jar := b.client.Jar
+		var cookies []*http.Cookie
+		for range 2 {
+			b.client.Jar = nil // the other answer has not arrived yet
+			a := b.connect()
+			callbacks = append(callbacks, b.approve(a))
+			cookies = append(cookies, (&http.Response{Header: a.header}).Cookies()...)
+		}
+		jar.SetCookies(host, cookies)
+		b.client.Jar = jar
+		require.Len(t, jar.Cookies(host), 2)
+		return callbacks
 	}
-	jar.SetCookies(host, cookies)
-	b.client.Jar = jar
-	require.Len(t, jar.Cookies(host), 2)
+	b, stranger := w.browser(t, ""), w.browser(t, "")
+	callbacks := twice(b)
+	twice(stranger)
+	require.Equal(t, 400, stranger.send("GET", callbacks[0], "").status)
+	require.Equal(t, 1, refused)
 	for _, callback := range callbacks {
 		a := b.send("GET", callback, "")
 		require.Equal(t, 200, a.status, a.body)
 	}
+	require.Equal(t, 1, refused)
 	require.Empty(t, b.connect().header.Values("Set-Cookie"), "two are enough")
 }
 

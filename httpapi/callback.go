@@ -52,14 +52,8 @@ func (c *call) finishAuth() (session.Info, error) {
 		c.h.manager.CallbackRefused(c.r.Context(), response)
 		return session.Info{}, err
 	}
+	caller.OtherBindings = c.others
 	info, err := c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
-	// A refusal of one binding changes nothing, so that the next one can be tried.
-	for _, caller.Binding = range c.others {
-		if !errors.Is(err, oauthclient.ErrInvalidCallback) {
-			break
-		}
-		info, err = c.h.manager.FinishAuth(c.r.Context(), caller, c.sessionID, response)
-	}
 	if errors.Is(err, oauthclient.ErrInvalidCallback) {
 		c.h.manager.CallbackRefused(c.r.Context(), response)
 	}
@@ -165,8 +159,8 @@ func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 			o.Text = body.Error
 		}
 		return a.status, o
-	case info.AuthorizationReason == oauthclient.ReasonTokenRejected:
-		f := failureOf(&oauthclient.TokenRejectedError{}, true)
+	case info.Status == session.StatusFailed && info.AuthorizationReason != "":
+		f := requiredAgain(info.AuthorizationReason)
 		o.Status, o.Code, o.Title, o.Text, o.Next = "failed", f.code, "Not connected", f.text, nextStep(f.code)
 		return http.StatusOK, o
 	case info.Status != session.StatusConnected:
@@ -177,6 +171,18 @@ func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 	}
 	o.Status, o.Title, o.Text = "connected", "Connected", "You can close this window."
 	return http.StatusOK, o
+}
+
+// requiredAgain returns the failure for a user whose authorization has just been
+// completed and does not suffice for the MCP server.
+func requiredAgain(reason oauthclient.Reason) *failure {
+	switch reason {
+	case oauthclient.ReasonTokenRejected:
+		return failureOf(&oauthclient.TokenRejectedError{}, true)
+	case oauthclient.ReasonMoreScopes:
+		return &failure{code: CodeInsufficientScope, text: "The server needs more access than was given."}
+	}
+	return &failure{code: CodeAuthorizationFailed, text: "The authorization has ended already."}
 }
 
 // nextStep says what a person can do about a failure that they see on a page

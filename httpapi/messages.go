@@ -225,8 +225,8 @@ type SessionStatus struct {
 	Error string `json:"error,omitempty"`
 	// Reason says why the user must authorize, as one of the values of
 	// [oauthclient.Reason], for status "authorizing" and
-	// "authorization_required", and for "failed" if the server rejects the
-	// authorization that it was just given.
+	// "authorization_required", and for "failed" if the user has just authorized
+	// and that does not suffice for the server.
 	Reason string `json:"reason,omitempty"`
 	// ExpiresAt is when the session ends unless it is used.
 	ExpiresAt time.Time `json:"expiresAt"`

@@ -11,6 +11,8 @@ import (
 	"github.com/mcpoauth/mcpoauth/httpapi"
 	"github.com/mcpoauth/mcpoauth/internal/authtest"
 	"github.com/mcpoauth/mcpoauth/internal/mcptest"
+	"github.com/mcpoauth/mcpoauth/oauthclient"
+	"github.com/mcpoauth/mcpoauth/session"
 )
 
 // A server that has forgotten the client shows that to the browser only. The user
@@ -78,4 +80,33 @@ func TestTokenRejected_IsAnErrorOfItsOwn(t *testing.T) {
 	require.Contains(t, w.log.String(), "resource="+w.mcp.URL())
 	w.mcp.SetOutage(nil)
 	require.Equal(t, http.StatusOK, b.send("GET", pathList+"?sessionId="+url.QueryEscape(id), "").status)
+}
+
+// A server that needs more scopes as soon as it sees the token rejects no token, and
+// has answered.
+func TestCallbackPage_SaysThatTheServerNeedsMoreScopes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{RequiredScopes: []string{"extra"}, Challenge: mcptest.Challenge{Scope: "base"}})
+	w.replica(t)
+	b := w.browser(t, "")
+	a := b.connect()
+	page := b.send("GET", b.approve(a), "", "Accept", "text/html")
+	require.Contains(t, page.body, httpapi.CodeInsufficientScope)
+	require.Contains(t, page.body, "needs more access than was given")
+	now := b.status(a.AuthRequired.SessionID)
+	require.Equal(t, "failed", now.Status)
+	require.Equal(t, "more_scopes", now.Reason)
+}
+
+// How the page names what does not suffice.
+func TestCallbackPage_SaysWhatDoesNotSuffice(t *testing.T) {
+	t.Parallel()
+	for reason, code := range map[oauthclient.Reason]string{
+		oauthclient.ReasonTokenRejected: httpapi.CodeTokenRejected, oauthclient.ReasonMoreScopes: httpapi.CodeInsufficientScope,
+		oauthclient.ReasonRevoked: httpapi.CodeAuthorizationFailed, "": httpapi.CodeUpstreamUnavailable,
+	} {
+		h, _ := newFake(t, &fake{info: session.Info{ID: oauthclient.NewSecret("x"), Status: session.StatusFailed, AuthorizationReason: reason}})
+		page := request(t, h, "GET", pathCallback+"?code=c&state=s", "", "Accept", "text/html").Body.String()
+		require.Contains(t, page, `code: "`+code+`"`, reason)
+	}
 }

@@ -139,8 +139,16 @@ func hashBinding(binding string) string {
 // without either by the host's own code can be finished by every caller who
 // knows the state.
 func mayFinish(caller Caller, owner, binding string) bool {
-	sameBrowser := binding == "" || subtle.ConstantTimeCompare([]byte(binding), []byte(hashBinding(caller.Binding))) == 1
+	sameBrowser := binding == "" || sameBinding(binding, caller.Binding)
+	for _, other := range caller.OtherBindings {
+		sameBrowser = sameBinding(binding, other) || sameBrowser
+	}
 	return caller.Owner == owner && sameBrowser
+}
+
+// sameBinding reports whether a binding is the one whose hash is stored.
+func sameBinding(stored, presented string) bool {
+	return subtle.ConstantTimeCompare([]byte(stored), []byte(hashBinding(presented))) == 1
 }
 
 // attempts implements [oauthclient.AttemptStore] for one session.

@@ -39,6 +39,9 @@ func TestBinding_CallbackIsForTheBrowserAndOwnerThatBegan(t *testing.T) {
 		"unbound with owner, another owner":            {session.Caller{Owner: "alice"}, bob, false},
 		"unbound with owner, no login":                 {session.Caller{Owner: "alice"}, session.Caller{Binding: "y"}, false},
 		"unbound with owner, no login and no cookie":   {session.Caller{Owner: "alice"}, nobody, false},
+		"same owner, the cookie is one of several":     {alice, session.Caller{Owner: "alice", Binding: "phone", OtherBindings: []string{"tablet", alice.Binding, "desk"}}, true},
+		"same owner, several other cookies":            {alice, session.Caller{Owner: "alice", Binding: "phone", OtherBindings: []string{"tablet", ""}}, false},
+		"another owner, the cookie is one of several":  {alice, session.Caller{Owner: "bob", Binding: "phone", OtherBindings: []string{alice.Binding}}, false},
 		"an owner named like the empty binding's hash": {session.Caller{Owner: "alice"}, session.Caller{Owner: "", Binding: ""}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -267,17 +267,40 @@ func (m *Manager) confirm(ctx context.Context, caller Caller, before stored) (In
 	status := standing{status: StatusConnected}
 	if err := m.answers(ctx, caller, before.key); err != nil {
 		status = standing{status: StatusFailed, reason: "Authorized, but the MCP server did not answer. Try again."}
-		_, required := errors.AsType[*oauthclient.AuthorizationRequiredError](err)
-		_, rejected := errors.AsType[*oauthclient.TokenRejectedError](err)
-		if required || rejected {
-			status.reason = "Authorized, but the MCP server does not accept the authorization."
-			status.authorization = oauthclient.ReasonTokenRejected
+		if reason := requiredAgain(err); reason != "" {
+			status.reason, status.authorization = requiredAgainText(reason), reason
 		}
 	}
 	if _, err := m.read(ctx, before.key); errors.Is(err, ErrNotFound) {
 		return Info{}, err
 	}
 	return m.setStatus(ctx, before, status), nil
+}
+
+// requiredAgain returns what the MCP server finds wrong with an authorization that
+// it was just given, and "" if its failure is another one.
+func requiredAgain(err error) oauthclient.Reason {
+	if required, ok := errors.AsType[*oauthclient.AuthorizationRequiredError](err); ok {
+		return required.Reason
+	}
+	if _, rejected := errors.AsType[*oauthclient.TokenRejectedError](err); rejected {
+		return oauthclient.ReasonTokenRejected
+	}
+	if _, insufficient := errors.AsType[*oauthclient.InsufficientScopeError](err); insufficient {
+		return oauthclient.ReasonMoreScopes
+	}
+	return ""
+}
+
+// requiredAgainText returns a text for people about what requiredAgain returns.
+func requiredAgainText(reason oauthclient.Reason) string {
+	switch reason {
+	case oauthclient.ReasonTokenRejected:
+		return "Authorized, but the MCP server does not accept the authorization."
+	case oauthclient.ReasonMoreScopes:
+		return "Authorized, but the MCP server needs more access than was given."
+	}
+	return "Authorized, but the authorization has ended already. Connect again."
 }
 
 // answers reports whether the MCP server accepts the session's credentials.

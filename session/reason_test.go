@@ -144,3 +144,30 @@ func TestConfirm_SaysThatTheServerRejectsTheToken(t *testing.T) {
 	require.Equal(t, oauthclient.ReasonTokenRejected, info.AuthorizationReason)
 	require.Contains(t, info.Reason, "does not accept")
 }
+
+// A server that needs more scopes as soon as it sees the token rejects no token, and
+// has answered. That also holds if it asks for the same scopes again.
+func TestConfirm_SaysThatTheServerNeedsMoreScopes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, authtest.Options{}, mcptest.Options{})
+	m := w.manager(t)
+	begun, required := w.connect(t, m, alice)
+	w.mcp.SetOutage(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="extra"`)
+		rw.WriteHeader(http.StatusForbidden)
+	})
+	finish := func(required *oauthclient.AuthorizationRequiredError) {
+		t.Helper()
+		info, err := m.FinishAuth(t.Context(), alice, "", w.approve(t, required.AuthURL))
+		require.NoError(t, err)
+		require.Equal(t, session.StatusFailed, info.Status)
+		require.Equal(t, oauthclient.ReasonMoreScopes, info.AuthorizationReason)
+		require.Contains(t, info.Reason, "more access")
+	}
+	finish(required)
+	again := requireAuthorization(t, call(t, m, begun.ID.Reveal()))
+	require.Equal(t, oauthclient.ReasonMoreScopes, again.Reason)
+	finish(again)
+	var insufficient *oauthclient.InsufficientScopeError
+	require.ErrorAs(t, call(t, m, begun.ID.Reveal()), &insufficient)
+}

@@ -40,14 +40,19 @@ type Caller struct {
 	// a random value that only this browser presents, such as a cookie's.
 	// Empty for none. Only a hash of it is stored.
 	Binding string
+	// OtherBindings are further values of the same browser, any of which may be
+	// the Binding with which an attempt began: a browser whose first requests
+	// arrived at the same time has several cookies. Only [Manager.FinishAuth]
+	// uses them. Defaults to none.
+	OtherBindings []string
 }
 
-// Format implements [fmt.Formatter]; it does not show the Binding.
+// Format implements [fmt.Formatter]; it does not show the bindings.
 func (c Caller) Format(f fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(f, "session.Caller{Owner:%q}", c.Owner)
 }
 
-// LogValue implements [slog.LogValuer]; it does not show the Binding.
+// LogValue implements [slog.LogValuer]; it does not show the bindings.
 func (c Caller) LogValue() slog.Value { return slog.GroupValue(slog.String("owner", c.Owner)) }
 
 // ConnectParams are the arguments of [Manager.Connect].
@@ -91,8 +96,8 @@ type Info struct {
 	Status Status
 	Reason string
 	// AuthorizationReason says why the user must authorize, for
-	// StatusAuthorizing and StatusAuthorizationRequired, and for StatusFailed
-	// if the MCP server rejects the token that it was just given.
+	// StatusAuthorizing and StatusAuthorizationRequired, and for StatusFailed if
+	// the user has just authorized and that does not suffice for the MCP server.
 	AuthorizationReason oauthclient.Reason
 	// AttemptID names the authorization attempt that a hook of [Config] or the
 	// result of [Manager.FinishAuth] is about; see [Manager.Attempt]. Empty
