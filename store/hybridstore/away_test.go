@@ -22,8 +22,13 @@ func cutOff(t testing.TB, server *redistest.Server, config hybridstore.Config) (
 	proxy := redistest.RunProxy(t, server.Addr())
 	at := onURL(server.URLAt(proxy.Addr()))
 	config.Redis = at.Redis
-	s, log := open(t, config)
-	return s, log, proxy
+	for {
+		s, log := open(t, config)
+		if s.IsRedisConnected() {
+			return s, log, proxy
+		}
+		s.Close() // the machine is too busy: Redis was away from the start
+	}
 }
 
 // mustLock takes a lock. Its leases last for a minute.
