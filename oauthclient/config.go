@@ -53,8 +53,7 @@ type Config struct {
 	// Attempts persists pending authorizations. Defaults to memory.
 	Attempts AttemptStore
 
-	// Logger gets debug and warning records without secrets. Defaults to
-	// slog.Default().
+	// Logger gets records without secrets. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Observer sees the requests, for metrics and traces. Defaults to none.
 	Observer Observer

@@ -32,7 +32,7 @@ func (c *MCPOAuthClient) connection(ctx context.Context) (Connection, *Credentia
 		}
 		return connection, creds, err
 	}
-	agreed, err := inFlight(ctx, &c.cfg.flight, c.cfg.id+" negotiate "+c.provider.binding, func(ctx context.Context) (any, error) {
+	agreed, err := c.cfg.inFlight(ctx, "negotiate "+c.provider.binding, func(ctx context.Context) (any, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.ConnectTimeout, errCallTimeout)
 		defer cancel()
 		connection, err := c.negotiate(ctx)

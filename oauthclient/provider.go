@@ -225,7 +225,7 @@ func (p *OAuthProvider) load(ctx context.Context) (Credentials, error) {
 // with a context that outlives them: if the caller gives up, a refresh or
 // registration has still happened at the server, and its result must be kept.
 func (p *OAuthProvider) detached(ctx context.Context, op, key string, steps int, fn func(context.Context) (any, error)) (any, error) {
-	value, err := inFlight(ctx, &p.cfg.flight, p.cfg.id+" "+op+" "+key, func(ctx context.Context) (any, error) {
+	value, err := p.cfg.inFlight(ctx, op+" "+key, func(ctx context.Context) (any, error) {
 		ctx, cancel := context.WithTimeout(ctx, time.Duration(steps)*p.cfg.RequestTimeout)
 		defer cancel()
 		return fn(ctx)
