@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 	"github.com/mcpoauth/mcpoauth/session"
@@ -137,6 +138,8 @@ type outcome struct {
 	Wait    bool   // the page waits for the store, and nothing has ended yet
 	Nonce   string
 	Origins []string // that the message is for
+
+	retryAfter time.Duration // of a failure; zero for none
 }
 
 // outcome returns the HTTP status and the content of the page. It says "connected"
@@ -149,6 +152,7 @@ func (c *call) outcome(info session.Info, err error) (status int, o outcome) {
 		c.logAnswer(a, err)
 		c.unify(a)
 		o.Status, o.Code, o.Title, o.Next = "failed", a.code, "Not connected", nextStep(a.code)
+		o.retryAfter = a.retryAfter
 		if o.Wait = a.code == CodeStoreUnavailable; o.Wait {
 			o.Title = "Not connected yet"
 		}
@@ -221,6 +225,7 @@ func (c *call) tellBrowser(info session.Info, err error) error {
 	query := u.Query()
 	query.Set("mcp", o.Status)
 	u.RawQuery = query.Encode()
+	c.w.Header().Del("Retry-After") // of a limit: on a redirect it holds up the next page (RFC 9110 section 10.2.3)
 	c.w.Header().Set("Location", u.String())
 	c.w.WriteHeader(http.StatusSeeOther)
 	return nil
@@ -233,6 +238,7 @@ func (c *call) showPage(status int, o outcome) error {
 	if err := callbackPage.Execute(buf, o); err != nil {
 		return err
 	}
+	c.setRetryAfter(o.retryAfter)
 	c.w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'nonce-"+o.Nonce+"'; style-src 'nonce-"+o.Nonce+
 		"'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	c.write(status, "text/html; charset=utf-8", buf.Bytes())

@@ -103,9 +103,7 @@ func (c *call) fail(err error) {
 		c.setBinding()
 	}
 	c.unify(a)
-	if a.retryAfter > 0 {
-		c.w.Header().Set("Retry-After", retryAfter(a.retryAfter))
-	}
+	c.setRetryAfter(a.retryAfter)
 	_ = c.writeJSON(a.status, a.body) // strings and a number always encode
 }
 
@@ -128,6 +126,13 @@ func (c *call) refuse(err error) {
 	}
 	if err := c.tellBrowser(session.Info{}, err); err != nil {
 		c.fail(err)
+	}
+}
+
+// setRetryAfter sets the header, unless d is zero.
+func (c *call) setRetryAfter(d time.Duration) {
+	if d > 0 {
+		c.w.Header().Set("Retry-After", retryAfter(d))
 	}
 }
 
