@@ -67,12 +67,18 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 	return Info{}, err
 }
 
-// abandon deletes the record of a session whose ID was given to no caller, and
-// ends the MCP session, if there is one.
+// abandon deletes the record of a session whose ID was given to no caller. It ends
+// the MCP session and revokes the tokens of a grant without a user, if there are any.
 func (m *Manager) abandon(ctx context.Context, s stored) {
-	ctx, cancel := m.detach(ctx)
+	// The lock keeps out a grant that is in progress, whose token would escape revocation.
+	waiting, cancel := m.detach(ctx)
 	defer cancel()
-	if now, err := m.read(ctx, s.key); err == nil && !now.creds.Connection.IsZero() {
+	if unlock, err := m.tryLock(waiting, sessionStoreKey(s.key)); err == nil {
+		defer unlock()
+	}
+	ctx, end := m.detach(ctx)
+	defer end()
+	if now, err := m.read(ctx, s.key); err == nil && (now.creds.Authorized() || !now.creds.Connection.IsZero()) {
 		if client, err := m.client(Caller{}, now); err == nil {
 			defer client.Revoke(ctx, now.creds)
 		}
