@@ -254,7 +254,7 @@ func (s *Store) tell(ctx context.Context, to *redis.Store, e *entry) error {
 	case extended:
 		return to.Extend(ctx, e.key, e.expiry)
 	case created:
-		if e.replaces {
+		if e.replaces != nil {
 			if err := to.Delete(ctx, e.key); err != nil {
 				return err
 			}
@@ -274,7 +274,7 @@ func (s *Store) tookRemoval(e *entry) {
 		return // removed again, in another outage
 	}
 	next := *now
-	next.place, next.replaces = nil, false
+	next.place, next.replaces = nil, nil
 	_ = s.memory.put(&next, time.Now())
 }
 

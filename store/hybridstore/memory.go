@@ -31,8 +31,8 @@ type entry struct {
 	stamp  redis.Stamp // of every attempt to write this to Redis
 	// sent says that an attempt may have reached Redis.
 	sent bool
-	// replaces says that a creation follows a removal, which Redis has not taken yet.
-	replaces bool
+	// replaces is the removal that precedes a creation, and that Redis has not taken yet.
+	replaces *entry
 	// unlock gives back the lock in Redis under which the record was changed.
 	unlock func()
 
@@ -71,10 +71,29 @@ func newMemory(maxEntries int, maxBytes int64) memory {
 func (m *memory) get(key string, now time.Time) *entry {
 	e := m.entries[key]
 	if e != nil && e.expired(now) {
-		m.drop(key)
-		return nil
+		return m.expire(e, now)
 	}
 	return e
+}
+
+// expire drops an entry that has expired, and returns the removal that preceded it if
+// that is still to be told to Redis.
+func (m *memory) expire(e *entry, now time.Time) *entry {
+	if e.replaces == nil || e.replaces.expired(now) {
+		m.drop(e.key)
+		return nil
+	}
+	_ = m.put(e.replaces, now)
+	return e.replaces
+}
+
+// removal returns the removal of a record, and of the one that it has replaced.
+func (e *entry) removal() *entry {
+	gone := &entry{key: e.key, kind: removed, expiry: e.expiry, unlock: e.unlock}
+	if r := e.replaces; r != nil && (r.expiry.IsZero() || r.expiry.After(gone.expiry)) {
+		gone.expiry = r.expiry
+	}
+	return gone
 }
 
 // expired reports whether the record has expired. A removal of a record whose
@@ -146,9 +165,9 @@ func (m *memory) reclaim(now time.Time, pause time.Duration) {
 		return
 	}
 	m.swept = now
-	for key, e := range m.entries {
+	for _, e := range m.entries {
 		if e.expired(now) {
-			m.drop(key)
+			m.expire(e, now)
 		}
 	}
 }

@@ -109,22 +109,21 @@ func (s *Store) swapAway(key string, w redis.Write, now time.Time) error {
 	case seen, extended:
 		next.kind, next.base, next.stamp = changed, e.value, w.Stamp
 	case removed:
-		next.kind, next.replaces, next.stamp = created, true, w.Stamp
+		next.kind, next.replaces, next.stamp = created, e, w.Stamp
 	}
 	if w.New == nil || next.expired(now) {
-		return s.takeAway(&next, e.expiry, now)
+		return s.takeAway(&next, e, now)
 	}
 	return s.memory.put(&next, now)
 }
 
-// takeAway completes a Swap for nothing. next is what the record would become,
-// and expiry when it would have expired.
-func (s *Store) takeAway(next *entry, expiry, now time.Time) error {
-	next.value, next.expiry = nil, expiry
-	if next.kind == changed {
-		return s.memory.put(next, now)
+// takeAway completes a Swap of e for nothing. next is what e would become.
+func (s *Store) takeAway(next, e *entry, now time.Time) error {
+	if next.kind != changed {
+		return s.memory.put(e.removal(), now)
 	}
-	return s.memory.put(&entry{key: next.key, kind: removed, expiry: expiry}, now)
+	next.value, next.expiry = nil, e.expiry
+	return s.memory.put(next, now)
 }
 
 // extendAway is Extend while Redis is away.
@@ -150,7 +149,7 @@ func (s *Store) extendAway(key string, expiry, now time.Time) error {
 func (s *Store) deleteAway(key string, now time.Time) error {
 	gone := &entry{key: key, kind: removed}
 	if e := s.memory.get(key, now); e != nil {
-		gone.expiry, gone.unlock = e.expiry, e.unlock
+		gone = e.removal()
 	}
 	return s.memory.put(gone, now)
 }

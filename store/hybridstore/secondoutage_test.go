@@ -1,6 +1,7 @@
 package hybridstore_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
@@ -77,6 +79,42 @@ func TestReturn_RemovalBeforeACreationIsMadeOnce(t *testing.T) {
 	do(t, server, "ACL", "SETUSER", "default", "+set")
 	requireEventually(t, s, "replaced", "there")
 	requireValue(t, other, "replaced", "there")
+}
+
+// The creation expires during the outage, or is removed and would have expired. The
+// record that was removed before it does not come back.
+func TestReturn_RemovalBeforeACreationOutlivesIt(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(t *testing.T, s store.SessionStore){
+		"expired":     func(*testing.T, store.SessionStore) {},
+		"removed":     func(t *testing.T, s store.SessionStore) { require.NoError(t, s.Delete(t.Context(), "replaced")) },
+		"swapped out": swapOut,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Run(t, redistest.Options{})
+			s, log, proxy := cutOff(t, server, hybridstore.Config{})
+			create(t, s, "replaced", "before")
+			proxy.Cut()
+			waitAway(t, s)
+			require.NoError(t, s.Delete(t.Context(), "replaced"))
+			expiry := time.Now().Add(500 * time.Millisecond)
+			require.NoError(t, s.Swap(t.Context(), "replaced", nil, []byte("new"), expiry))
+			end(t, s)
+			eventually(t, "time stands still", func() bool { return time.Now().After(expiry) })
+			requireAbsent(t, s, "replaced")
+			proxy.Heal()
+			waitLogged(t, log, "✅ Redis is back")
+			requireAbsent(t, s, "replaced")
+			requireAbsent(t, plain(t, server), "replaced")
+		})
+	}
+}
+
+// swapOut takes the creation away, unless it has expired on a busy machine.
+func swapOut(t *testing.T, s store.SessionStore) {
+	err := s.Swap(t.Context(), "replaced", []byte("new"), nil, time.Time{})
+	require.True(t, err == nil || errors.Is(err, store.ErrConflict), err)
 }
 
 // do sends the server a command of the test.
