@@ -45,7 +45,7 @@ func TestHostPanicsInFlight(t *testing.T) {
 	}
 }
 
-// A panic whose caller has left is logged, once. A caller who stays gets it instead.
+// A panic whose caller has left is logged, once.
 func TestHostPanicsInFlight_WhenCallersHaveLeft(t *testing.T) {
 	t.Parallel()
 	for name, path := range map[string]string{"refresh": "/token", "negotiation": "/mcp"} {
