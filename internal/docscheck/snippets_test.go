@@ -19,7 +19,7 @@ import (
 // imports are the packages that a fragment may use; a complete file imports
 // for itself.
 var imports = []string{
-	"context", "encoding/base64", "encoding/json", "errors", "fmt", "log", "log/slog", "net/http", "net/http/httputil", "net/netip", "net/url", "os", "strings", "testing", "time", "crypto", "crypto/rand", "crypto/tls", "crypto/x509",
+	"context", "encoding/base64", "encoding/json", "errors", "fmt", "log", "log/slog", "net/http", "net/http/httputil", "net/netip", "net/url", "os", "strings", "sync/atomic", "testing", "time", "crypto", "crypto/rand", "crypto/tls", "crypto/x509",
 	"github.com/mcpoauth/mcpoauth/httpapi", "github.com/mcpoauth/mcpoauth/oauthclient", "github.com/mcpoauth/mcpoauth/session",
 	"github.com/mcpoauth/mcpoauth/httpapi/httpapitest", "github.com/mcpoauth/mcpoauth/oauthclient/oauthtest", "github.com/stretchr/testify/require",
 	"github.com/mcpoauth/mcpoauth/store", "github.com/mcpoauth/mcpoauth/store/storetest",
