@@ -67,6 +67,28 @@ func TestSnippetsCompile(t *testing.T) {
 	require.NoError(t, err, "Go snippets do not compile; what they may use undeclared is in internal/docscheck/testdata/preamble.go.txt\n%s", message)
 }
 
+// A snippet that needs another module cannot be built here. Its fence says golang, and
+// its lines are those of the example that the module has.
+func TestSnippetsOfOtherModules(t *testing.T) {
+	t.Parallel()
+	example := read(t, "examples/observability/main.go")
+	found := 0
+	for _, path := range documents(t) {
+		all, _ := blocks(t, path)
+		for _, b := range all {
+			if b.language != "golang" {
+				continue
+			}
+			found++
+			for line := range strings.Lines(b.text) {
+				code, _, _ := strings.Cut(line, " //")
+				require.Contains(t, example, strings.TrimSpace(code), "%s:%d", b.path, b.line)
+			}
+		}
+	}
+	require.Positive(t, found)
+}
+
 // complete makes a snippet a file: it may be one already, or declarations, or
 // statements. Errors of the compiler name the document and the line in it.
 func complete(t *testing.T, b block) (source, pkg string) {
