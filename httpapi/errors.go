@@ -286,8 +286,7 @@ func fieldName(name string) string {
 }
 
 // temporaryFailure maps what may be different next time. Only a server that
-// says so itself is worth a Retry-After, and only a time-out leaves it open
-// what became of the request.
+// says so itself is worth a Retry-After.
 func temporaryFailure(err *oauthclient.TemporaryError) *failure {
 	wait := err.RetryAfter
 	if wait <= 0 {
@@ -295,11 +294,23 @@ func temporaryFailure(err *oauthclient.TemporaryError) *failure {
 	}
 	switch {
 	case err.Timeout:
-		return &failure{status: http.StatusGatewayTimeout, code: CodeUpstreamTimeout, text: "The server took too long to answer. What it did is not known."}
+		return &failure{status: http.StatusGatewayTimeout, code: CodeUpstreamTimeout, text: timeoutText(err)}
 	case err.StatusCode == http.StatusTooManyRequests || err.StatusCode == http.StatusServiceUnavailable:
 		return &failure{status: http.StatusServiceUnavailable, code: CodeUpstreamUnavailable, text: "The server is busy. Try again later.", retryAfter: wait}
 	}
 	return &failure{status: http.StatusBadGateway, code: CodeUpstreamUnavailable, text: "The server cannot be reached, or has a problem. Try again later."}
+}
+
+// timeoutText says who took too long, and what became of the call.
+func timeoutText(err *oauthclient.TemporaryError) string {
+	text := "The server took too long to answer."
+	if err.Server != "" {
+		text = "The authorization server took too long to answer."
+	}
+	if err.NotExecuted {
+		return text + " No tool was called."
+	}
+	return text + " What it did is not known."
 }
 
 // errorName shows an OAuth error code if it looks like one; it is the

@@ -89,7 +89,7 @@ func TestRevocation_WithNothingToRevokeIsDebug(t *testing.T) {
 			require.Len(t, w.as.Requests(authtest.EndpointRevoke), 2, "each token gets its try")
 			require.Equal(t, row.quiet, !strings.Contains(log.String(), "revocation failed"))
 			require.Equal(t, row.quiet, strings.Contains(log.String(), "level=DEBUG msg=\"mcpoauth: the authorization server revokes no such token\""))
-			require.Equal(t, name == "another refusal", strings.Contains(log.String(), "the authorization server answered invalid_request: the hint is odd"))
+			require.Equal(t, name == "another refusal", strings.Contains(log.String(), "answered invalid_request: the hint is odd"))
 		})
 	}
 }

@@ -36,7 +36,7 @@ func (c *MCPOAuthClient) doAsking(ctx context.Context, name string, op *wire.Op,
 	for again := true; ; again = false {
 		connection, creds, err := c.connection(ctx)
 		if err != nil {
-			return callError(ctx, name, err)
+			return outcomeOf(op, callError(ctx, name, err))
 		}
 		if again && c.lacksDeclaration(connection.conn(), asking) {
 			c.cfg.Logger.InfoContext(ctx, "mcpoauth: the MCP server does not know that users can be asked, a new MCP session tells it")
@@ -59,8 +59,20 @@ func (c *MCPOAuthClient) doAsking(ctx context.Context, name string, op *wire.Op,
 				continue
 			}
 		}
-		return c.answerError(ctx, name, err, client.HTTP.Transport.(*transport).sentValues())
+		return outcomeOf(op, c.answerError(ctx, name, err, client.HTTP.Transport.(*transport).sentValues()))
 	}
+}
+
+// outcomeOf notes in a [*TemporaryError] that the server executed nothing of op. It
+// changes a copy, because callers may share the error of a refresh.
+func outcomeOf(op *wire.Op, err error) error {
+	temporary, ok := err.(*TemporaryError)
+	if !ok || op.Sent {
+		return err
+	}
+	with := *temporary
+	with.NotExecuted = true
+	return &with
 }
 
 // request sends one request of an operation.

@@ -91,18 +91,25 @@ func (e AuthorizationRequiredError) Format(f fmt.State, _ rune) { _, _ = f.Write
 type TemporaryError struct {
 	// Op says what was attempted, such as "refreshing the access token".
 	Op string
+	// Server is the host of the authorization server, or of the metadata document,
+	// that was asked. It is empty when no such request failed.
+	Server string
 	// StatusCode is the HTTP status, or 0 when there was no answer.
 	StatusCode int
 	// RetryAfter is what the server asked for, or 0.
 	RetryAfter time.Duration
 	// Timeout means that the time for the operation ran out.
 	Timeout bool
+	// NotExecuted means that the MCP server certainly executed nothing of a call of
+	// [MCPOAuthClient], such as CallTool: the call was not sent, or was refused.
+	// Without it, the server may have executed the call.
+	NotExecuted bool
 	// Err is the cause, such as the server's own error text; may be nil.
 	Err error
 }
 
 func (e *TemporaryError) Error() string {
-	msg := "oauthclient: " + e.Op + ": "
+	msg := "oauthclient: " + opAt(e.Op, e.Server) + ": "
 	switch {
 	case e.StatusCode != 0:
 		msg += fmt.Sprintf("HTTP status %d", e.StatusCode)
@@ -119,6 +126,14 @@ func (e *TemporaryError) Error() string {
 
 func (e *TemporaryError) Unwrap() error { return e.Err }
 
+// opAt says what was attempted, and where.
+func opAt(op, server string) string {
+	if strings.Contains(op, server) { // such as "fetching" and a URL
+		return op
+	}
+	return op + " at " + server
+}
+
 // AuthorizationError is a refusal by the authorization server, in an
 // authorization response (RFC 6749 section 4.1.2.1), a token response (section
 // 5.2) or a registration response (RFC 7591 section 3.2.2).
@@ -128,13 +143,21 @@ type AuthorizationError struct {
 	// Description is the server's own text: untrusted, cut to 200 bytes of
 	// printable text, with anything secret that we sent taken out.
 	Description string
+	// Server is the host that answered a request. It is empty for an authorization
+	// response, which the browser brings.
+	Server string
 }
 
 func (e *AuthorizationError) Error() string {
-	if e.Description == "" {
-		return "oauthclient: the authorization server answered " + e.Code
+	msg := "oauthclient: the authorization server"
+	if e.Server != "" {
+		msg += " " + e.Server
 	}
-	return fmt.Sprintf("oauthclient: the authorization server answered %s: %s", e.Code, e.Description)
+	msg += " answered " + e.Code
+	if e.Description != "" {
+		msg += ": " + e.Description
+	}
+	return msg
 }
 
 // InsufficientScopeError says that the MCP server asked again for scopes for
@@ -251,6 +274,9 @@ type ServerError struct {
 	// document, such as "refreshing the access token". It is empty for an
 	// answer of the MCP server.
 	Op string
+	// Server is the host that was asked, with an Op. It is empty where no answer
+	// of a server is at fault.
+	Server string
 	// StatusCode is the HTTP status of a refusal, or 0.
 	StatusCode int
 	// Reason is a short text without anything secret. With a StatusCode it is
@@ -268,7 +294,7 @@ func (e *ServerError) Error() string {
 	}
 	switch {
 	case e.Op != "":
-		return "oauthclient: " + e.Op + ": " + what
+		return "oauthclient: " + opAt(e.Op, e.Server) + ": " + what
 	case e.StatusCode != 0:
 		return "oauthclient: the MCP server answered " + what
 	default:

@@ -30,6 +30,7 @@ func newAuthHTTPClient(transport http.RoundTripper, maxRedirects int) *http.Clie
 
 // authAnswer is the answer of an authorization server, read to its end.
 type authAnswer struct {
+	server      string // its host
 	status      int
 	contentType string
 	retryAfter  time.Duration
@@ -44,24 +45,25 @@ type authAnswer struct {
 func (p *OAuthProvider) doAuth(ctx context.Context, op string, req *http.Request) (*authAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.RequestTimeout)
 	defer cancel()
+	server := req.URL.Host
 	req, end := p.cfg.observeHTTP(req.WithContext(ctx), op)
 	resp, err := p.cfg.authHTTP.Do(req)
 	end(resp, err)
 	if err != nil {
-		return nil, authNetworkError(op, err)
+		return nil, authNetworkError(op, server, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, p.cfg.MaxAuthResponseBytes+1))
 	if err != nil {
-		return nil, authNetworkError(op, err)
+		return nil, authNetworkError(op, server, err)
 	}
 	if int64(len(body)) > p.cfg.MaxAuthResponseBytes {
-		return nil, &ServerError{Op: op, Reason: "it is larger than MaxAuthResponseBytes"}
+		return nil, &ServerError{Op: op, Server: server, Reason: "it is larger than MaxAuthResponseBytes"}
 	}
-	answer := &authAnswer{status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), header: resp.Header, retryAfter: parseRetryAfter(resp.Header, p.cfg.Now()), body: body}
+	answer := &authAnswer{server: server, status: resp.StatusCode, contentType: resp.Header.Get("Content-Type"), header: resp.Header, retryAfter: parseRetryAfter(resp.Header, p.cfg.Now()), body: body}
 	switch status := answer.status; {
 	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
-		return nil, &TemporaryError{Op: op, StatusCode: status, RetryAfter: answer.retryAfter, Err: temporaryCause(req, body)}
+		return nil, &TemporaryError{Op: op, Server: server, StatusCode: status, RetryAfter: answer.retryAfter, Err: temporaryCause(req, body)}
 	}
 	return answer, nil
 }
@@ -101,10 +103,13 @@ func requestSecrets(req *http.Request) []string {
 }
 
 // authNetworkError is [networkError] for a request to an authorization server.
-func authNetworkError(op string, err error) error {
+func authNetworkError(op, server string, err error) error {
 	err = networkError(op, err)
-	if final, ok := err.(*ServerError); ok {
-		final.Op = op
+	switch e := err.(type) {
+	case *ServerError:
+		e.Op, e.Server = op, server
+	case *TemporaryError:
+		e.Server = server
 	}
 	return err
 }

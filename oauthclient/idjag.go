@@ -94,14 +94,14 @@ func (g EnterpriseManaged) exchange(ctx context.Context, p *OAuthProvider, c *Cr
 	}
 	var refused oauthError
 	if json.Unmarshal(answer.body, &refused) == nil && refused.Code != "" {
-		return Secret{}, refused.authorizationError(secretsOf(client, form)...)
+		return Secret{}, refused.refusal(answer, secretsOf(client, form)...)
 	}
 	doc, err := parseDocument(answer.body)
 	switch {
 	case answer.status != http.StatusOK:
-		return Secret{}, &ServerError{Op: op, StatusCode: answer.status}
+		return Secret{}, &ServerError{Op: op, Server: answer.server, StatusCode: answer.status}
 	case err != nil || doc.text("access_token") == "" || doc.text("issued_token_type") != tokenTypeIDJAG:
-		return Secret{}, &ServerError{Op: op, Reason: "it is no ID-JAG"}
+		return Secret{}, &ServerError{Op: op, Server: answer.server, Reason: "it is no ID-JAG"}
 	}
 	return NewSecret(doc.text("access_token")), nil
 }

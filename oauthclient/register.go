@@ -225,7 +225,7 @@ func (p *OAuthProvider) readRegistration(
 	r, err := parseDocument(answer.body)
 	clientID, secret := r.text("client_id"), r.text("client_secret")
 	if err != nil || clientID == "" {
-		return Registration{}, &ServerError{Op: "registering the client", Reason: "not a registration response"}
+		return Registration{}, &ServerError{Op: "registering the client", Server: answer.server, Reason: "not a registration response"}
 	}
 	out := Registration{
 		Issuer: meta.Issuer, ClientID: clientID, ClientSecret: NewSecret(secret), RedirectURI: p.cfg.CallbackURL,
@@ -273,10 +273,10 @@ func (p *OAuthProvider) requestedAuthMethods(meta *oauthex.AuthServerMeta) []str
 // server that does not let strangers register, or has no such endpoint, needs a
 // client that is registered by hand.
 func (p *OAuthProvider) registrationRefused(ctx context.Context, meta *oauthex.AuthServerMeta, answer *authAnswer) error {
-	refused := &AuthorizationError{Code: "registration_refused", Description: strings.ToLower(http.StatusText(answer.status))}
+	refused := &AuthorizationError{Code: "registration_refused", Description: strings.ToLower(http.StatusText(answer.status)), Server: answer.server}
 	var e oauthError
 	if json.Unmarshal(answer.body, &e) == nil && e.Code != "" {
-		refused = e.authorizationError()
+		refused = e.refusal(answer)
 	}
 	switch answer.status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed:

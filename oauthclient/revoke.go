@@ -55,9 +55,9 @@ func (p *OAuthProvider) revokeToken(ctx context.Context, c Credentials, token Se
 	}
 	var refused oauthError
 	if json.Unmarshal(withoutBOM(answer.body), &refused) == nil && refused.Code != "" {
-		return refused.authorizationError(secretsOf(client, form)...)
+		return refused.refusal(answer, secretsOf(client, form)...)
 	}
-	return &ServerError{Op: op, StatusCode: answer.status}
+	return &ServerError{Op: op, Server: answer.server, StatusCode: answer.status}
 }
 
 func isRefusal(err error) bool {

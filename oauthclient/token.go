@@ -59,17 +59,17 @@ func (p *OAuthProvider) tokenRequest(ctx context.Context, op, endpoint string, c
 	}
 	var refused oauthError
 	if json.Unmarshal(body, &refused) == nil && refused.Code != "" {
-		return nil, refused.authorizationError(secretsOf(client, form)...)
+		return nil, refused.refusal(answer, secretsOf(client, form)...)
 	}
 	if answer.status != http.StatusOK && answer.status != http.StatusCreated {
-		return nil, &ServerError{Op: op, StatusCode: answer.status}
+		return nil, &ServerError{Op: op, Server: answer.server, StatusCode: answer.status}
 	}
 	token, err := parseTokenResponse(body, p.policy.TokenMember, key != nil)
 	if err == nil {
 		err = token.check(p.cfg.MaxTokenBytes)
 	}
 	if err != nil {
-		return nil, &ServerError{Op: op, Reason: fmt.Sprintf("%s (content type %q)", err, cleanText(mediaType, 100, nil))}
+		return nil, &ServerError{Op: op, Server: answer.server, Reason: fmt.Sprintf("%s (content type %q)", err, cleanText(mediaType, 100, nil))}
 	}
 	return token, nil
 }
@@ -280,6 +280,13 @@ func (e *oauthError) UnmarshalJSON(data []byte) error {
 
 func (e oauthError) authorizationError(secrets ...string) *AuthorizationError {
 	return &AuthorizationError{Code: cleanText(e.Code, 64, secrets), Description: cleanText(e.Description, 200, secrets)}
+}
+
+// refusal is authorizationError for an answer to a request.
+func (e oauthError) refusal(answer *authAnswer, secrets ...string) *AuthorizationError {
+	refused := e.authorizationError(secrets...)
+	refused.Server = answer.server
+	return refused
 }
 
 // cleanText makes a server's text fit for a log and a person: printable,

@@ -296,7 +296,7 @@ func (c *MCPOAuthClient) CallToolAsking(ctx context.Context, name string, args a
 // and repeats the call once.
 func (c *MCPOAuthClient) callTool(ctx context.Context, op *operation, name string, arguments json.RawMessage) (json.RawMessage, error) {
 	if conn := op.connection.conn(); conn.Version >= modernVersion && !conn.Listed {
-		if _, err := c.listTools(ctx, op); err != nil {
+		if err := c.listForCall(ctx, op); err != nil {
 			return nil, err
 		}
 	}
@@ -313,10 +313,19 @@ func (c *MCPOAuthClient) callTool(ctx context.Context, op *operation, name strin
 		return result, err
 	}
 	before := op.connection
-	if _, listErr := c.listTools(ctx, op); listErr != nil || before == op.connection {
+	if listErr := c.listForCall(ctx, op); listErr != nil || before == op.connection {
 		return nil, err
 	}
 	return c.ask(ctx, op, r)
+}
+
+// listForCall lists the tools for the headers of a call. A listing runs no tool, so
+// it does not count as sent.
+func (c *MCPOAuthClient) listForCall(ctx context.Context, op *operation) error {
+	before := op.Sent
+	_, err := c.listTools(ctx, op)
+	op.Sent = before
+	return err
 }
 
 // codeHeaderMismatch is the JSON-RPC error of a request whose Mcp-Param headers

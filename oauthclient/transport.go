@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+
+	"github.com/mcpoauth/mcpoauth/internal/wire"
 )
 
 // transport carries the requests of one connection to its MCP server: it adds
@@ -45,7 +47,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	for renewals := 0; ; renewals++ {
 		creds, err := t.provider.fresh(ctx, read)
 		if err != nil {
-			return nil, err
+			return nil, wire.MarkNotExecuted(err)
 		}
 		read = nil
 		resp, err := t.send(req, creds)
@@ -66,10 +68,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				if err == nil { // another replica has a further token, but enough were rejected
 					err = &TokenRejectedError{Resource: creds.Resource}
 				}
-				return nil, err
+				return nil, wire.MarkNotExecuted(err)
 			}
 			if err := t.provider.unauthorized(ctx, creds.AccessToken, ch); err != nil {
-				return nil, err
+				return nil, wire.MarkNotExecuted(err)
 			}
 		case http.StatusForbidden:
 			ch := parseChallenge(resp.Header)
@@ -82,7 +84,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				err = &InsufficientScopeError{Scopes: ch.scopes}
 			}
 			if err != nil {
-				return nil, err
+				return nil, wire.MarkNotExecuted(err)
 			}
 		default:
 			return resp, nil

@@ -44,8 +44,8 @@ type OwnerTools struct {
 // back end that hands them to its model; [Manager.ResolveTool] finds what the
 // model then calls. Sessions that have not answered after Config.ToolsTimeout,
 // or when the deadline of ctx has passed, are among the failed: they cost the
-// others nothing. Sessions that no user has authorized yet are not asked. The
-// error is that of [Manager.Sessions], or of a ctx that was cancelled.
+// others nothing. Sessions that no user has authorized yet are not asked, and are in
+// NeedUser. The error is that of [Manager.Sessions], or of a ctx that was cancelled.
 func (m *Manager) Tools(ctx context.Context, caller Caller) (OwnerTools, error) {
 	sessions, err := m.ownersSessions(ctx, caller.Owner)
 	if err != nil {

@@ -27,15 +27,18 @@
 //		return newRouter(manager, url) // your own
 //	})
 //	alice := httpapitest.NewUser(t, url+"/api/mcp", nil)
-//	_, err := alice.Client.PostForm(url+"/login", credentials)
+//	resp, err := alice.Client.PostForm(url+"/login", credentials)
+//	resp.Body.Close()
 //	sessionID := alice.Connect(server.URL())
 //
 // Connect and CallTool expect a success. For other answers, and for other
-// requests, use Do, which returns the status and the answer.
+// requests, use Do, which returns the status and the answer. Status and Sessions
+// return what the host says of sessions. [Host.Restart] restarts a [Host] on the
+// same store.
 //
 // # Concurrency
 //
-// A [Host] is safe for concurrent use. The methods of [User] end the test when
+// A [Host] is safe for concurrent use, except for Restart. The methods of [User] end the test when
 // they fail, so call them from the test's own goroutine.
 //
 // # Security

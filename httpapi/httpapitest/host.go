@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,39 +35,61 @@ type Host struct {
 	URL string
 	// APIURL is the URL and the prefix of the handler's routes.
 	APIURL string
-	// Manager and Handler are the host's parts.
+	// Manager and Handler are the host's parts, until [Host.Restart].
 	Manager *session.Manager
 	Handler *httpapi.Handler
 
-	t testing.TB
+	t       testing.TB
+	cfg     HostConfig
+	serving atomic.Pointer[http.Handler]
 }
 
 // NewHost starts a host, which ends with the test.
 func NewHost(t testing.TB, cfg HostConfig) *Host {
 	t.Helper()
-	h := &Host{t: t, Manager: NewManager(t, cfg.Session)}
-	h.URL = Serve(t, func(publicURL string) (handler http.Handler, err error) {
-		cfg.HTTP.PublicURL = publicURL
-		for _, limit := range []*int{&cfg.HTTP.ConnectsPerMinute, &cfg.HTTP.CallbacksPerMinute, &cfg.HTTP.RequestsPerMinute} {
-			if *limit == 0 {
-				*limit = -1
-			}
+	if cfg.Session.Store == nil {
+		cfg.Session.Store = memstore.New(memstore.Config{})
+	}
+	for _, limit := range []*int{&cfg.HTTP.ConnectsPerMinute, &cfg.HTTP.CallbacksPerMinute, &cfg.HTTP.RequestsPerMinute} {
+		if *limit == 0 {
+			*limit = -1
 		}
-		if cfg.HTTP.Identify == nil {
-			cfg.HTTP.Identify = byHeader
-		}
-		if h.Handler, err = httpapi.New(h.Manager, cfg.HTTP); err != nil {
-			return nil, err
-		}
-		if cfg.Wrap != nil {
-			return cfg.Wrap(h.Handler), nil
-		}
-		return h.Handler, nil
+	}
+	if cfg.HTTP.Identify == nil {
+		cfg.HTTP.Identify = byHeader
+	}
+	h := &Host{t: t, cfg: cfg}
+	h.URL = Serve(t, func(publicURL string) (http.Handler, error) {
+		h.cfg.HTTP.PublicURL = publicURL
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*h.serving.Load()).ServeHTTP(w, r) }), h.start()
 	})
 	const route = "/auth/callback"
 	callback := h.Handler.CallbackURL()
 	h.APIURL = callback[:len(callback)-len(route)]
 	return h
+}
+
+// start makes the manager and the handler that serve from now on.
+func (h *Host) start() (err error) {
+	h.Manager = NewManager(h.t, h.cfg.Session)
+	if h.Handler, err = httpapi.New(h.Manager, h.cfg.HTTP); err != nil {
+		return err
+	}
+	var handler http.Handler = h.Handler
+	if h.cfg.Wrap != nil {
+		handler = h.cfg.Wrap(handler)
+	}
+	h.serving.Store(&handler)
+	return nil
+}
+
+// Restart closes the manager, and goes on with another one and another handler, at
+// the same URL and with the same store: what only a process remembers is lost. Call
+// it when no request is in progress.
+func (h *Host) Restart() {
+	h.t.Helper()
+	require.NoError(h.t, h.Manager.Close())
+	require.NoError(h.t, h.start())
 }
 
 // User returns a user who is signed in at the host, with a new browser.

@@ -51,6 +51,37 @@ func TestHost(t *testing.T) {
 	require.Equal(t, http.StatusUnauthorized, resp.StatusCode, "a request that names no user")
 }
 
+// After a restart the sessions are there, and an authorization that began before it
+// ends after it.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	auth, server := servers(t)
+	host := httpapitest.NewHost(t, httpapitest.HostConfig{})
+	alice := host.User("alice")
+	sessionID := alice.Connect(server.URL())
+	status, begun := alice.Do(http.MethodPost, "/auth/connect", httpapi.ConnectRequest{ServerURL: server.URL()})
+	require.Equal(t, http.StatusUnauthorized, status)
+	second := begun.AuthRequired.SessionID
+	require.Equal(t, string(session.StatusAuthorizing), alice.Status(second).Status)
+	before, url := host.Manager, host.URL
+
+	host.Restart()
+	require.NotSame(t, before, host.Manager)
+	require.Equal(t, url, host.URL)
+	_, err := before.Sessions(t.Context(), session.Caller{Owner: "alice"})
+	require.ErrorIs(t, err, session.ErrClosed)
+	require.Equal(t, "42", alice.CallTool(sessionID, "add", map[string]int{"a": 2, "b": 40}).Text())
+	alice.Authorize(begun.AuthRequired.AuthURL)
+	require.Equal(t, string(session.StatusConnected), alice.Status(second).Status)
+	var listed []string
+	for _, s := range alice.Sessions() {
+		listed = append(listed, s.SessionID)
+	}
+	require.ElementsMatch(t, []string{sessionID, second}, listed)
+	require.Empty(t, host.User("bob").Sessions())
+	require.Len(t, auth.Requests(oauthtest.EndpointRegister), 1)
+}
+
 func TestHostConfig(t *testing.T) {
 	t.Parallel()
 	_, server := servers(t)

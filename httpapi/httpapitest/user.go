@@ -63,8 +63,16 @@ func (w withHeaders) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // Do sends a request of the front end, such as POST "/tool/call", and returns the
-// answer. body is sent as JSON; nil sends none.
+// answer. body is sent as JSON; nil sends none. The answers of auth/status and
+// auth/sessions are not in a Response: see [User.Status] and [User.Sessions].
 func (u *User) Do(method, path string, body any) (status int, answer httpapi.Response) {
+	u.t.Helper()
+	status = u.send(method, path, body, &answer)
+	return status, answer
+}
+
+// send is Do for an answer of any type.
+func (u *User) send(method, path string, body, answer any) (status int) {
 	u.t.Helper()
 	var content io.Reader
 	if body != nil {
@@ -83,9 +91,9 @@ func (u *User) Do(method, path string, body any) (status int, answer httpapi.Res
 	data, err := io.ReadAll(resp.Body)
 	require.NoError(u.t, err)
 	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") {
-		require.NoError(u.t, json.Unmarshal(data, &answer), "%s %s answered %s", method, path, data)
+		require.NoError(u.t, json.Unmarshal(data, answer), "%s %s answered %s", method, path, data)
 	}
-	return resp.StatusCode, answer
+	return resp.StatusCode
 }
 
 // Connect connects to an MCP server, authorizes if the server asks for it, and
@@ -156,6 +164,23 @@ func (u *User) ListTools(sessionID string) (names []string) {
 		names = append(names, tool.Name)
 	}
 	return names
+}
+
+// Status returns the answer of auth/status for a session.
+func (u *User) Status(sessionID string) (answer httpapi.SessionStatus) {
+	u.t.Helper()
+	status := u.send(http.MethodGet, "/auth/status?sessionId="+url.QueryEscape(sessionID), nil, &answer)
+	require.Equal(u.t, http.StatusOK, status, "auth/status")
+	return answer
+}
+
+// Sessions returns the user's sessions, as auth/sessions lists them.
+func (u *User) Sessions() []httpapi.SessionSummary {
+	u.t.Helper()
+	var answer httpapi.SessionList
+	status := u.send(http.MethodGet, "/auth/sessions", nil, &answer)
+	require.Equal(u.t, http.StatusOK, status, "auth/sessions")
+	return answer.Sessions
 }
 
 // problem describes an answer that was not expected.

@@ -19,7 +19,7 @@ import (
 // imports are the packages that a fragment may use; a complete file imports
 // for itself.
 var imports = []string{
-	"context", "encoding/base64", "encoding/json", "errors", "fmt", "log", "log/slog", "net/http", "net/http/httputil", "net/netip", "net/url", "os", "strings", "testing", "time", "crypto", "crypto/rand", "crypto/tls", "crypto/x509",
+	"context", "encoding/base64", "encoding/json", "errors", "fmt", "log", "log/slog", "net/http", "net/http/httputil", "net/netip", "net/url", "os", "strings", "sync/atomic", "testing", "time", "crypto", "crypto/rand", "crypto/tls", "crypto/x509",
 	"github.com/mcpoauth/mcpoauth/httpapi", "github.com/mcpoauth/mcpoauth/oauthclient", "github.com/mcpoauth/mcpoauth/session",
 	"github.com/mcpoauth/mcpoauth/httpapi/httpapitest", "github.com/mcpoauth/mcpoauth/oauthclient/oauthtest", "github.com/stretchr/testify/require",
 	"github.com/mcpoauth/mcpoauth/store", "github.com/mcpoauth/mcpoauth/store/storetest",
@@ -65,6 +65,28 @@ func TestSnippetsCompile(t *testing.T) {
 	build.Dir = dir
 	message, err := build.CombinedOutput()
 	require.NoError(t, err, "Go snippets do not compile; what they may use undeclared is in internal/docscheck/testdata/preamble.go.txt\n%s", message)
+}
+
+// A snippet that needs another module cannot be built here. Its fence says golang, and
+// its lines are those of the example that the module has.
+func TestSnippetsOfOtherModules(t *testing.T) {
+	t.Parallel()
+	example := read(t, "examples/observability/main.go")
+	found := 0
+	for _, path := range documents(t) {
+		all, _ := blocks(t, path)
+		for _, b := range all {
+			if b.language != "golang" {
+				continue
+			}
+			found++
+			for line := range strings.Lines(b.text) {
+				code, _, _ := strings.Cut(line, " //")
+				require.Contains(t, example, strings.TrimSpace(code), "%s:%d", b.path, b.line)
+			}
+		}
+	}
+	require.Positive(t, found)
 }
 
 // complete makes a snippet a file: it may be one already, or declarations, or

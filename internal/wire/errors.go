@@ -83,11 +83,16 @@ func (e *brokenError) Error() string   { return ErrBroken.Error() + ": " + e.cau
 func (e *brokenError) Unwrap() []error { return []error{ErrBroken, e.cause} }
 
 // unsentError is an error of [Client.HTTP] that came before a byte of the
-// request's body was read: the server cannot have executed the request.
+// request's body was read, or after a refusal: the server cannot have executed the
+// request.
 type unsentError struct{ cause error }
 
 func (e *unsentError) Error() string { return e.cause.Error() }
 func (e *unsentError) Unwrap() error { return e.cause }
+
+// MarkNotExecuted marks an error of [Client.HTTP] that came before the request was
+// sent, or after the server had refused it, with a 401 for example.
+func MarkNotExecuted(err error) error { return &unsentError{cause: err} }
 
 // NotExecuted reports whether the server certainly did not execute the request
 // that failed with err, so that the request may be sent again.

@@ -93,10 +93,10 @@ func (s *AuthServer) Close() { s.server.Close() }
 // Issuer returns the issuer identifier, which is the URL of the server.
 func (s *AuthServer) Issuer() string { return s.server.Issuer() }
 
-// SetFaults replaces the faults; nil ends all. It panics for a key that is no
-// endpoint of an authorization server.
+// SetFaults replaces the faults; nil ends all. A key is an endpoint of an
+// authorization server, or [EveryEndpoint]; it panics for another key.
 func (s *AuthServer) SetFaults(faults Faults) {
-	faults.set(s.server.Faults(), func(name string) string {
+	faults.set(s.server.Faults(), authEndpoints, func(name string) string {
 		if slices.Contains(authEndpoints, name) {
 			return name
 		}

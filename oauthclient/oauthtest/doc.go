@@ -26,6 +26,11 @@
 //	refreshes := auth.TokenRequests("refresh_token")
 //	calls := server.Requests("tools/call")
 //
+// A whole server is away, and comes back:
+//
+//	auth.SetFaults(oauthtest.Faults{oauthtest.EveryEndpoint: {Cut: true}})
+//	auth.SetFaults(nil)
+//
 // Time is a [Clock] that both the servers and the library read:
 //
 //	clock := oauthtest.NewClock(time.Now())

@@ -3,6 +3,7 @@ package oauthtest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"time"
@@ -11,8 +12,13 @@ import (
 )
 
 // Faults says which requests fail, and how. A key is one of the Endpoint
-// constants or, on an [MCPServer], a JSON-RPC method such as "tools/call".
+// constants, [EveryEndpoint] or, on an [MCPServer], a JSON-RPC method such as
+// "tools/call".
 type Faults map[string]Fault
+
+// EveryEndpoint is the key for all endpoints of a server that have no key of their
+// own: an outage of the whole server. [Fault.Times] counts for each by itself.
+const EveryEndpoint = "*"
 
 // Fault is how requests fail. The zero value does not fail.
 type Fault struct {
@@ -40,9 +46,10 @@ type Fault struct {
 	Delay time.Duration
 }
 
-// set replaces the faults of a server. key translates a key, or returns "" for
-// a key that the server does not have.
-func (f Faults) set(of *wire.Faults, key func(string) string) {
+// set replaces the faults of a server with these endpoints. key translates a key,
+// or returns "" for a key that the server does not have.
+func (f Faults) set(of *wire.Faults, endpoints []string, key func(string) string) {
+	f = f.onEach(endpoints)
 	for name := range f {
 		if key(name) == "" {
 			panic(fmt.Sprintf("oauthtest: Faults: this server has no %q", name))
@@ -64,6 +71,22 @@ func (f Faults) set(of *wire.Faults, key func(string) string) {
 			of.Outage(at, answer)
 		}
 	}
+}
+
+// onEach returns the faults with those of [EveryEndpoint] at each endpoint.
+func (f Faults) onEach(endpoints []string) Faults {
+	every, ok := f[EveryEndpoint]
+	if !ok {
+		return f
+	}
+	f = maps.Clone(f)
+	delete(f, EveryEndpoint)
+	for _, name := range endpoints {
+		if _, has := f[name]; !has {
+			f[name] = every
+		}
+	}
+	return f
 }
 
 // answer is what the server answers without doing anything; nil for nothing.

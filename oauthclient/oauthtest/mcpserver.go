@@ -75,10 +75,10 @@ func (s *MCPServer) Close() { s.server.Close() }
 func (s *MCPServer) URL() string { return s.server.URL() }
 
 // SetFaults replaces the faults; nil ends all. A key is [EndpointMCP],
-// [EndpointMetadata] or a JSON-RPC method; it panics for an endpoint of an
+// [EndpointMetadata], [EveryEndpoint] or a JSON-RPC method; it panics for an endpoint of an
 // authorization server.
 func (s *MCPServer) SetFaults(faults Faults) {
-	faults.set(s.server.Faults(), func(name string) string {
+	faults.set(s.server.Faults(), []string{EndpointMCP, EndpointMetadata}, func(name string) string {
 		switch {
 		case name == EndpointMCP || name == EndpointMetadata:
 			return name

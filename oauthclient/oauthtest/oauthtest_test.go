@@ -93,6 +93,34 @@ func TestSetFaultsReplacesAll(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 }
 
+// A whole server is away, but for an endpoint with a key of its own, and comes back.
+func TestEveryEndpoint(t *testing.T) {
+	t.Parallel()
+	auth, server := newAuth(t, oauthtest.AuthServerConfig{}), newServer(t, oauthtest.MCPServerConfig{})
+	get := func(url string) int {
+		resp, err := http.Get(url)
+		if err != nil {
+			return 0
+		}
+		require.NoError(t, resp.Body.Close())
+		return resp.StatusCode
+	}
+	faults := oauthtest.Faults{oauthtest.EveryEndpoint: {Status: 503}, oauthtest.EndpointToken: {Cut: true}}
+	auth.SetFaults(faults)
+	for _, endpoint := range []string{"authorize", "register", "revoke", ".well-known/oauth-authorization-server"} {
+		require.Equal(t, 503, get(auth.Issuer()+"/"+endpoint), endpoint)
+	}
+	require.Zero(t, get(auth.Issuer()+"/token"))
+	require.Len(t, faults, 2, "the caller's map is unchanged")
+	auth.SetFaults(nil)
+	require.Equal(t, 200, get(auth.Issuer()+"/.well-known/oauth-authorization-server"))
+
+	server.SetFaults(oauthtest.Faults{oauthtest.EveryEndpoint: {Status: 502}})
+	require.Equal(t, 502, get(server.URL()))
+	server.SetFaults(nil)
+	require.NotEqual(t, 502, get(server.URL()))
+}
+
 // A key with a spelling mistake would make a test pass that tests nothing.
 func TestFaultsOfAnotherServerPanic(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,7 @@ func TestBadConfigIsRefused(t *testing.T) {
 	option := rueidis.ClientOption{InitAddress: []string{"127.0.0.1:1"}}
 	replicas := option
 	replicas.SendToReplicas = func(rueidis.Completed) bool { return true }
-	const which = "redisstore: Config.Client: exactly one of Client, URL and ClientOption is needed"
+	const which = "redisstore: Config: exactly one of Client, URL and ClientOption is needed"
 	for _, tt := range []struct {
 		name   string
 		config redisstore.Config

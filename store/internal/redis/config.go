@@ -64,7 +64,7 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	if sources != 1 {
-		bad("Client", "exactly one of Client, URL and ClientOption is needed")
+		errs = append(errs, &configError{"redisstore: Config: exactly one of Client, URL and ClientOption is needed"})
 	}
 	if o := c.ClientOption; o.SendToReplicas != nil || o.ReplicaOnly ||
 		o.ReadNodeSelector != nil || len(o.Standalone.ReplicaAddress) > 0 {
