@@ -189,7 +189,7 @@ func (r *record) pendingAttempts(now time.Time) (pending []attemptMark) {
 func (s attempts) Load(ctx context.Context, id string) (oauthclient.Attempt, error) {
 	r, _, err := s.m.readAttempt(ctx, id)
 	if err != nil {
-		return oauthclient.Attempt{}, err
+		return oauthclient.Attempt{}, &takeError{err, false}
 	}
 	if r.SessionKey != s.key {
 		return oauthclient.Attempt{}, oauthclient.ErrNoAttempt
@@ -213,7 +213,7 @@ func (s attempts) Take(ctx context.Context, id string) (oauthclient.Attempt, err
 func (s attempts) take(ctx context.Context, id string) (oauthclient.Attempt, error) {
 	r, found, err := s.m.readAttempt(ctx, id)
 	if err != nil {
-		return oauthclient.Attempt{}, err
+		return oauthclient.Attempt{}, &takeError{err, false}
 	}
 	a, err := r.attempt()
 	if err != nil || r.SessionKey != s.key {
@@ -221,10 +221,19 @@ func (s attempts) take(ctx context.Context, id string) (oauthclient.Attempt, err
 	}
 	r.State, r.Attempt = attemptTaken, nil
 	if err := s.m.swapAttempt(ctx, found, found.expiry, r); err != nil {
-		return oauthclient.Attempt{}, err
+		return oauthclient.Attempt{}, &takeError{err, true}
 	}
 	return a, nil
 }
+
+// takeError is why an attempt could not be taken. Its user can still finish it,
+// unless the store failed after it had taken it.
+type takeError struct {
+	error
+	sent bool // the store may have taken the attempt
+}
+
+func (e *takeError) Unwrap() error { return e.error }
 
 // foundAttempt is where and how an attempt was found in the store.
 type foundAttempt struct {
@@ -266,9 +275,16 @@ func (m *Manager) swapAttempt(ctx context.Context, old foundAttempt, expiry time
 // recordOutcome stores how an attempt ended, for Manager.Attempt. It reports whether
 // the attempt has ended; if not, its user can still finish it.
 func (m *Manager) recordOutcome(ctx context.Context, id string, outcome error) (ended bool) {
+	failed, untaken := errors.AsType[*takeError](outcome)
+	if untaken && !failed.sent {
+		return false
+	}
 	r, found, err := m.readAttempt(ctx, id)
-	if err != nil || r.State != attemptTaken {
-		return err != nil || r.State != attemptPending
+	if err != nil {
+		return !untaken
+	}
+	if r.State != attemptTaken {
+		return r.State != attemptPending
 	}
 	r.State = attemptSucceeded
 	if outcome != nil {

@@ -105,9 +105,11 @@ func (m *Manager) auditConnect(ctx context.Context, caller Caller, p ConnectPara
 	m.auditInfo(ctx, AuditConnect, caller, info, err)
 }
 
-// auditAuthorize is auditInfo for a callback. A refused one is an event of its own.
+// auditAuthorize is auditInfo for a callback. A refused one is an event of its own,
+// and an outage of the store before the attempt was taken ends no authorization.
 func (m *Manager) auditAuthorize(ctx context.Context, caller Caller, info Info, err error) {
-	if !errors.Is(err, oauthclient.ErrInvalidCallback) {
+	_, outage := errors.AsType[*StoreError](err)
+	if pending := outage && info.Key == ""; !pending && !errors.Is(err, oauthclient.ErrInvalidCallback) {
 		m.auditInfo(ctx, AuditAuthorize, caller, info, err)
 	}
 }
