@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"golang.org/x/oauth2"
-
-	"github.com/mcpoauth/mcpoauth/internal/hooks"
 )
 
 // AuthorizationResponse is what the authorization server sent the browser back
@@ -224,14 +222,12 @@ func (p *OAuthProvider) beginAttempt(ctx context.Context, ch challenge, freshReg
 	p.mu.Unlock()
 	p.cfg.Logger.DebugContext(ctx, "mcpoauth: authorization begun", "attempt", attempt.ID, "issuer", attempt.Issuer, "client_id", attempt.Registration.ClientID,
 		"scopes", strings.Join(attempt.Scopes, " "), "reason", string(required.Reason))
-	hooks.Call(ctx, func(ctx context.Context) {
-		if p.cfg.OnRedirect != nil {
-			p.cfg.OnRedirect(authURL)
-		}
-		if p.cfg.OnAuthorizationRequired != nil {
-			p.cfg.OnAuthorizationRequired(ctx, required)
-		}
-	})
+	if p.cfg.OnRedirect != nil {
+		p.cfg.OnRedirect(authURL)
+	}
+	if p.cfg.OnAuthorizationRequired != nil {
+		p.cfg.OnAuthorizationRequired(ctx, required)
+	}
 	return required, nil
 }
 

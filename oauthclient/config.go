@@ -38,14 +38,12 @@ type Config struct {
 
 	// OnRedirect, if set, is called once per authorization attempt with the
 	// URL to open in the user's browser, before the error that carries it is
-	// returned to the caller that began the attempt. A CLI opens the browser here.
-	// It may use the client. The URL is confidential.
+	// returned. A CLI opens the browser here. The URL is confidential.
 	OnRedirect func(authURL string)
 
 	// OnAuthorizationRequired, if set, is called once per authorization
-	// attempt, after it was stored and before the error that carries it is returned
-	// to the caller that began it. Its context outlives the caller's. It may use the
-	// client. It must return soon.
+	// attempt, after it was stored and before the error is returned that
+	// carries it. Its context outlives the caller's. It must return soon.
 	OnAuthorizationRequired func(ctx context.Context, required *AuthorizationRequiredError)
 
 	// Credentials persists tokens and connection data. Defaults to memory.

@@ -133,8 +133,7 @@ type Config struct {
 	// return soon.
 	OnAuthorizationFailed func(ctx context.Context, info Info, err error)
 	// OnAuthorizationRequired, if set, is called when a user must authorize,
-	// once per attempt, on the replica that noticed, and not at all if the user is back
-	// already. It must return soon.
+	// once per attempt, on the replica that noticed. It must return soon.
 	OnAuthorizationRequired func(ctx context.Context, info Info, required *oauthclient.AuthorizationRequiredError)
 
 	// OnRefreshed, if set, is called after the tokens of a session were replaced

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/mcpoauth/mcpoauth/internal/hooks"
 	"github.com/mcpoauth/mcpoauth/oauthclient"
 )
 
@@ -57,32 +56,20 @@ func (m *Manager) lost(before oauthclient.Credentials, r *record) bool {
 
 // tell calls the host's hooks about a change of credentials.
 func (m *Manager) tell(ctx context.Context, before, after stored) {
+	ctx, cancel := m.detach(ctx)
+	defer cancel()
 	switch {
 	case m.lost(before.creds, after.record):
 		m.connectionLost(ctx, after, LostRefused)
 	case replaced(before.creds, after.creds) && m.cfg.OnRefreshed != nil:
-		info := m.info(after)
-		m.callHook(ctx, func(ctx context.Context) { m.cfg.OnRefreshed(ctx, info) })
+		m.cfg.OnRefreshed(ctx, m.info(after))
 	}
-}
-
-// callHook calls a hook of the host when no call waits for the work of ctx any more. Close,
-// which waits for that work, waits for the hook, too.
-func (m *Manager) callHook(ctx context.Context, hook func(context.Context)) {
-	m.work.Add(1)
-	hooks.Call(ctx, func(ctx context.Context) {
-		defer m.work.Done()
-		ctx, cancel := m.detach(ctx)
-		defer cancel()
-		hook(ctx)
-	})
 }
 
 func (m *Manager) connectionLost(ctx context.Context, s stored, reason LostReason) {
 	m.cfg.Logger.InfoContext(ctx, "mcpoauth: connection lost", "session", s.key, "reason", string(reason))
 	if m.cfg.OnConnectionLost != nil {
-		info := m.info(s)
-		m.callHook(ctx, func(ctx context.Context) { m.cfg.OnConnectionLost(ctx, info, reason) })
+		m.cfg.OnConnectionLost(ctx, m.info(s), reason)
 	}
 }
 

@@ -39,9 +39,8 @@ import (
 // Records change by compare-and-swap only. Refreshes, registrations and removals also
 // take a lease in the store; one that runs out early costs work, never a lost update.
 //
-// A Manager is safe for concurrent use. It calls a hook in the goroutine of the call that
-// it is about, or in one of its own if the caller has left. A hook may use the Manager and
-// the session, but must not call Close.
+// A Manager is safe for concurrent use. It calls hooks in the goroutine of the call that
+// they are about.
 type Manager struct {
 	cfg    Config
 	sealer sealer
@@ -162,16 +161,8 @@ func (m *Manager) newClient(s stored, idle bool) (*oauthclient.MCPOAuthClient, e
 
 // begun records a new authorization attempt, and calls the host's hook.
 func (m *Manager) begun(ctx context.Context, key string, required *oauthclient.AuthorizationRequiredError) {
-	ctx, cancel := m.detach(ctx)
-	defer cancel()
 	s, err := m.read(ctx, key)
-	if err == nil { // in this order: s is from before the user came back
-		_, err = attempts{m, key}.Load(ctx, required.AttemptID)
-	}
-	switch {
-	case errors.Is(err, oauthclient.ErrNoAttempt):
-		return // the user, whom another call has sent, is back
-	case err != nil:
+	if err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot record the status of a session", "session", key, "error", err)
 		return
 	}

@@ -29,9 +29,8 @@ func TestImports(t *testing.T) {
 	}{
 		{"internal/wire", nil, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
 		{"internal/members", []string{"internal/wire"}, []string{"github.com/modelcontextprotocol/go-sdk", "golang.org/x/oauth2", "golang.org/x/sync"}},
-		{"internal/hooks", nil, nil},
 		{"internal/netguard", nil, []string{"code.dny.dev/ssrf", "golang.org/x/net"}},
-		{"oauthclient", []string{"internal/hooks", "internal/members", "internal/wire", "internal/netguard"}, sdk},
+		{"oauthclient", []string{"internal/members", "internal/wire", "internal/netguard"}, sdk},
 		{"oauthclient/oauthtest", []string{"internal/authtest", "internal/authtest/wire", "internal/mcptest", "internal/testclock"}, sdk},
 		{"store", nil, nil},
 		{"store/internal/watch", nil, nil},
@@ -41,10 +40,10 @@ func TestImports(t *testing.T) {
 		{"store/redisstore", []string{"store", "store/internal/redis", "store/internal/watch"}, []string{"github.com/redis/rueidis"}},
 		{"store/sqlstore", []string{"store"}, nil},
 		{"store/hybridstore", []string{"store", "store/internal/redis", "store/internal/watch", "store/memstore", "store/redisstore"}, []string{"github.com/redis/rueidis"}},
-		{"session", []string{"oauthclient", "internal/hooks", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
-		{"httpapi", []string{"session", "oauthclient", "internal/hooks", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
+		{"session", []string{"oauthclient", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
+		{"httpapi", []string{"session", "oauthclient", "internal/members", "internal/wire", "internal/netguard", "store"}, sdk},
 		{"httpapi/httpapitest", []string{
-			"httpapi", "session", "oauthclient", "internal/hooks", "internal/members", "internal/wire", "internal/netguard", "store", "store/memstore", "store/internal/watch",
+			"httpapi", "session", "oauthclient", "internal/members", "internal/wire", "internal/netguard", "store", "store/memstore", "store/internal/watch",
 			"oauthclient/oauthtest", "internal/authtest", "internal/authtest/wire", "internal/mcptest", "internal/testclock",
 		}, append(slices.Clone(sdk), "github.com/stretchr/testify")},
 	}
