@@ -43,7 +43,8 @@ type Config struct {
 
 	// OnAuthorizationRequired, if set, is called once per authorization
 	// attempt, after it was stored and before the error is returned that
-	// carries it. Its context outlives the caller's. It must return soon.
+	// carries it. Its context outlives the caller's. It must return soon, and not use
+	// the client, whose other callers wait meanwhile.
 	OnAuthorizationRequired func(ctx context.Context, required *AuthorizationRequiredError)
 
 	// Credentials persists tokens and connection data. Defaults to memory.

@@ -40,7 +40,10 @@ import (
 // take a lease in the store; one that runs out early costs work, never a lost update.
 //
 // A Manager is safe for concurrent use. It calls hooks in the goroutine of the call that
-// they are about.
+// they are about. Config.OnAuthorizationRequired, OnRefreshed and OnConnectionLost are
+// called within work that all calls of a session wait for. So they must not use that
+// session: they would wait for themselves until a time-out. A host that has more to do
+// there begins a goroutine.
 type Manager struct {
 	cfg    Config
 	sealer sealer
