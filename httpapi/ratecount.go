@@ -25,16 +25,16 @@ type rateKey [rateKeyLen]byte
 
 // tally is what a replica knows of one caller's requests in one minute.
 type tally struct {
-	total        int64 // reserved by all replicas, when the store was last asked
-	credit       int64 // reserved by this replica, and not used yet
-	used         int64 // by this replica
-	untold       int64 // part of total that is not counted in the store yet
-	portion      int64 // the last one
-	previous     int64 // total of the last minute
-	toldPrevious bool  // previous comes from the store; else from this replica alone
-	refusedUntil time.Time
-	asking       chan struct{} // closed with the store's answer; nil if it is not being asked
-	waiting      int64         // requests that wait for that answer
+	total             int64 // reserved by all replicas, when the store was last asked
+	credit            int64 // reserved by this replica, and not used yet
+	used              int64 // by this replica
+	unreported        int64 // part of total that is not counted in the store yet
+	portion           int64 // the last one
+	previous          int64 // total of the last minute
+	previousFromStore bool  // previous comes from the store; else from this replica alone
+	refusedUntil      time.Time
+	asking            chan struct{} // closed with the store's answer; nil if it is not being asked
+	waiting           int64         // requests that wait for that answer
 }
 
 // nextPortion returns how many requests to reserve of the room: the requests that

@@ -128,7 +128,7 @@ func (l *limiter) take(ctx context.Context, key rateKey, named bool) verdict {
 			}
 			t.total++
 			t.used++
-			t.untold++
+			t.unreported++
 			return l.verdict(t, now, true)
 		case room < 1 || now.Before(t.refusedUntil):
 			return l.verdict(t, now, false)
@@ -160,11 +160,11 @@ func (l *limiter) await(ctx context.Context, t *tally) bool {
 // reserve gets a portion from the store. The caller holds mu, which reserve
 // releases meanwhile.
 func (l *limiter) reserve(ctx context.Context, t *tally, key rateKey, room int64) {
-	window, untold, n := l.window, t.untold, t.nextPortion(room)
+	window, untold, n := l.window, t.unreported, t.nextPortion(room)
 	answered := make(chan struct{})
 	t.asking = answered
 	previous := int64(-1) // unknown
-	if t.toldPrevious {
+	if t.previousFromStore {
 		previous = t.previous
 	}
 	defer func() {
@@ -176,11 +176,11 @@ func (l *limiter) reserve(ctx context.Context, t *tally, key rateKey, room int64
 		l.pause = time.Now().Add(settlePause)
 		return
 	}
-	t.untold -= untold
-	t.total = r.total + t.untold
+	t.unreported -= untold
+	t.total = r.total + t.unreported
 	t.credit = r.granted
 	if r.previous >= 0 {
-		t.previous, t.toldPrevious = r.previous, true
+		t.previous, t.previousFromStore = r.previous, true
 	}
 	if r.granted == 0 {
 		t.refusedUntil = time.Now().Add(refusedPause)

@@ -76,7 +76,7 @@ func ParseAuthorizationResponse(values url.Values) AuthorizationResponse {
 // callers share one attempt. While it is open, later callers that need no further
 // scopes share it, too.
 func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
-	if p.hasEnded() {
+	if p.isDisconnected() {
 		return ErrNotConnected
 	}
 	result, err := p.detached(ctx, "starting an authorization", p.binding+" "+strings.Join(ch.scopes, " "), 4, func(ctx context.Context) (any, error) {
@@ -102,7 +102,7 @@ func (p *OAuthProvider) authorize(ctx context.Context, ch challenge) error {
 // [*AuthorizationRequiredError], or the error that prevented it. With a [Grant] it
 // runs that, and returns nil.
 func (p *OAuthProvider) Reauthorize(ctx context.Context, freshRegistration bool) error {
-	if p.hasEnded() {
+	if p.isDisconnected() {
 		return ErrNotConnected
 	}
 	creds, err := p.load(ctx)
@@ -397,11 +397,11 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 		Connection: newConnection(nil, nil), // another account may have authorized
 	}
 	token.apply(&granted, p.cfg.Now(), p.cfg.RefreshAhead, a.Scopes)
-	granted.standing.issued(p.cfg.Now(), false)
+	granted.answers.issued(p.cfg.Now(), false)
 	var revocable Credentials
 	err = p.storeGrant(ctx, granted.AccessToken, func(old Credentials) Credentials {
 		next := granted
-		next.standing.granted(old.standing)
+		next.answers.granted(old.answers)
 		revocable = next.replace(old)
 		return next
 	})
@@ -419,10 +419,10 @@ func (p *OAuthProvider) exchange(ctx context.Context, a Attempt, code Secret) er
 // storeGrant stores the credentials of a new grant, unless the user has left
 // while the code was exchanged.
 func (p *OAuthProvider) storeGrant(ctx context.Context, accessToken Secret, next func(old Credentials) Credentials) error {
-	if p.hasEnded() {
+	if p.isDisconnected() {
 		return ErrNotConnected
 	}
-	if err := p.cfg.Credentials.Replace(ctx, next); err != nil || !p.hasEnded() {
+	if err := p.cfg.Credentials.Replace(ctx, next); err != nil || !p.isDisconnected() {
 		return err
 	}
 	// Disconnect may have dropped the credentials just before.

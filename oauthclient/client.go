@@ -194,7 +194,7 @@ func (c *MCPOAuthClient) Disconnect(ctx context.Context) error {
 	c.mu.Lock()
 	c.disconnected = true
 	c.mu.Unlock()
-	c.provider.end()
+	c.provider.disconnect()
 	// The user has left; that must be done even if the request that said so
 	// is gone.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*c.cfg.RequestTimeout)
@@ -220,8 +220,8 @@ func (c *MCPOAuthClient) Revoke(ctx context.Context, creds Credentials) {
 	}
 }
 
-// goodbyeTimeout bounds the request that ends an MCP session.
-const goodbyeTimeout = 5 * time.Second
+// endTimeout bounds the request that ends an MCP session.
+const endTimeout = 5 * time.Second
 
 // end ends the MCP session of credentials. It logs a failure.
 func (c *MCPOAuthClient) end(ctx context.Context, creds Credentials) error {
@@ -230,9 +230,9 @@ func (c *MCPOAuthClient) end(ctx context.Context, creds Credentials) error {
 	if conn == nil || conn.SessionID == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	err := c.protocol(&goodbye{transport{core: c.core, provider: c.provider}, creds}).End(ctx, conn)
+	err := c.protocol(&endTransport{transport{core: c.core, provider: c.provider}, creds}).End(ctx, conn)
 	if err != nil {
 		c.cfg.Logger.DebugContext(ctx, "mcpoauth: the MCP session was not ended", "error", errorText(err))
 	}

@@ -27,7 +27,7 @@ type cookieJar struct {
 // send adds the cookies of a connection to a request.
 func (j *cookieJar) send(req *http.Request, of Connection) {
 	j.mu.Lock()
-	cookies := j.on(of)
+	cookies := j.cookiesOf(of)
 	j.mu.Unlock()
 	for name, value := range cookies {
 		req.AddCookie(&http.Cookie{Name: name, Value: value})
@@ -42,7 +42,7 @@ func (j *cookieJar) receive(resp *http.Response, of Connection, now time.Time) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	cookies := maps.Clone(j.on(of))
+	cookies := maps.Clone(j.cookiesOf(of))
 	if cookies == nil {
 		cookies = make(map[string]string)
 	}
@@ -62,9 +62,9 @@ func (j *cookieJar) receive(resp *http.Response, of Connection, now time.Time) {
 	j.of, j.cookies = of.id(), cookies
 }
 
-// on returns the cookies of a connection: the cookies that answers have set since the
+// cookiesOf returns the cookies of a connection: the cookies that answers have set since the
 // connection was saved, or else the saved ones. The caller holds mu.
-func (j *cookieJar) on(of Connection) map[string]string {
+func (j *cookieJar) cookiesOf(of Connection) map[string]string {
 	if j.cookies != nil && j.of == of.id() {
 		return j.cookies
 	}
@@ -75,7 +75,7 @@ func (j *cookieJar) on(of Connection) map[string]string {
 func (j *cookieJar) present(of Connection) map[string]string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.on(of)
+	return j.cookiesOf(of)
 }
 
 // forget drops what was set since a connection was saved.

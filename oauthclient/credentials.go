@@ -68,7 +68,7 @@ type Credentials struct {
 	// Connection is what was agreed on with the MCP server. A new grant ends
 	// it: another account may have authorized.
 	Connection Connection
-	standing   standing
+	answers    serverAnswers
 	unknown    string // members of a later version; a new grant ends them
 }
 
@@ -82,14 +82,14 @@ func (c Credentials) usable(now time.Time) bool {
 
 // Issued returns when the access token was issued, and with it the present refresh
 // token was issued or used; zero when unknown.
-func (c Credentials) Issued() time.Time { return c.standing.Issued }
+func (c Credentials) Issued() time.Time { return c.answers.Issued }
 
 // Lost reports whether the authorization server has refused to renew the
 // authorization, and either no access token is left or no refresh token: the user
 // must authorize again, now or when the access token ends. A refresh token that
 // was kept may still succeed later.
 func (c Credentials) Lost() bool {
-	return c.standing.Refusal != "" && (c.AccessToken.IsZero() || c.RefreshToken.IsZero())
+	return c.answers.Refusal != "" && (c.AccessToken.IsZero() || c.RefreshToken.IsZero())
 }
 
 // refreshDue reports whether it is time to replace the access token.
@@ -129,7 +129,7 @@ func (c Credentials) MarshalBinary() ([]byte, error) {
 		Expiry: c.Expiry, RefreshAfter: c.RefreshAfter, RefreshExpiry: c.RefreshExpiry, Scopes: c.Scopes, StepUp: c.StepUp,
 		Issuer: c.Issuer, TokenEndpoint: c.TokenEndpoint, RevocationEndpoint: c.RevocationEndpoint,
 		Resource: c.Resource, ResourceMetadataURL: c.ResourceMetadataURL, Registration: registration, Connection: connection,
-		Standing: c.standing,
+		Standing: c.answers,
 	})
 	return members.Add(data, c.unknown), err
 }
@@ -150,7 +150,7 @@ func (c *Credentials) UnmarshalBinary(data []byte) error {
 		Expiry: w.Expiry, RefreshAfter: w.RefreshAfter, RefreshExpiry: w.RefreshExpiry, Scopes: w.Scopes, StepUp: w.StepUp,
 		Issuer: w.Issuer, TokenEndpoint: w.TokenEndpoint, RevocationEndpoint: w.RevocationEndpoint,
 		Resource: w.Resource, ResourceMetadataURL: w.ResourceMetadataURL, Registration: registration,
-		standing: w.Standing, unknown: members.Unknown(data, credentialsMembers),
+		answers: w.Standing, unknown: members.Unknown(data, credentialsMembers),
 	}
 	c.share()
 	return c.Connection.UnmarshalBinary(w.Connection)
@@ -194,7 +194,7 @@ type credentialsWire struct {
 	ResourceMetadataURL string          `json:"resource_metadata,omitempty"`
 	Registration        json.RawMessage `json:"registration,omitempty"`
 	Connection          json.RawMessage `json:"connection,omitempty"`
-	Standing            standing        `json:"standing,omitzero"`
+	Standing            serverAnswers   `json:"standing,omitzero"`
 }
 
 // CredentialStore keeps the credentials of one connection. Implementations

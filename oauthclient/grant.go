@@ -109,8 +109,8 @@ func (g silentGrant) obtain(ctx context.Context, p *OAuthProvider, ch challenge)
 		return err
 	case ch.reason == ReasonTokenRejected && !(creds.TokenType == tokenTypeDPoP && ch.wantsBearer()):
 		return &TokenRejectedError{Resource: creds.Resource, Description: ch.description}
-	case creds.standing.refusing(p.cfg.Now()):
-		return &AuthorizationError{Code: creds.standing.Refusal}
+	case creds.answers.refusing(p.cfg.Now()):
+		return &AuthorizationError{Code: creds.answers.Refusal}
 	}
 	_, err = p.detached(ctx, "getting an access token", strings.Join(ch.scopes, " "), 6, func(ctx context.Context) (any, error) {
 		next, err := g.prepare(ctx, p, ch)
@@ -143,7 +143,7 @@ func (g silentGrant) prepare(ctx context.Context, p *OAuthProvider, ch challenge
 	}
 	next := Credentials{
 		DPoPKey: key, Issuer: found.server.Issuer, TokenEndpoint: found.server.TokenEndpoint, RevocationEndpoint: found.server.RevocationEndpoint,
-		ResourceMetadataURL: found.resourceMetadataURL, Registration: registration, Scopes: scopes, standing: creds.standing,
+		ResourceMetadataURL: found.resourceMetadataURL, Registration: registration, Scopes: scopes, answers: creds.answers,
 	}
 	if !p.policy.SkipResourceParameter {
 		next.Resource = found.resource
@@ -159,14 +159,14 @@ func (g silentGrant) prepare(ctx context.Context, p *OAuthProvider, ch challenge
 func (g silentGrant) obtainOnce(ctx context.Context, p *OAuthProvider, stale, next Credentials) error {
 	var failure error
 	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
-		if p.hasEnded() {
+		if p.isDisconnected() {
 			return ErrNotConnected
 		}
 		if !c.AccessToken.IsZero() && !c.AccessToken.Equal(stale.AccessToken) {
 			return errKeep
 		}
-		if c.standing.refusing(p.cfg.Now()) {
-			failure = &AuthorizationError{Code: c.standing.Refusal}
+		if c.answers.refusing(p.cfg.Now()) {
+			failure = &AuthorizationError{Code: c.answers.Refusal}
 			return errKeep
 		}
 		next.Connection = c.Connection
@@ -196,7 +196,7 @@ func (g silentGrant) run(ctx context.Context, p *OAuthProvider, c *Credentials) 
 		return err
 	}
 	token.apply(c, p.cfg.Now(), p.cfg.RefreshAhead, c.Scopes)
-	c.standing.issued(p.cfg.Now(), false)
+	c.answers.issued(p.cfg.Now(), false)
 	return nil
 }
 

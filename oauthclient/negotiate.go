@@ -66,7 +66,7 @@ func (c *MCPOAuthClient) negotiate(ctx context.Context) (Connection, error) {
 		}
 		kept, err := c.save(ctx, creds.Connection, made)
 		if err != nil || !kept.Equal(made) {
-			c.endUnsaved(ctx, made, creds)
+			c.endUnused(ctx, made, creds)
 		}
 		if err != nil || !kept.IsZero() {
 			return kept, err
@@ -201,9 +201,9 @@ func (c *core) forgetLocal(lost Connection) (stored Connection) {
 	return stored
 }
 
-// endUnsaved ends the MCP session of a connection that was negotiated in vain. used
+// endUnused ends the MCP session of a connection that was negotiated in vain. used
 // are the credentials that the negotiation began with.
-func (c *MCPOAuthClient) endUnsaved(ctx context.Context, unused Connection, used Credentials) {
+func (c *MCPOAuthClient) endUnused(ctx context.Context, unused Connection, used Credentials) {
 	used.Connection = unused
 	if c.end(ctx, used) == nil {
 		return

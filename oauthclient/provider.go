@@ -31,11 +31,11 @@ type providerCore struct {
 	policy *ServerPolicy
 	grant  grant
 
-	mu        sync.Mutex
-	pending   map[string]pendingAttempt // by binding: the attempt begun last here, while it is open
-	backoff   error                     // of the last failed refresh
-	backoffBy time.Time                 // do not try again before
-	ended     bool                      // by Disconnect; no grant is stored any more
+	mu           sync.Mutex
+	pending      map[string]pendingAttempt // by binding: the attempt begun last here, while it is open
+	backoff      error                     // of the last failed refresh
+	backoffBy    time.Time                 // do not try again before
+	disconnected bool                      // by Disconnect; no grant is stored any more
 }
 
 var _ auth.OAuthHandler = (*OAuthProvider)(nil)
@@ -124,24 +124,24 @@ func (p *OAuthProvider) Authorize(ctx context.Context, req *http.Request, resp *
 	return p.unauthorized(ctx, sent, parseChallenge(resp.Header))
 }
 
-// end makes a grant in progress fail with [ErrNotConnected].
-func (p *OAuthProvider) end() {
+// disconnect makes a grant in progress fail with [ErrNotConnected].
+func (p *OAuthProvider) disconnect() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ended = true
+	p.disconnected = true
 }
 
-func (p *OAuthProvider) hasEnded() bool {
+func (p *OAuthProvider) isDisconnected() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.ended
+	return p.disconnected
 }
 
 // unauthorized handles a 401 to a request that carried the token sent, which
 // may be zero. Nil means: send it again.
 func (p *OAuthProvider) unauthorized(ctx context.Context, sent Secret, ch challenge) error {
 	p.logChallenge(ctx, http.StatusUnauthorized, sent, ch)
-	renewed, err := p.renew(ctx, sent)
+	renewed, err := p.otherToken(ctx, sent)
 	if err != nil || renewed {
 		return err
 	}

@@ -50,9 +50,9 @@ func isRefused(err error) bool {
 	return refused
 }
 
-// renew handles a 401. It reports whether there is a token other than sent, and
+// otherToken handles a 401. It reports whether there is a token other than sent, and
 // refreshes once per token to get one. If there is none, the user must authorize.
-func (p *OAuthProvider) renew(ctx context.Context, sent Secret) (bool, error) {
+func (p *OAuthProvider) otherToken(ctx context.Context, sent Secret) (bool, error) {
 	creds, err := p.load(ctx)
 	if err != nil {
 		return false, err
@@ -60,7 +60,7 @@ func (p *OAuthProvider) renew(ctx context.Context, sent Secret) (bool, error) {
 	if !creds.AccessToken.IsZero() && !creds.AccessToken.Equal(sent) {
 		return true, nil
 	}
-	again := creds.standing.Renewed && p.cfg.Now().Before(creds.standing.Issued.Add(forcedRefreshInterval))
+	again := creds.answers.Renewed && p.cfg.Now().Before(creds.answers.Issued.Add(forcedRefreshInterval))
 	if again || !p.grant.renewable(creds) {
 		return false, nil
 	}
@@ -147,7 +147,7 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 		switch {
 		case !p.grant.renewable(*c), !c.AccessToken.IsZero() && !c.AccessToken.Equal(stale.AccessToken):
 			return errKeep // another process was faster
-		case moved == nil && c.standing.refusing(p.cfg.Now()):
+		case moved == nil && c.answers.refusing(p.cfg.Now()):
 			failure = &refusedError{errRefusedBefore}
 			return errKeep
 		case moved != nil:
@@ -216,7 +216,7 @@ func (p *OAuthProvider) renewInto(ctx context.Context, c *Credentials, forced bo
 		return err
 	}
 	token.apply(c, p.cfg.Now(), p.cfg.RefreshAhead, c.Scopes)
-	c.standing.issued(p.cfg.Now(), forced)
+	c.answers.issued(p.cfg.Now(), forced)
 	return nil
 }
 
@@ -224,14 +224,14 @@ func (p *OAuthProvider) renewInto(ctx context.Context, c *Credentials, forced bo
 // returns the error for the caller. A refusal deletes an access token that is not
 // usable, and the refresh token only if the server says that it is dead.
 func (p *OAuthProvider) noteFailure(ctx context.Context, c *Credentials, failure error, forced bool) error {
-	c.standing.Failures++
-	pause := c.standing.backoff()
+	c.answers.Failures++
+	pause := c.answers.backoff()
 	code := refusalCode(failure)
-	if code == "" && c.standing.Failures < maxUnusableAnswers {
+	if code == "" && c.answers.Failures < maxUnusableAnswers {
 		p.backOff(failure, pause)
 		return failure
 	}
-	c.standing.Refusal, c.standing.RetryAt = cmp.Or(code, "unusable_answer"), p.cfg.Now().Add(pause)
+	c.answers.Refusal, c.answers.RetryAt = cmp.Or(code, "unusable_answer"), p.cfg.Now().Add(pause)
 	p.cfg.Logger.WarnContext(ctx, "mcpoauth: the authorization server does not renew the authorization", "issuer", c.Issuer, "error", failure)
 	if code == "invalid_client" {
 		p.dropRegistration(ctx, c.Registration)
@@ -287,7 +287,7 @@ func (p *OAuthProvider) backOff(err error, pause time.Duration) {
 
 // backingOff returns the error of the last refresh until its pause is over.
 func (p *OAuthProvider) backingOff(c Credentials) error {
-	if c.standing.refusing(p.cfg.Now()) {
+	if c.answers.refusing(p.cfg.Now()) {
 		return &refusedError{errRefusedBefore}
 	}
 	p.mu.Lock()

@@ -29,13 +29,13 @@ func (p *OAuthProvider) rejected(ctx context.Context, sent Secret, ch challenge)
 	}
 	now := p.cfg.Now()
 	switch current := creds.AccessToken.Equal(sent); {
-	case !current, creds.standing.Refusal != "": // the token was replaced, or its authorization has ended
+	case !current, creds.answers.Refusal != "": // the token was replaced, or its authorization has ended
 		ch.reason = creds.reason()
-	case now.Before(creds.standing.Issued.Add(freshTokenAge)) && !creds.standing.grantRejected(now):
+	case now.Before(creds.answers.Issued.Add(freshTokenAge)) && !creds.answers.grantRejected(now):
 		creds = p.noteRejection(ctx, creds)
 	}
-	if creds.standing.grantRejected(now) {
-		if creds.standing.Rejections > 1 {
+	if creds.answers.grantRejected(now) {
+		if creds.answers.Rejections > 1 {
 			return &TokenRejectedError{Resource: creds.Resource, Description: ch.description}
 		}
 		p.cfg.Logger.WarnContext(ctx, "mcpoauth: the MCP server rejects a token that was just issued",
@@ -54,8 +54,8 @@ func (p *OAuthProvider) noteRejection(ctx context.Context, creds Credentials) Cr
 	now := p.cfg.Now()
 	noted := creds
 	err := p.cfg.Credentials.Update(ctx, func(c *Credentials) error {
-		if c.AccessToken.Equal(creds.AccessToken) && !c.standing.grantRejected(now) {
-			c.standing.rejected(now)
+		if c.AccessToken.Equal(creds.AccessToken) && !c.answers.grantRejected(now) {
+			c.answers.rejected(now)
 			noted = c.clone()
 			return nil
 		}
@@ -73,7 +73,7 @@ func (c Credentials) reason() Reason {
 	switch {
 	case c.Issuer == "":
 		return ReasonFirstTime
-	case c.standing.Refusal != "":
+	case c.answers.Refusal != "":
 		return ReasonRevoked
 	default:
 		return ReasonExpired

@@ -161,15 +161,17 @@ func (t *transport) sendOnce(req *http.Request, creds Credentials, key *proofKey
 	return resp, nil
 }
 
-// goodbye sends the request that ends an MCP session, with credentials that are no
+// endTransport sends the request that ends an MCP session, with credentials that are no
 // longer stored.
-type goodbye struct {
+type endTransport struct {
 	transport
 	creds Credentials
 }
 
 // RoundTrip implements [http.RoundTripper].
-func (b *goodbye) RoundTrip(req *http.Request) (*http.Response, error) { return b.send(req, b.creds) }
+func (b *endTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	return b.send(req, b.creds)
+}
 
 var errRedirect = &ServerError{Reason: "it redirects to another origin, too often, or in a way that loses the request"}
 

@@ -17,10 +17,10 @@ type cache struct {
 	limit int
 	seed  maphash.Seed
 
-	mu      sync.Mutex
-	byKey   map[string]*list.Element
-	order   *list.List // of *cached, most recently used first
-	dropped bool       // for good, by close
+	mu     sync.Mutex
+	byKey  map[string]*list.Element
+	order  *list.List // of *cached, most recently used first
+	closed bool       // for good, by close
 }
 
 // cached is what a replica remembers of one session.
@@ -30,7 +30,7 @@ type cached struct {
 	record *record // as last seen; nil if only status is known
 	client *oauthclient.MCPOAuthClient
 	sends  map[string]string // the headers that client sends
-	status *standing         // that could not be written to the record
+	status *statusDetail     // that could not be written to the record
 
 	extending time.Time // when a call began to extend the session
 
@@ -50,7 +50,7 @@ func (c *cache) with(key string, create bool, fn func(*cached)) {
 	switch {
 	case element != nil:
 		c.order.MoveToFront(element)
-	case !create || c.dropped:
+	case !create || c.closed:
 		return
 	default:
 		element = c.order.PushFront(&cached{key: key})
@@ -121,11 +121,11 @@ func (c *cache) beginExtending(key string, now time.Time) (first bool) {
 }
 
 // setStatus remembers a status that could not be written; nil forgets it.
-func (c *cache) setStatus(key string, status *standing) {
+func (c *cache) setStatus(key string, status *statusDetail) {
 	c.with(key, status != nil, func(entry *cached) { entry.status = status })
 }
 
-func (c *cache) unsaved(key string) (status *standing) {
+func (c *cache) unsaved(key string) (status *statusDetail) {
 	c.with(key, false, func(entry *cached) { status = entry.status })
 	return status
 }
@@ -143,7 +143,7 @@ func (c *cache) drop(key string) {
 func (c *cache) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dropped = true
+	c.closed = true
 	clear(c.byKey)
 	c.order.Init()
 }

@@ -205,16 +205,16 @@ func (t tokenSource) Token() (token *oauth2.Token, err error) {
 		token, err = client.Provider().Token(ctx)
 		return err
 	})
-	if err == nil && s.Status == StatusAuthorizationRequired && renewable(s.AuthorizationReason) {
+	if err == nil && s.Status == StatusAuthorizationRequired && endsWithNewToken(s.AuthorizationReason) {
 		ctx, cancel := t.m.detach(t.ctx)
 		defer cancel()
-		t.m.setStatus(ctx, s, standing{status: StatusConnected}) // the authorization was renewed after all
+		t.m.setStatus(ctx, s, statusDetail{status: StatusConnected}) // the authorization was renewed after all
 	}
 	return token, err
 }
 
-// renewable reports whether a new token ends the need to authorize.
-func renewable(reason oauthclient.Reason) bool {
+// endsWithNewToken reports whether a new token ends the need to authorize.
+func endsWithNewToken(reason oauthclient.Reason) bool {
 	return reason == oauthclient.ReasonExpired || reason == oauthclient.ReasonRevoked
 }
 
@@ -237,7 +237,7 @@ func (m *Manager) use(ctx context.Context, caller Caller, s stored, fn func(cont
 	}
 	ctx, cancel := m.detach(ctx)
 	defer cancel()
-	m.setStatus(ctx, s, standing{status: StatusConnected})
+	m.setStatus(ctx, s, statusDetail{status: StatusConnected})
 	return nil
 }
 
@@ -272,7 +272,7 @@ func (m *Manager) run(ctx context.Context, caller Caller, s stored, fn func(cont
 	case isRejected:
 		ctx, cancel := m.detach(ctx)
 		defer cancel()
-		m.setStatus(ctx, s, standing{status: StatusFailed, reason: "The server does not accept the key of this connection. Connect again with another one."})
+		m.setStatus(ctx, s, statusDetail{status: StatusFailed, reason: "The server does not accept the key of this connection. Connect again with another one."})
 		return rejected
 	case isRequired:
 		ctx, cancel := m.detach(ctx)
@@ -300,13 +300,13 @@ func (m *Manager) noteRequired(ctx context.Context, before stored, required *oau
 		}
 		return nil
 	})
-	return m.noted(ctx, before, now, err, standing{status: before.requiredStatus(), authorization: required.Reason})
+	return m.infoAfter(ctx, before, now, err, statusDetail{status: before.requiredStatus(), authorization: required.Reason})
 }
 
-// noted returns the Info after a change of status. What could not be written
+// infoAfter returns the Info after a change of status. What could not be written
 // stays in memory until the next change: the attempt, or the connection, exists
 // all the same.
-func (m *Manager) noted(ctx context.Context, before, now stored, err error, status standing) Info {
+func (m *Manager) infoAfter(ctx context.Context, before, now stored, err error, status statusDetail) Info {
 	if err == nil {
 		m.cache.setStatus(before.key, nil)
 		return m.info(now)
@@ -331,12 +331,12 @@ func (r *record) requiredStatus() Status {
 // require records that the user must authorize, and the attempt. It reports
 // whether the record has changed.
 func (r *record) require(required *oauthclient.AuthorizationRequiredError, now time.Time) (changed bool) {
-	status := standing{status: r.requiredStatus(), authorization: required.Reason}
+	status := statusDetail{status: r.requiredStatus(), authorization: required.Reason}
 	known := slices.ContainsFunc(r.Attempts, func(a attemptMark) bool { return a.ID == required.AttemptID })
-	if r.standing() == status && known {
+	if r.statusDetail() == status && known {
 		return false
 	}
-	r.setStanding(status)
+	r.setStatusDetail(status)
 	if !known {
 		r.Attempts = append(r.pendingAttempts(now), attemptMark{required.AttemptID, required.Expires})
 	}
@@ -344,15 +344,15 @@ func (r *record) require(required *oauthclient.AuthorizationRequiredError, now t
 }
 
 // setStatus records a status.
-func (m *Manager) setStatus(ctx context.Context, before stored, status standing) Info {
+func (m *Manager) setStatus(ctx context.Context, before stored, status statusDetail) Info {
 	now, err := m.update(ctx, before.key, func(r *record) error {
-		if r.standing() == status {
+		if r.statusDetail() == status {
 			return errUnchanged
 		}
-		r.setStanding(status)
+		r.setStatusDetail(status)
 		return nil
 	})
-	return m.noted(ctx, before, now, err, status)
+	return m.infoAfter(ctx, before, now, err, status)
 }
 
 // unwrapStorage returns this package's error for a failure of the stores that

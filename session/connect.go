@@ -270,9 +270,9 @@ func (m *Manager) sessionOfCallback(ctx context.Context, caller Caller, sessionI
 // "connected" means what it says, and records the outcome. before is the
 // session before the authorization. The only error is [ErrNotFound].
 func (m *Manager) confirm(ctx context.Context, caller Caller, before stored) (Info, error) {
-	status := standing{status: StatusConnected}
+	status := statusDetail{status: StatusConnected}
 	if err := m.answers(ctx, caller, before.key); err != nil {
-		status = standing{status: StatusFailed, reason: "Authorized, but the MCP server did not answer. Try again."}
+		status = statusDetail{status: StatusFailed, reason: "Authorized, but the MCP server did not answer. Try again."}
 		if reason := requiredAgain(err); reason != "" {
 			status.reason, status.authorization = requiredAgainText(reason), reason
 		}
@@ -332,7 +332,7 @@ func (m *Manager) noteFailure(ctx context.Context, key string, cause error) {
 		if r.creds.Authorized() {
 			return errUnchanged
 		}
-		r.setStanding(standing{status: StatusFailed, reason: failureReason(cause)})
+		r.setStatusDetail(statusDetail{status: StatusFailed, reason: failureReason(cause)})
 		return nil
 	})
 	if err != nil && !errors.Is(err, ErrNotFound) {

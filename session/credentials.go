@@ -61,7 +61,7 @@ func (c credentialStore) Update(ctx context.Context, fn func(*oauthclient.Creden
 	defer end()
 	before, after, err := c.update(ctx, fn)
 	if err == nil {
-		c.m.tell(ctx, before, after) // without the lock: the host may remove the session
+		c.m.callHooks(ctx, before, after) // without the lock: the host may remove the session
 	}
 	return err
 }

@@ -138,7 +138,8 @@ func (m *Manager) keepAlive(ctx context.Context) (more bool, err error) {
 	waiting, cancel := context.WithTimeout(ctx, keepAliveTurn)
 	interval, work := m.keepAlivePace()
 	unlock, err := m.lockFor(waiting, progressStoreKey, work+m.cfg.LockTTL)
-	turnOver := waiting.Err() != nil // else it was a time limit of the store's own
+	end, _ := waiting.Deadline()
+	turnOver := time.Until(end) < keepAliveTurn/10 // else it was a time limit of the store's own; a store may notice the end a little early
 	cancel()
 	switch {
 	case err == nil:

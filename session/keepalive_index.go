@@ -91,7 +91,7 @@ func (m *Manager) readBucket(ctx context.Context, storeKey string) (b bucket, va
 // nothing any more.
 func (m *Manager) updateBucket(ctx context.Context, at slot, path string, fn func(b *bucket) error) error {
 	storeKey := bucketStoreKey(at, path)
-	end, err := m.lists.take(ctx, storeKey)
+	end, err := m.turns.take(ctx, storeKey)
 	if err != nil {
 		return err
 	}

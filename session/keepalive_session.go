@@ -70,9 +70,9 @@ func (m *Manager) retrySlot(key string, r *record) slot {
 	return max(slotAt(m.cfg.Now().Add(retry)), m.nextSlot(key, r))
 }
 
-// unlisted reports whether a session needs a place in the index and has none in a
+// needsListing reports whether a session needs a place in the index and has none in a
 // slot that is still to come.
-func (m *Manager) unlisted(s stored) bool {
+func (m *Manager) needsListing(s stored) bool {
 	return slot(s.Slot) < slotAt(m.cfg.Now()) && m.keepable(s)
 }
 
@@ -107,7 +107,7 @@ func (m *Manager) listAgain(ctx context.Context) {
 	}()
 	for key := m.waiting.take(); key != ""; key = m.waiting.take() {
 		s, err := m.read(ctx, key)
-		if err == nil && m.unlisted(s) {
+		if err == nil && m.needsListing(s) {
 			at := m.nextSlot(key, s.record)
 			if err = m.place(ctx, at, key); err == nil {
 				err = m.mark(ctx, key, at)

@@ -36,9 +36,9 @@ func (m *Manager) renewed(key string, r *record, before oauthclient.Credentials,
 	switch {
 	case !idle:
 	case lost:
-		r.setStanding(standing{status: StatusAuthorizationRequired, authorization: oauthclient.ReasonRevoked})
-	case r.Status == StatusAuthorizationRequired && renewable(r.AuthorizationReason):
-		r.setStanding(standing{status: StatusConnected})
+		r.setStatusDetail(statusDetail{status: StatusAuthorizationRequired, authorization: oauthclient.ReasonRevoked})
+	case r.Status == StatusAuthorizationRequired && endsWithNewToken(r.AuthorizationReason):
+		r.setStatusDetail(statusDetail{status: StatusConnected})
 	}
 }
 
@@ -54,8 +54,8 @@ func (m *Manager) lost(before oauthclient.Credentials, r *record) bool {
 	return before.Issuer != "" && r.creds.Lost() && !before.Lost() && m.cfg.Client.NeedsUser(r.ServerURL)
 }
 
-// tell calls the host's hooks about a change of credentials.
-func (m *Manager) tell(ctx context.Context, before, after stored) {
+// callHooks calls the host's hooks about a change of credentials.
+func (m *Manager) callHooks(ctx context.Context, before, after stored) {
 	ctx, cancel := m.detach(ctx)
 	defer cancel()
 	switch {
@@ -122,7 +122,7 @@ func (m *Manager) endGrant(ctx context.Context, s stored) (stored, error) {
 		r.creds.AccessToken, r.creds.RefreshToken, r.creds.Replaced = oauthclient.Secret{}, oauthclient.Secret{}, nil
 		r.creds.Expiry, r.creds.RefreshAfter, r.creds.RefreshExpiry = time.Time{}, time.Time{}, time.Time{}
 		r.Slot = 0
-		r.setStanding(standing{status: StatusAuthorizationRequired, authorization: oauthclient.ReasonExpired})
+		r.setStatusDetail(statusDetail{status: StatusAuthorizationRequired, authorization: oauthclient.ReasonExpired})
 		return nil
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ type Manager struct {
 	end  context.CancelFunc
 
 	mu    sync.Mutex // orders work.Add before work.Wait
-	lists turns      // to change an owner's list, or a bucket of the index
+	turns turns      // to change an owner's list, or a bucket of the index
 
 	waiting waiting // what KeepAlive remembers from one turn to the next
 
@@ -71,7 +71,7 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{cfg: cfg, sealer: newSealer(keys), inputs: newInputSealer(keys), cache: newCache(cfg.CacheSize), lists: turns{held: make(map[string]chan struct{})}}
+	m := &Manager{cfg: cfg, sealer: newSealer(keys), inputs: newInputSealer(keys), cache: newCache(cfg.CacheSize), turns: turns{held: make(map[string]chan struct{})}}
 	m.waiting.issuers = make(map[string]time.Time)
 	m.life, m.end = context.WithCancel(context.Background())
 	return m, nil
@@ -200,7 +200,7 @@ func (m *Manager) touch(ctx context.Context, s stored) {
 	if err != nil {
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: cannot extend a session", "session", s.key, "error", err)
 	}
-	if m.unlisted(s) {
+	if m.needsListing(s) {
 		m.list(ctx, s)
 	}
 }

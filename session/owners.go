@@ -104,7 +104,7 @@ func (m *Manager) updateOwner(ctx context.Context, owner string, fn func(r *owne
 		return nil
 	}
 	storeKey := ownerStoreKey(owner)
-	end, err := m.lists.take(ctx, storeKey)
+	end, err := m.turns.take(ctx, storeKey)
 	if err != nil {
 		return err
 	}

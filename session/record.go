@@ -114,16 +114,18 @@ func (r *record) granted(name string, now time.Time) {
 	r.Grant, r.Granted, r.Attempts = name, now, nil
 }
 
-// standing is the status of a session with its reasons.
-type standing struct {
+// statusDetail is the status of a session with its reasons.
+type statusDetail struct {
 	status        Status
 	reason        string             // for StatusFailed
 	authorization oauthclient.Reason // for a status that asks the user
 }
 
-func (r *record) standing() standing { return standing{r.Status, r.Reason, r.AuthorizationReason} }
+func (r *record) statusDetail() statusDetail {
+	return statusDetail{r.Status, r.Reason, r.AuthorizationReason}
+}
 
-func (r *record) setStanding(s standing) {
+func (r *record) setStatusDetail(s statusDetail) {
 	r.Worked = r.Worked || r.Status == StatusConnected
 	r.Status, r.Reason, r.AuthorizationReason = s.status, s.reason, s.authorization
 }
@@ -138,7 +140,7 @@ type stored struct {
 
 // info describes a session as of now.
 func (m *Manager) info(s stored) Info {
-	status, now := s.standing(), m.cfg.Now()
+	status, now := s.statusDetail(), m.cfg.Now()
 	if unsaved := m.cache.unsaved(s.key); unsaved != nil {
 		status = *unsaved
 	}

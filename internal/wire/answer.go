@@ -25,7 +25,7 @@ type exchange struct {
 	answered bool
 	result   json.RawMessage
 	err      error // the server's
-	foreign  int   // number of responses with another ID; result and err are those of the last one
+	otherIDs int   // number of responses with another ID; result and err are those of the last one
 	pooled   bool  // the text is in a buffer of the pool, so what is kept must be cloned
 	replies  int   // requests of the server that were answered
 	asked    asked // requests of the server that are answered beside
@@ -51,7 +51,7 @@ func (c *Client) exchange(ctx context.Context, conn *Conn, op *Op, r Request) (j
 	defer stop()
 	var s *silence
 	if r.patience > 0 {
-		inner, s = listen(inner, stop, r.patience)
+		inner, s = withPatience(inner, stop, r.patience)
 		defer s.end()
 	}
 	resp, err := c.send(inner, http.MethodPost, conn.header(r, acceptAnswer), body)
@@ -148,7 +148,7 @@ func (x *exchange) read(ctx context.Context, stop func(), resp *http.Response) e
 
 // settle takes the only response of an answer, whatever its ID.
 func (x *exchange) settle(otherwise error) error {
-	if x.answered || x.foreign == 1 {
+	if x.answered || x.otherIDs == 1 {
 		return nil
 	}
 	return otherwise
@@ -220,7 +220,7 @@ func (x *exchange) response(m message) {
 	if n, ok := number(m.id); m.id == nil || ok && n == float64(x.id) {
 		x.answered = true
 	} else {
-		x.foreign++
+		x.otherIDs++
 	}
 	x.result, x.err = m.result, nil
 	if x.pooled {

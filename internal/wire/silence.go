@@ -20,9 +20,9 @@ type silence struct {
 	over     atomic.Bool
 }
 
-// listen returns a context for a request, and the silence that calls stop when the
+// withPatience returns a context for a request, and the silence that calls stop when the
 // server does not answer within patience.
-func listen(ctx context.Context, stop func(), patience time.Duration) (context.Context, *silence) {
+func withPatience(ctx context.Context, stop func(), patience time.Duration) (context.Context, *silence) {
 	s := &silence{patience: patience}
 	s.timer = time.AfterFunc(patience, func() {
 		s.over.Store(true)

@@ -49,7 +49,7 @@ func (x *exchange) stream(ctx context.Context, stop func(), resp *http.Response)
 		case errors.Is(err, ErrTooLarge), errors.Is(err, ErrTooDeep):
 			return err
 		case err == io.EOF:
-			if x.foreign == 1 {
+			if x.otherIDs == 1 {
 				return nil
 			}
 			err = &brokenError{cause: errEnded}

@@ -231,7 +231,7 @@ func (s *Store) replay(ctx context.Context, p *servicePeriod, key string) error 
 	s.mu.Unlock()
 
 	// Not the caller's context: others wait for the outcome.
-	err := s.tell(s.background, p.redis, e)
+	err := s.writeTo(s.background, p.redis, e)
 
 	s.mu.Lock()
 	delete(s.replaying, key)
@@ -246,8 +246,8 @@ func (s *Store) replay(ctx context.Context, p *servicePeriod, key string) error 
 	return err
 }
 
-// tell writes the change of an entry to Redis.
-func (s *Store) tell(ctx context.Context, to *redis.Store, e *entry) error {
+// writeTo writes the change of an entry to Redis.
+func (s *Store) writeTo(ctx context.Context, to *redis.Store, e *entry) error {
 	switch e.kind {
 	case removed:
 		return to.Delete(ctx, e.key)

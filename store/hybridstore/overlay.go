@@ -55,10 +55,10 @@ func (s *Store) mayChange(key string, now time.Time) bool {
 	return s.cfg.OnlyReplica || l != nil && l.read && now.Before(l.until)
 }
 
-// known returns the entry that this replica may use for a record, or nil. A lock holder
+// usableEntry returns the entry that this replica may use for a record, or nil. A lock holder
 // that has not read the record since it got the lock may have an outdated one.
 // The caller holds mu.
-func (s *Store) known(key string, now time.Time) *entry {
+func (s *Store) usableEntry(key string, now time.Time) *entry {
 	e := s.memory.get(key, now)
 	if l := s.leases[key]; e != nil && e.kind == seen && l != nil && !l.read && !s.cfg.OnlyReplica {
 		return nil
@@ -69,7 +69,7 @@ func (s *Store) known(key string, now time.Time) *entry {
 // getAway is Get while Redis is away. The callers of getAway, swapAway, takeAway,
 // extendAway and deleteAway hold mu.
 func (s *Store) getAway(key string, now time.Time) (value []byte, expiry time.Time, err error) {
-	e := s.known(key, now)
+	e := s.usableEntry(key, now)
 	switch {
 	case e == nil:
 		return nil, time.Time{}, errUnsure
@@ -85,7 +85,7 @@ func (s *Store) swapAway(key string, w redis.Write, now time.Time) error {
 	if w.Old == nil && w.Sent && !s.cfg.OnlyReplica {
 		return errMaybeCreated
 	}
-	e := s.known(key, now)
+	e := s.usableEntry(key, now)
 	if e == nil {
 		switch {
 		case w.Old != nil && s.mayChange(key, now):
@@ -128,7 +128,7 @@ func (s *Store) takeAway(next, e *entry, now time.Time) error {
 
 // extendAway is Extend while Redis is away.
 func (s *Store) extendAway(key string, expiry, now time.Time) error {
-	e := s.known(key, now)
+	e := s.usableEntry(key, now)
 	switch {
 	case e == nil:
 		return errUnsure

@@ -2,9 +2,9 @@ package oauthclient
 
 import "time"
 
-// standing records the servers' answers about credentials. It is stored with
+// serverAnswers records the servers' answers about credentials. It is stored with
 // them, so that all replicas know them.
-type standing struct {
+type serverAnswers struct {
 	// Issued is when the access token was issued; zero when unknown.
 	Issued time.Time `json:"issued,omitzero"`
 	// Renewed reports that the access token came from a refresh after a 401.
@@ -28,12 +28,12 @@ type standing struct {
 }
 
 // granted carries over what was known before a new grant.
-func (s *standing) granted(before standing) {
+func (s *serverAnswers) granted(before serverAnswers) {
 	s.Rejections, s.RejectedAt, s.Rejected = before.Rejections, before.RejectedAt, false
 }
 
 // rejected counts a grant whose new token the MCP server rejects.
-func (s *standing) rejected(now time.Time) {
+func (s *serverAnswers) rejected(now time.Time) {
 	if s.Rejected || !now.Before(s.RejectedAt.Add(rejectionWindow)) {
 		s.Rejections = 0 // the grant worked in between
 	}
@@ -43,20 +43,22 @@ func (s *standing) rejected(now time.Time) {
 
 // grantRejected reports whether the rejection of the present grant was counted
 // lately.
-func (s standing) grantRejected(now time.Time) bool {
+func (s serverAnswers) grantRejected(now time.Time) bool {
 	return s.Rejected && now.Before(s.RejectedAt.Add(rejectionWindow))
 }
 
 // issued notes a new access token, which forced reports to be the result of a
 // refresh after a 401.
-func (s *standing) issued(now time.Time, forced bool) {
+func (s *serverAnswers) issued(now time.Time, forced bool) {
 	s.Issued, s.Renewed = now, forced
 	s.Failures, s.Refusal, s.RetryAt = 0, "", time.Time{}
 }
 
 // refusing reports whether the refresh token was refused too recently to be
 // sent again.
-func (s standing) refusing(now time.Time) bool { return s.Refusal != "" && pausing(now, s.RetryAt) }
+func (s serverAnswers) refusing(now time.Time) bool {
+	return s.Refusal != "" && pausing(now, s.RetryAt)
+}
 
 // pausing reports whether a pause after a failed refresh is not over. One that is
 // longer than any was set by a clock that was ahead.
@@ -66,6 +68,6 @@ func pausing(now, end time.Time) bool {
 }
 
 // backoff returns the pause after the present number of failures.
-func (s standing) backoff() time.Duration {
+func (s serverAnswers) backoff() time.Duration {
 	return min(refreshBackoff<<min(max(s.Failures-1, 0), 10), maxRefreshBackoff)
 }
