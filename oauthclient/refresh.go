@@ -189,9 +189,9 @@ func (p *OAuthProvider) refreshAt(ctx context.Context, stale Credentials, moved 
 	}
 }
 
-// abandon sees to it that the tokens of a refresh of stale, which Update did not store
-// because others had been stored meanwhile, are revoked: with those others, or now if
-// they belong to another server or client.
+// abandon is for the tokens of a refresh of stale that Update did not store. If other
+// tokens have been stored meanwhile, abandon notes the refreshed ones there, to be
+// revoked together. Tokens of another server or client are revoked now.
 func (p *OAuthProvider) abandon(ctx context.Context, stale, refreshed Credentials) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.RequestTimeout)
 	defer cancel()

@@ -121,18 +121,7 @@ func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	if err != nil { // the host's configuration has changed
 		m.cfg.Logger.WarnContext(ctx, "mcpoauth: a session is removed without revoking its tokens", "session", s.key, "error", err)
 	}
-	// The lock keeps out a refresh, whose new tokens would escape revocation. A refresh
-	// that is in progress is waited for, also when the caller leaves. If the store
-	// cannot grant the lock now, the session is removed without it.
-	waiting, cancel := m.detach(ctx)
-	defer cancel()
-	unlock, err := m.tryLock(waiting, sessionStoreKey(s.key))
-	if err != nil {
-		return err
-	}
-	s, err = m.delete(ctx, s.key)
-	unlock()
-	if err != nil {
+	if s, err = m.delete(ctx, s.key); err != nil {
 		return err
 	}
 	m.cache.drop(s.key)
@@ -141,16 +130,25 @@ func (m *Manager) remove(ctx context.Context, caller Caller, s stored) error {
 	if client == nil {
 		return nil
 	}
-	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), 3*m.cfg.requestTimeout())
-	defer end()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*m.cfg.requestTimeout())
+	defer cancel()
 	client.Revoke(ctx, s.creds)
 	return nil
 }
 
-// delete deletes the record of a session whose tokens are then revoked, and returns
-// what it deleted: until then a callback may store other tokens. A caller who leaves
-// does not end it.
+// delete deletes the record of a session whose tokens are then revoked. It returns the
+// record that it deleted, because a callback may store other tokens until then. A
+// caller who leaves does not end it.
 func (m *Manager) delete(ctx context.Context, key string) (s stored, err error) {
+	// The lock keeps out a refresh, and a grant in progress, whose new tokens would escape
+	// revocation. If the store cannot grant the lock now, delete goes on without it.
+	waiting, stop := m.detach(ctx)
+	defer stop()
+	unlock, err := m.tryLock(waiting, sessionStoreKey(key))
+	if err != nil {
+		return s, err
+	}
+	defer unlock()
 	ctx, cancel := m.detach(ctx)
 	defer cancel()
 	for err = store.ErrConflict; errors.Is(err, store.ErrConflict); {

@@ -70,20 +70,20 @@ func (m *Manager) Connect(ctx context.Context, caller Caller, p ConnectParams) (
 // abandon deletes the record of a session whose ID was given to no caller. It ends
 // the MCP session and revokes the tokens of a grant without a user, if there are any.
 func (m *Manager) abandon(ctx context.Context, s stored) {
-	// The lock keeps out a grant that is in progress, whose token would escape revocation.
-	waiting, cancel := m.detach(ctx)
-	defer cancel()
-	if unlock, err := m.tryLock(waiting, sessionStoreKey(s.key)); err == nil {
-		defer unlock()
+	deleted, err := m.delete(ctx, s.key)
+	if err != nil {
+		m.discard(ctx, s) // the Manager closes, or the store is away
+		return
 	}
-	ctx, end := m.detach(ctx)
-	defer end()
-	if now, err := m.read(ctx, s.key); err == nil && (now.creds.Authorized() || !now.creds.Connection.IsZero()) {
-		if client, err := m.client(Caller{}, now); err == nil {
-			defer client.Revoke(ctx, now.creds)
-		}
+	m.cache.drop(s.key)
+	if !deleted.creds.Authorized() && deleted.creds.Connection.IsZero() {
+		return
 	}
-	m.discard(ctx, s)
+	if client, err := m.client(Caller{}, deleted); err == nil {
+		ctx, cancel := m.detach(ctx)
+		defer cancel()
+		client.Revoke(ctx, deleted.creds)
+	}
 }
 
 // discard deletes the record of a session whose ID was given to no caller.
