@@ -9,21 +9,30 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mcpoauth/mcpoauth/internal/redistest"
+	"github.com/mcpoauth/mcpoauth/internal/testlog"
 	"github.com/mcpoauth/mcpoauth/store"
 	"github.com/mcpoauth/mcpoauth/store/hybridstore"
 	"github.com/mcpoauth/mcpoauth/store/redisstore"
 )
 
-// Redis goes away again before it takes the removal that precedes a creation.
-func TestReturn_RemovalBeforeACreationHoldsAfterASecondOutage(t *testing.T) {
-	t.Parallel()
-	server := redistest.Run(t, redistest.Options{})
+// replacedWhileAway returns a store that has removed a record of Redis, and created it
+// again, while Redis is away.
+func replacedWhileAway(t *testing.T, server *redistest.Server) (*hybridstore.Store, *testlog.Buffer, *redistest.Proxy) {
+	t.Helper()
 	s, log, proxy := cutOff(t, server, hybridstore.Config{})
 	create(t, s, "replaced", "before")
 	proxy.Cut()
 	waitAway(t, s)
 	require.NoError(t, s.Delete(t.Context(), "replaced"))
 	create(t, s, "replaced", "new")
+	return s, log, proxy
+}
+
+// Redis goes away again before it takes the removal that precedes a creation.
+func TestReturn_RemovalBeforeACreationHoldsAfterASecondOutage(t *testing.T) {
+	t.Parallel()
+	server := redistest.Run(t, redistest.Options{})
+	_, log, proxy := replacedWhileAway(t, server)
 	do(t, server, "CLIENT", "PAUSE", "600000", "WRITE")
 	proxy.Heal()
 	eventually(t, "the second outage is never noticed", func() bool { return strings.Count(log.String(), "Redis is away") > 1 })
@@ -43,12 +52,7 @@ func TestReturn_RemovalBeforeACreationHoldsAfterASecondOutage(t *testing.T) {
 func TestReturn_RemovalBeforeACreationHoldsAfterARefusal(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
-	s, log, proxy := cutOff(t, server, hybridstore.Config{})
-	create(t, s, "replaced", "before")
-	proxy.Cut()
-	waitAway(t, s)
-	require.NoError(t, s.Delete(t.Context(), "replaced"))
-	create(t, s, "replaced", "new")
+	s, log, proxy := replacedWhileAway(t, server)
 	do(t, server, "ACL", "SETUSER", "default", "-del")
 	proxy.Heal()
 	waitLogged(t, log, "Redis does not take a change of the outage yet")
@@ -62,16 +66,11 @@ func TestReturn_RemovalBeforeACreationHoldsAfterARefusal(t *testing.T) {
 func TestReturn_RemovalBeforeACreationIsMadeOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Run(t, redistest.Options{})
-	s, log, proxy := cutOff(t, server, hybridstore.Config{})
 	do(t, server, "ACL", "SETUSER", "unrestricted", "on", "nopass", "~*", "&*", "+@all")
 	other, err := redisstore.New(t.Context(), redisstore.Config{URL: "redis://unrestricted:any@" + server.Addr(), OpTimeout: time.Minute})
 	require.NoError(t, err)
 	t.Cleanup(other.Close)
-	create(t, s, "replaced", "before")
-	proxy.Cut()
-	waitAway(t, s)
-	require.NoError(t, s.Delete(t.Context(), "replaced"))
-	create(t, s, "replaced", "new")
+	s, log, proxy := replacedWhileAway(t, server)
 	do(t, server, "ACL", "SETUSER", "default", "-set")
 	proxy.Heal()
 	waitLogged(t, log, "Redis does not take a change of the outage yet")
