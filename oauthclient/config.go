@@ -38,7 +38,8 @@ type Config struct {
 
 	// OnRedirect, if set, is called once per authorization attempt with the
 	// URL to open in the user's browser, before the error that carries it is
-	// returned. A CLI opens the browser here. The URL is confidential.
+	// returned. A CLI opens the browser here. It must return soon, and not use the
+	// client. The URL is confidential.
 	OnRedirect func(authURL string)
 
 	// OnAuthorizationRequired, if set, is called once per authorization
